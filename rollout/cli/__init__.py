@@ -1,0 +1,82 @@
+"""The command line: parse, wire, use case, report, exit. One file a verb, loaded when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+from collections.abc import Sequence
+
+import click
+
+from rollout import __version__
+from rollout.errors import RolloutError
+
+# Verb -> (module of `rollout.cli`, one line of help). The help stands here so that `rollout --help` imports
+# no verb; a test asserts that each line is the first line of the verb's own help.
+VERBS: dict[str, str] = {
+    "validate": "Check manifests against their schema and the policy rules.",
+    "evaluate": "Prove a manifest's adapter on its golden suite, against champion and base.",
+    "advance": "One tick: observe, judge, decide, and move an adapter one step at most.",
+    "rollback": "Take an adapter back: flag first, then ledger, git and proof.",
+    "adopt": "Record what serves today as stable.",
+    "status": "Show what is live, the step, the evidence and the last events.",
+    "gateway": "Run the stand-alone gateway.",
+    "serve": "Run the embedded OpenAI-compatible server over transformers and PEFT.",
+    "demo": "Walk four releases through the whole journey on this machine.",
+    "schema": "Print the JSON Schema of a document.",
+}
+
+
+class _Verbs(click.Group):
+    """A group that imports a verb only when it runs."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        module = importlib.import_module(f"rollout.cli.{cmd_name}")
+        command = module.command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.command(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "ROLLOUT"})
+@click.version_option(__version__, prog_name="rollout")
+def cli() -> None:
+    """Release, roll out and take back LoRA adapters.
+
+    A pull request changes an adapter version; rollout proves the adapter, walks it to 100 % of the traffic or
+    takes it back, and leaves git, the flag and the servers telling the same story.
+
+    Exit statuses: 0 done, 1 blocked or rolled back, 2 usage, 3 inputs unreadable, 4 something outside is
+    unavailable, 5 the world changed, 6 inconclusive, 70 a bug.
+    """
+
+
+def run(args: Sequence[str] | None = None) -> int:
+    """Run the command line; the answer is the exit status. Errors go to standard error."""
+    try:
+        result = cli.main(args=args, standalone_mode=False)
+    except click.exceptions.Abort:
+        click.secho("interrupted", fg="red", err=True)
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except RolloutError as error:
+        click.secho(f"error[{error.code}]: {error.message}", fg="red", err=True)
+        if error.advice:
+            click.echo(f"  {error.advice}", err=True)
+        return error.exit_status
+    except Exception:
+        traceback.print_exc(file=sys.stderr)
+        click.secho("error[bug]: this is a bug in rollout; please report the lines above.", fg="red", err=True)
+        return 70
+    return result if isinstance(result, int) else 0

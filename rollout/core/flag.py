@@ -1,0 +1,43 @@
+"""The dial: what a flag says, in the terms of the product.
+
+A flag has two slots and never versions: variation 0 is `stable`, variation 1 is `candidate`, stable first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from rollout.core.plan import Share
+
+
+class Slot(StrEnum):
+    """Which of the two adapters a request is given."""
+
+    STABLE = "stable"
+    CANDIDATE = "candidate"
+
+
+SLOTS = (Slot.STABLE, Slot.CANDIDATE)
+"""The variation order that every flag must have."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlagState:
+    """What was read from the flag at `read_at`.
+
+    `share` is the share of the fallthrough, whether or not the flag is on; `effective` is what requests get.
+    """
+
+    key: str
+    version: int
+    on: bool
+    share: Share
+    changed_by: str
+    read_at: datetime
+
+    @property
+    def effective(self) -> Share:
+        """The share of keyed requests that the candidate receives now."""
+        return self.share if self.on else Share.ZERO

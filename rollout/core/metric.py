@@ -1,0 +1,145 @@
+"""What is measured, never how: metric definitions and the samples that sources return."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from rollout.core.manifest import Document, Line
+
+METRIC_SCHEMA: Literal["adapter-rollout/metric/v1"] = "adapter-rollout/metric/v1"
+
+MetricId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+
+
+class Arm(StrEnum):
+    """Which adapter a sample speaks of."""
+
+    STABLE = "stable"
+    CANDIDATE = "candidate"
+
+
+class Direction(StrEnum):
+    """Which way is better."""
+
+    LOWER = "lower_is_better"
+    HIGHER = "higher_is_better"
+
+
+class Stage(StrEnum):
+    """Where a metric is judged."""
+
+    SHADOW = "shadow"
+    CANARY = "canary"
+    BAKE = "bake"
+
+
+class Event(StrEnum):
+    """What counts as *bad* for one answered request, as the gateway recorded it."""
+
+    ERROR = "error"
+    FORMAT_INVALID = "format_invalid"
+    SLOW = "slow"
+
+
+class OnMissing(StrEnum):
+    """What no data means. There is no `pass`."""
+
+    INCONCLUSIVE = "inconclusive"
+    FAIL = "fail"
+
+
+class MetricSpec(Document):
+    """One metric (`policies/metrics/<id>.yaml`).
+
+    `kind: rate` counts requests on which `event` happened. `margin` is the largest harm accepted, as an
+    absolute difference of rates (0.02 = two points). `tolerance` is the odds ratio up to which a difference
+    is not called harm. `slow_after_ms` is the limit beyond which an answer is slow.
+    """
+
+    schema_: Literal["adapter-rollout/metric/v1"] = Field(alias="schema")
+    id: MetricId
+    title: Line
+    kind: Literal["rate"]
+    event: Event
+    direction: Literal[Direction.LOWER]
+    slow_after_ms: float | None = Field(default=None, gt=0)
+    margin: float = Field(gt=0, lt=1)
+    tolerance: float = Field(default=1.25, ge=1, le=10)
+    max_rate: float | None = Field(
+        default=None, gt=0, lt=1, description="Absolute limit, judged at 100 %, where no control is left."
+    )
+    min_samples: int = Field(ge=1, description="Requests in each arm below which nothing is concluded.")
+    on_missing: OnMissing
+    stages: tuple[Stage, ...] = Field(min_length=1)
+    required: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """How many requests an arm answered in a window, and how many of them were bad."""
+
+    total: int
+    bad: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.bad <= self.total:
+            raise ValueError(f"{self.bad} bad of {self.total} is impossible")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Samples:
+    """What a source saw of one metric between two edges of its own clock.
+
+    The edges are opaque to everyone but the source: the next look starts where this one ended, so that no
+    request is counted twice or left out. A missing arm is `None`, which is not the same as zero requests.
+    """
+
+    metric: str
+    since: str
+    until: str
+    stable: Counts | None
+    candidate: Counts | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Which two served adapters are compared, under which logical name, in which stage."""
+
+    name: str
+    stable: str
+    candidate: str
+    stage: Stage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestRecord:
+    """One answered request, or one shadow copy of it, as the gateway saw it. Never holds a prompt or an answer.
+
+    Times are Unix seconds, durations milliseconds. `status` is the upstream's HTTP status, 499 if the client
+    left, 0 if no answer came. `format_valid` is None where no format is declared or the answer was cut off by
+    the client. `pair` is the request id that a shadow copy belongs to.
+    """
+
+    request_id: str
+    name: str
+    served: str
+    slot: str
+    shadow: bool
+    mirrored: bool
+    pair: str | None
+    keyed: bool
+    key_hash: str | None
+    flag_version: int | None
+    flag_reason: str
+    routed_at: float
+    first_byte_ms: float | None
+    latency_ms: float
+    status: int
+    error: str | None
+    format_valid: bool | None
+    completion_tokens: int | None
+    output_chars: int

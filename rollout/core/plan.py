@@ -1,0 +1,158 @@
+"""How fast, and on what evidence: exact shares and the plan of a release."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
+from pydantic_core import CoreSchema, core_schema
+
+from rollout.core.manifest import Document, Name
+
+PLAN_SCHEMA: Literal["adapter-rollout/plan/v1"] = "adapter-rollout/plan/v1"
+
+WHOLE = 100_000
+_SHARE = re.compile(r"^(\d{1,3})(?:\.(\d{1,3}))?\s?%$")
+_DURATION = re.compile(r"^(\d{1,6})(ms|s|m|h|d)$")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Share:
+    """A share of traffic in whole thousandths of a percent, 0 to 100000: exact, as flags store it."""
+
+    thousandths: int
+
+    ZERO: ClassVar[Share]
+    FULL: ClassVar[Share]
+
+    def __post_init__(self) -> None:
+        if type(self.thousandths) is not int or not 0 <= self.thousandths <= WHOLE:
+            raise ValueError(f"a share is 0 to {WHOLE} thousandths of a percent, not {self.thousandths!r}")
+
+    @classmethod
+    def parse(cls, text: str) -> Share:
+        """Read `12.5%`. Raises ValueError on anything finer than 0.001 % or outside 0 to 100 %."""
+        match = _SHARE.match(text)
+        if match is None:
+            raise ValueError(f"{text!r} is not a share; write it like '5%' or '12.5%'")
+        return cls(int(match[1]) * 1000 + int((match[2] or "").ljust(3, "0")))
+
+    def __str__(self) -> str:
+        whole, rest = divmod(self.thousandths, 1000)
+        return f"{whole}.{rest:03d}".rstrip("0").rstrip(".") + "%"
+
+    @property
+    def weights(self) -> tuple[int, int]:
+        """(stable, candidate) as a flag's weights; they sum to 100000."""
+        return WHOLE - self.thousandths, self.thousandths
+
+    @property
+    def fraction(self) -> float:
+        """Between 0 and 1."""
+        return self.thousandths / WHOLE
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            cls._validate, serialization=core_schema.to_string_ser_schema()
+        )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"type": "string", "pattern": _SHARE.pattern, "examples": ["5%", "12.5%"]}
+
+    @classmethod
+    def _validate(cls, value: object) -> Share:
+        if isinstance(value, Share):
+            return value
+        if isinstance(value, str):
+            return cls.parse(value)
+        raise ValueError("a share is written like '5%'")
+
+
+Share.ZERO = Share(0)
+Share.FULL = Share(WHOLE)
+
+
+def _parse_duration(value: object) -> object:
+    if isinstance(value, timedelta):
+        return value
+    if isinstance(value, str) and (match := _DURATION.match(value)):
+        return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
+    raise ValueError("a duration is a number with ms, s, m, h or d, like '30m' or '24h'")
+
+
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(_parse_duration, json_schema_input_type=str),
+    Field(json_schema_extra={"type": "string", "pattern": _DURATION.pattern, "examples": ["30m", "24h"]}),
+]
+"""A length of time, written like `90s`, `30m`, `24h` or `7d`."""
+
+
+class OnInconclusive(StrEnum):
+    """What to do when a deadline passes and nothing is proven."""
+
+    HOLD = "hold"
+    ROLL_BACK = "roll_back"
+
+
+class OnNewVersion(StrEnum):
+    """What a newer manifest does to a release that is under way."""
+
+    QUEUE = "queue"
+    SUPERSEDE = "supersede"
+    REJECT = "reject"
+
+
+class Shadow(Document):
+    """Mirrored traffic before any user sees the candidate. `pairs` are compared answers."""
+
+    duration: Duration
+    pairs: int = Field(ge=1)
+    sample: Share = Field(default=Share.FULL, description="Share of requests that are mirrored.")
+
+
+class Step(Document):
+    """One share, held for at least `bake` and until `min_samples` candidate requests were judged."""
+
+    share: Share
+    bake: Duration
+    min_samples: int = Field(ge=1)
+
+
+class Plan(Document):
+    """How one release walks (`policies/plans/<name>.yaml`)."""
+
+    schema_: Literal["adapter-rollout/plan/v1"] = Field(alias="schema")
+    name: Name
+    shadow: Shadow | None = None
+    steps: tuple[Step, ...] = Field(min_length=1, max_length=32)
+    bake: Duration = Field(description="How long everything is watched at 100 % before it is promoted.")
+    rollback_window: Duration = Field(
+        default=timedelta(days=7), description="How long the previous version stays loaded after promotion."
+    )
+    deadline: Duration = Field(description="The longest time in any one state.")
+    on_inconclusive: OnInconclusive = OnInconclusive.HOLD
+    on_new_version: OnNewVersion = OnNewVersion.QUEUE
+    failure_budget: int = Field(default=0, ge=0, description="Looks that may show harm before it is acted on.")
+    error_budget: int = Field(default=5, ge=0, description="Looks in a row that may end in an error.")
+    alpha: float = Field(default=0.01, gt=0, le=0.2, description="False rollbacks accepted, per release.")
+    alpha_advance: float = Field(default=0.05, gt=0, le=0.2, description="False advances accepted, per metric.")
+    metrics: tuple[Name | Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")], ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _shares_rise_to_the_whole(self) -> Plan:
+        shares = [step.share for step in self.steps]
+        if any(later <= earlier for earlier, later in zip(shares, shares[1:], strict=False)):
+            raise ValueError("steps must rise: each share larger than the one before")
+        if shares[0] == Share.ZERO:
+            raise ValueError("the first step must be above 0 %; a step without users is `shadow`")
+        if shares[-1] != Share.FULL:
+            raise ValueError("the last step must be 100 %, or the release would never end")
+        return self

@@ -1,0 +1,95 @@
+"""Everything that can stop a job, each with a code, an exit status and advice.
+
+A verdict is a value and is returned; an error means that the job could not be done. Messages never carry
+secrets: whoever raises one puts in names and places, not contents of environment variables or headers.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class RolloutError(Exception):
+    """A job could not be done.
+
+    `code` names the runbook page, `exit_status` is what the process ends with, `advice` says what to do next.
+    """
+
+    code: ClassVar[str] = "bug"
+    exit_status: ClassVar[int] = 70
+
+    def __init__(self, message: str, *, advice: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.advice = advice
+
+
+class Usage(RolloutError):
+    """The command line asked for something that does not exist or does not fit together."""
+
+    code = "usage"
+    exit_status = 2
+
+
+class Unreadable(RolloutError):
+    """Inputs or policies could not be read, or there were none."""
+
+    code = "inputs-unreadable"
+    exit_status = 3
+
+
+class Unavailable(RolloutError):
+    """Something outside did not answer; a retry is reasonable."""
+
+    code = "outside-unavailable"
+    exit_status = 4
+
+
+class FlagUnavailable(Unavailable):
+    """The flag store did not answer, or its answer is unknown (a write that timed out)."""
+
+    code = "flag-unavailable"
+
+
+class ServingUnavailable(Unavailable):
+    """A replica or a gateway did not answer."""
+
+    code = "serving-unavailable"
+
+
+class MetricsUnavailable(Unavailable):
+    """The metric source did not answer."""
+
+    code = "metrics-unavailable"
+
+
+class RemoteUnavailable(Unavailable):
+    """The git remote did not answer or refused the push for a reason other than a race."""
+
+    code = "remote-unavailable"
+
+
+class WorldChanged(RolloutError):
+    """The world is not what we left it: flag drift, a lost race, a broken ledger chain."""
+
+    code = "world-changed"
+    exit_status = 5
+
+
+class FlagConflict(WorldChanged):
+    """The flag has moved past the version that the caller had read."""
+
+    code = "flag-drift"
+
+
+class LedgerConflict(WorldChanged):
+    """Another writer appended to the ledger first, or its chain does not verify."""
+
+    code = "ledger-conflict"
+
+
+class LoadRefused(RolloutError):
+    """A replica refused an adapter for good: a retry with the same bytes will be refused again."""
+
+    code = "adapter-not-applied"
+    exit_status = 1

@@ -1,0 +1,289 @@
+"""The outside world, as the use cases and the gateway see it: one Protocol a system, and the values it returns.
+
+Every method may raise `rollout.errors.Unavailable`; anything else that it raises is named in its docstring.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+from rollout.core.flag import FlagState, Slot
+from rollout.core.lifecycle import LedgerEntry, LedgerEvent
+from rollout.core.metric import Comparison, MetricSpec, RequestRecord, Samples
+from rollout.core.plan import Share
+from rollout.core.routes import Routes
+
+
+class Clock(Protocol):
+    """The time of day."""
+
+    def now(self) -> datetime:
+        """The current time, in UTC and aware of it."""
+        ...
+
+
+class FlagStore(Protocol):
+    """The writing side of the dial. Shares are absolute, so that a replay is harmless."""
+
+    def read(self, key: str) -> FlagState | None:
+        """The flag now, or None if there is no such flag.
+
+        Raises WorldChanged if the flag has other variations than `stable`, `candidate`, in this order.
+        """
+        ...
+
+    def create(self, key: str, *, by: str) -> FlagState:
+        """Make the flag: two slots, stable first, off. An existing flag is left as it is and returned."""
+        ...
+
+    def write(
+        self, key: str, share: Share, *, turn_on: bool, expect_version: int | None, by: str, comment: str
+    ) -> FlagState:
+        """Set the fallthrough to `share` (100 % as the plain candidate, 0 % as the plain stable variation).
+
+        `turn_on` belongs to the first write of a release only. Raises FlagConflict if `expect_version` is
+        given and the flag has moved past it.
+        """
+        ...
+
+    def take_back(self, key: str, *, by: str, comment: str) -> FlagState:
+        """Off and fallthrough stable, in one patch. Always allowed, never compared with a version.
+
+        A flag that is already so is left alone (its version does not move).
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlotDecision:
+    """What the flag says for one request. `version` is None if there is no such flag."""
+
+    slot: Slot
+    version: int | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlagDataStatus:
+    """How fresh the reader's flags are. `age_s` counts from the last successful load."""
+
+    ready: bool
+    age_s: float
+    error: str | None
+    versions: Mapping[str, int]
+
+
+class FlagReader(Protocol):
+    """The reading side of the dial, in the gateway: in memory, never blocking, never raising."""
+
+    def slot(self, key: str, context_key: str | None) -> SlotDecision:
+        """The slot for a request; `stable` on any doubt. Without a context key, the flag's unkeyed answer."""
+        ...
+
+    def status(self) -> FlagDataStatus:
+        """How fresh the data is."""
+        ...
+
+    def close(self) -> None:
+        """Stop watching."""
+        ...
+
+
+class TrafficRecorder(Protocol):
+    """Where the gateway leaves one row a request. Never blocks the request."""
+
+    def record(self, request: RequestRecord) -> None:
+        """Take one row, to be written soon."""
+        ...
+
+    def close(self) -> None:
+        """Write what is left and stop."""
+        ...
+
+
+class MetricSource(Protocol):
+    """Where samples come from. Edges are opaque strings of the source's own clock."""
+
+    def edge(self) -> str:
+        """The edge of now: the end of one look and the beginning of the next."""
+        ...
+
+    def samples(self, spec: MetricSpec, comparison: Comparison, *, since: str, until: str) -> Samples:
+        """Counts of both arms in (since, until]. An arm without any request has `Counts(total=0, bad=0)`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedModel:
+    """One entry of a replica's model list. `root` is the path it was loaded from."""
+
+    name: str
+    root: str | None
+    parent: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenLogprobs:
+    """Greedy tokens of one completion with their log-probabilities (natural logarithm)."""
+
+    tokens: tuple[str, ...]
+    logprobs: tuple[float, ...]
+
+
+class Serving(Protocol):
+    """One replica that serves the base and its adapters over the OpenAI protocol with vLLM's LoRA routes."""
+
+    @property
+    def name(self) -> str:
+        """The replica's name in the environment document."""
+        ...
+
+    def models(self) -> Sequence[ServedModel]:
+        """What it serves now."""
+        ...
+
+    def load(self, served_name: str, folder: Path) -> None:
+        """Load an adapter. Loaded already from the same folder is success; LoadRefused is final."""
+        ...
+
+    def unload(self, served_name: str) -> None:
+        """Forget an adapter. One that is not there is success."""
+        ...
+
+    def logprobs(self, model: str, prompt: str, *, max_tokens: int) -> TokenLogprobs:
+        """Greedy completion with log-probabilities, for the proof of effect.
+
+        Raises LoadRefused if the model answers with values that are not finite.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayStatus:
+    """What a gateway says of itself. Times are Unix seconds."""
+
+    routes_revision: int
+    flag_versions: Mapping[str, int]
+    flag_age_s: float
+    in_flight: Mapping[str, int]
+    last_routed: Mapping[str, float]
+
+
+class Gateway(Protocol):
+    """One gateway, asked over HTTP."""
+
+    @property
+    def name(self) -> str:
+        """The gateway's name in the environment document."""
+        ...
+
+    def status(self) -> GatewayStatus:
+        """Which routes and flags it uses, and when it last routed to each served adapter."""
+        ...
+
+
+class RoutesStore(Protocol):
+    """The one routes document of an environment."""
+
+    def read(self) -> Routes:
+        """The document; an empty one (revision 0) if there is none yet."""
+        ...
+
+    def write(self, routes: Routes) -> None:
+        """Replace it atomically."""
+        ...
+
+
+class Ledger(Protocol):
+    """What happened and why, per environment and adapter: append-only, hash-chained."""
+
+    def read(self, name: str) -> tuple[LedgerEntry, ...]:
+        """All entries of one adapter, oldest first, verified. Raises LedgerConflict if the chain is broken."""
+        ...
+
+    def append(self, name: str, event: LedgerEvent, *, after: str | None) -> LedgerEntry:
+        """Add one event behind the entry whose hash is `after` (None: the first).
+
+        Raises LedgerConflict if another entry came first.
+        """
+        ...
+
+    def names(self) -> tuple[str, ...]:
+        """The adapters that have a ledger."""
+        ...
+
+
+class ArtifactStore(Protocol):
+    """Evidence, addressed by its sha256."""
+
+    def put(self, content: bytes) -> str:
+        """Keep it; the answer is its digest. Keeping it twice changes nothing."""
+        ...
+
+    def get(self, digest: str) -> bytes:
+        """The content. Raises Unreadable if it is missing or does not match its digest."""
+        ...
+
+
+class Tree(Protocol):
+    """The files of the repository at one commit, or of a working folder."""
+
+    @property
+    def commit(self) -> str | None:
+        """40 hex digits, or None for a working folder."""
+        ...
+
+    def read(self, path: PurePosixPath) -> bytes:
+        """One file. Raises Unreadable if it is not there, is not a plain file or lies outside."""
+        ...
+
+    def exists(self, path: PurePosixPath) -> bool:
+        """Whether there is such a plain file."""
+        ...
+
+    def files(self, folder: PurePosixPath, suffix: str) -> Iterator[PurePosixPath]:
+        """The plain files below a folder whose names end so, sorted. No folder, no files."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revert:
+    """The commit that brought a manifest back. `commit` is None where nothing had to be changed."""
+
+    commit: str | None
+    branch: str
+    pushed: bool
+
+
+class Manifests(Protocol):
+    """The manifests in git."""
+
+    def tree(self) -> Tree:
+        """The tree at the tip of the environment's branch, as the remote has it."""
+        ...
+
+    def at(self, commit: str) -> Tree:
+        """The tree at a commit."""
+        ...
+
+    def last_change(self, path: PurePosixPath) -> str:
+        """The commit that last touched a file, seen from the tip of the branch."""
+        ...
+
+    def first_parent(self, commit: str) -> str | None:
+        """The commit before it, or None for the first."""
+        ...
+
+    def restore(
+        self, path: PurePosixPath, *, content: bytes | None, bad: bytes, message: str, offline: bool = False
+    ) -> Revert:
+        """Put `content` back in a commit of its own, pushed to the branch; None deletes the file.
+
+        Only a file that still reads `bad` is touched: a newer change by someone else is left alone and is
+        raised as WorldChanged. A lost race is tried again on the new tip, never forced.
+        """
+        ...
