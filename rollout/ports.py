@@ -163,6 +163,90 @@ class Serving(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One turn of a conversation; `role` is `system`, `user` or `assistant`."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationRequest:
+    """One answer to be generated. `adapter` is a name given to `Engine.load`; None is the base."""
+
+    id: str
+    messages: tuple[Message, ...]
+    adapter: str | None
+    max_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generation:
+    """One answer. `finish_reason` is `stop` or `length`; `completion_tokens` counts the end token too.
+
+    `logprob_sum` is the natural log-probability of the chosen tokens together. An adapter whose outputs are
+    not finite gives `nan` there, and its text means nothing.
+    """
+
+    id: str
+    adapter: str | None
+    text: str
+    prompt_tokens: int
+    completion_tokens: int
+    finish_reason: str
+    logprob_sum: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineInfo:
+    """What generated the answers, for the report: two runs compare only where this is the same."""
+
+    name: str
+    version: str
+    dtype: str
+    quantization: str
+    device: str
+    threads: int
+    batch_size: int
+    details: Mapping[str, str]
+
+
+class Engine(Protocol):
+    """Base and adapters in one process, for evaluation: greedy and deterministic."""
+
+    def load(self, adapters: Mapping[str, Path]) -> None:
+        """Load adapters by name from their folders, beside those already loaded.
+
+        Raises Unreadable if files are missing or damaged, LoadRefused if the base would take an adapter only
+        in part (missing or left-over tensors, shapes, ranks), in a form that servers refuse, or under a name
+        that is taken by another folder.
+        """
+        ...
+
+    def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[Generation]:
+        """Answer all requests in batches of mixed adapters, each yielded as soon as it is done, in any order.
+
+        Raises Unreadable for an adapter that was not loaded, or a prompt that is longer than the context.
+        """
+        ...
+
+    def time(self, requests: Sequence[GenerationRequest]) -> Iterator[tuple[Generation, float]]:
+        """Answer one request at a time, in order, each with the seconds that it took alone."""
+        ...
+
+    def prompt_logprobs(self, prompt: str, *, adapter: str | None) -> tuple[float, ...]:
+        """Log-probability of each token of a fixed text behind its first one, for the proof of effect.
+
+        Not finite where the adapter is: the caller must check.
+        """
+        ...
+
+    def describe(self) -> EngineInfo:
+        """Versions and settings."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayStatus:
     """What a gateway says of itself. Times are Unix seconds."""
 
