@@ -1,3 +1,441 @@
-"""Being written: the ledger's events and their fold."""
-class LedgerEntry: ...
-class LedgerEvent: ...
+"""What happens to an adapter in an environment: the ledger's events, and the state that is their fold.
+
+The ledger is the only memory. Nothing sets a state; events are appended, and `fold` derives the state from
+them, refusing a history that no sequence of decisions could have written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Annotated, Literal, assert_never
+
+from pydantic import AwareDatetime, Field, TypeAdapter
+
+from rollout.core.judge import Evidence
+from rollout.core.manifest import Document, GitSha, Identity, Line, Name, Semver, Sha256, Text
+from rollout.core.metric import MetricId
+from rollout.core.plan import Share
+from rollout.core.verdict import Outcome
+from rollout.errors import LedgerConflict
+
+GENESIS = "0" * 64
+"""What the first entry of a ledger names as its predecessor."""
+
+
+class Phase(StrEnum):
+    """Where an adapter stands."""
+
+    IDLE = "idle"
+    SHADOW = "shadow"
+    CANARY = "canary"
+    PROMOTED = "promoted"
+    TAKEN_BACK = "taken_back"
+
+    @property
+    def under_way(self) -> bool:
+        """Whether a candidate is being judged."""
+        return self in (Phase.SHADOW, Phase.CANARY)
+
+
+class Version(Document):
+    """One version as a release saw it: enough to serve it again and to restore its manifest."""
+
+    version: Semver
+    identity: Sha256
+    served_name: Line
+    path: Line = Field(description="The manifest's path in the repository.")
+    commit: GitSha = Field(description="A commit in which the manifest read so.")
+    manifest_sha256: Sha256
+
+
+class _Event(Document):
+    at: AwareDatetime
+    actor: Line
+    environment: Name
+    name: Name
+    tool: Line = Field(description="Version of rollout.")
+    run_url: Line | None = None
+
+
+class Adopted(_Event):
+    """What served already was recorded as stable."""
+
+    kind: Literal["adopted"] = "adopted"
+    stable: Version
+
+
+class Evaluated(_Event):
+    """An evaluation report was recorded. `champion` is None where the base model was it."""
+
+    kind: Literal["evaluated"] = "evaluated"
+    identity: Sha256
+    served_name: Line
+    champion: Sha256 | None
+    outcome: Outcome
+    report: Sha256
+    suite_digest: Sha256
+    gates_digest: Sha256
+
+
+class Started(_Event):
+    """A release began. `policy_commit` pins every policy document of it."""
+
+    kind: Literal["started"] = "started"
+    candidate: Version
+    plan: Name
+    policy_commit: GitSha
+    phase: Literal[Phase.SHADOW, Phase.CANARY]
+    flag_version: int = Field(ge=0)
+    edge: Line
+    report: Sha256
+
+
+class Looked(_Event):
+    """One look of the judge, up to `edge` of the metric source's clock."""
+
+    kind: Literal["looked"] = "looked"
+    edge: Line
+    outcome: Outcome
+    evidence: dict[MetricId, Evidence]
+    reasons: tuple[Line, ...] = ()
+    detail: Sha256 | None = None
+
+
+class Erred(_Event):
+    """A look could not be taken."""
+
+    kind: Literal["erred"] = "erred"
+    reason: Line
+
+
+class Intended(_Event):
+    """A flag write is about to happen."""
+
+    kind: Literal["intended"] = "intended"
+    step: int = Field(ge=0)
+    share: Share
+    turn_on: bool
+    flag_version: int = Field(ge=0)
+    reason: Line
+
+
+class Shifted(_Event):
+    """The flag was written and read back. `edge` begins the new step's looks."""
+
+    kind: Literal["shifted"] = "shifted"
+    step: int = Field(ge=0)
+    share: Share
+    flag_version: int = Field(ge=0)
+    edge: Line
+
+
+class Promoted(_Event):
+    """The candidate carries all traffic and has proven itself there. Undo is still one flag write away."""
+
+    kind: Literal["promoted"] = "promoted"
+    reason: Line
+
+
+class Settling(_Event):
+    """The rollback window ended: routes are to name the new version in both slots."""
+
+    kind: Literal["settling"] = "settling"
+    reason: Line
+
+
+class Settled(_Event):
+    """The new version is stable and the flag is back at zero."""
+
+    kind: Literal["settled"] = "settled"
+    flag_version: int = Field(ge=0)
+
+
+class RolledBack(_Event):
+    """The candidate was taken back: the flag is off and stable. Its bytes are quarantined."""
+
+    kind: Literal["rolled_back"] = "rolled_back"
+    reason: Text
+    automatic: bool
+    bad: Version | None
+    from_share: Share
+    flag_version: int = Field(ge=0)
+    flag_written_at: AwareDatetime
+    detail: Sha256 | None = None
+
+
+class Reverted(_Event):
+    """The manifest in git says again what serves. `commit` is None where it said so already."""
+
+    kind: Literal["reverted"] = "reverted"
+    commit: GitSha | None
+    branch: Line
+
+
+class Verified(_Event):
+    """Every gateway was seen to have left the bad version. Seconds after the first flag write."""
+
+    kind: Literal["verified"] = "verified"
+    last_routed_s: float = Field(description="The last request routed to the bad version; 0 if none was.")
+    drained_s: float = Field(description="The last of its answers was finished.")
+    verified_s: float
+
+
+LedgerEvent = Annotated[
+    Adopted
+    | Evaluated
+    | Started
+    | Looked
+    | Erred
+    | Intended
+    | Shifted
+    | Promoted
+    | Settling
+    | Settled
+    | RolledBack
+    | Reverted
+    | Verified,
+    Field(discriminator="kind"),
+]
+
+
+class LedgerEntry(Document):
+    """One line of a ledger: an event, its place, and the hash of the entry before it."""
+
+    seq: int = Field(ge=0)
+    previous: Sha256
+    event: LedgerEvent
+
+    @property
+    def hash(self) -> str:
+        """sha256 of the line, which the next entry names as `previous`."""
+        return hashlib.sha256(self.line.encode()).hexdigest()
+
+    @property
+    def line(self) -> str:
+        """The entry as canonical JSON, without a line break."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+ENTRY: TypeAdapter[LedgerEntry] = TypeAdapter(LedgerEntry)
+
+
+def next_entry(last: LedgerEntry | None, event: LedgerEvent) -> LedgerEntry:
+    """The entry that follows `last`."""
+    if last is None:
+        return LedgerEntry(seq=0, previous=GENESIS, event=event)
+    return LedgerEntry(seq=last.seq + 1, previous=last.hash, event=event)
+
+
+def verify_chain(entries: Iterable[LedgerEntry]) -> None:
+    """Raise LedgerConflict unless each entry names its predecessor and its place."""
+    previous, place = GENESIS, 0
+    for entry in entries:
+        if entry.previous != previous or entry.seq != place:
+            raise LedgerConflict(
+                f"ledger entry {entry.seq} does not follow entry {place - 1}: the chain is broken",
+                advice="Compare the ledger with its backup; do not edit it. See the page `ledger-conflict`.",
+            )
+        previous, place = entry.hash, place + 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutState:
+    """Where one adapter stands in one environment. Built only by `fold`.
+
+    `share` is the last share that was written and read back, `entered_at` when the present phase or step
+    began, `generation` rises whenever a release begins or ends, so that a late tick can see that it is late.
+    """
+
+    phase: Phase = Phase.IDLE
+    generation: int = 0
+    stable: Version | None = None
+    candidate: Version | None = None
+    started: Started | None = None
+    step: int = -1
+    share: Share = Share.ZERO
+    flag_version: int = 0
+    entered_at: datetime | None = None
+    intent: Intended | None = None
+    edge: str | None = None
+    evidence: Mapping[str, Evidence] = field(default_factory=lambda: MappingProxyType({}))
+    failures: int = 0
+    errors: int = 0
+    settling: bool = False
+    rolled_back: RolledBack | None = None
+    reverted: bool = False
+    verified: bool = False
+    quarantine: Mapping[str, RolledBack] = field(default_factory=lambda: MappingProxyType({}))
+    evaluations: Mapping[str, Evaluated] = field(default_factory=lambda: MappingProxyType({}))
+    released: frozenset[str] = frozenset()
+    head: str | None = None
+
+    def is_quarantined(self, identity: Identity | str) -> bool:
+        """Whether these bytes were rolled back here."""
+        return identity in self.quarantine
+
+
+class IllegalHistory(LedgerConflict):
+    """The ledger holds an event that its state does not allow."""
+
+
+def fold(entries: Iterable[LedgerEntry]) -> RolloutState:
+    """The state after a history. Raises IllegalHistory on an event that cannot stand where it stands."""
+    state = RolloutState()
+    for entry in entries:
+        state = replace(_after(state, entry.event), head=entry.hash)
+    return state
+
+
+def _require(condition: bool, state: RolloutState, event: _Event) -> None:
+    if not condition:
+        raise IllegalHistory(f"a ledger in phase {state.phase} cannot hold the event {event.__class__.__name__}")
+
+
+def _after(state: RolloutState, event: LedgerEvent) -> RolloutState:
+    match event:
+        case Adopted():
+            _require(not state.phase.under_way and state.phase is not Phase.PROMOTED, state, event)
+            return replace(
+                state,
+                phase=Phase.IDLE,
+                stable=event.stable,
+                released=state.released | {event.stable.manifest_sha256},
+            )
+        case Evaluated():
+            return replace(
+                state, evaluations=MappingProxyType({**state.evaluations, event.identity: event})
+            )
+        case Started():
+            _require(state.phase in (Phase.IDLE, Phase.TAKEN_BACK), state, event)
+            _require(event.candidate.identity not in state.quarantine, state, event)
+            return _begun(state, event)
+        case Looked():
+            _require(state.phase.under_way, state, event)
+            return replace(
+                state,
+                edge=event.edge,
+                evidence=MappingProxyType(dict(event.evidence)),
+                failures=state.failures + (event.outcome is Outcome.FAIL),
+                errors=0,
+            )
+        case Erred():
+            _require(state.phase.under_way, state, event)
+            return replace(state, errors=state.errors + 1)
+        case Intended():
+            _require(state.phase.under_way and event.step == state.step + 1, state, event)
+            return replace(state, intent=event)
+        case Shifted():
+            intent = state.intent
+            _require(intent is not None and (intent.step, intent.share) == (event.step, event.share), state, event)
+            return _shifted(state, event)
+        case Promoted():
+            _require(state.phase is Phase.CANARY and state.share == Share.FULL, state, event)
+            return replace(state, phase=Phase.PROMOTED, entered_at=event.at, evidence=MappingProxyType({}))
+        case Settling():
+            _require(state.phase is Phase.PROMOTED and not state.settling, state, event)
+            return replace(state, settling=True)
+        case Settled():
+            _require(state.settling and state.candidate is not None, state, event)
+            return _settled(state, event)
+        case RolledBack():
+            return _rolled_back(state, event)
+        case Reverted():
+            _require(state.phase is Phase.TAKEN_BACK, state, event)
+            return replace(state, reverted=True)
+        case Verified():
+            _require(state.phase is Phase.TAKEN_BACK, state, event)
+            return replace(state, verified=True)
+        case _:
+            assert_never(event)
+
+
+def _begun(state: RolloutState, event: Started) -> RolloutState:
+    return replace(
+        state,
+        phase=event.phase,
+        generation=state.generation + 1,
+        candidate=event.candidate,
+        started=event,
+        step=-1,
+        share=Share.ZERO,
+        flag_version=event.flag_version,
+        entered_at=event.at,
+        intent=None,
+        edge=event.edge,
+        evidence=MappingProxyType({}),
+        failures=0,
+        errors=0,
+        rolled_back=None,
+        reverted=False,
+        verified=False,
+    )
+
+
+def _shifted(state: RolloutState, event: Shifted) -> RolloutState:
+    """A new step: harm is carried on within the canary, and begun anew where the shadow ends."""
+    carried = {} if state.phase is Phase.SHADOW else state.evidence
+    return replace(
+        state,
+        phase=Phase.CANARY,
+        step=event.step,
+        share=event.share,
+        flag_version=event.flag_version,
+        entered_at=event.at,
+        intent=None,
+        edge=event.edge,
+        evidence=MappingProxyType({key: value.carried_into_next_step() for key, value in carried.items()}),
+    )
+
+
+def _settled(state: RolloutState, event: Settled) -> RolloutState:
+    candidate = state.candidate
+    assert candidate is not None
+    return replace(
+        state,
+        phase=Phase.IDLE,
+        generation=state.generation + 1,
+        stable=candidate,
+        candidate=None,
+        started=None,
+        step=-1,
+        share=Share.ZERO,
+        flag_version=event.flag_version,
+        entered_at=event.at,
+        edge=None,
+        settling=False,
+        released=state.released | {candidate.manifest_sha256},
+    )
+
+
+def _rolled_back(state: RolloutState, event: RolledBack) -> RolloutState:
+    """Allowed in every state: taking back is always legal, and harmless where nothing is under way."""
+    quarantine = dict(state.quarantine)
+    if event.bad is not None:
+        quarantine[event.bad.identity] = event
+    return replace(
+        state,
+        phase=Phase.TAKEN_BACK,
+        generation=state.generation + 1,
+        candidate=None,
+        started=None,
+        step=-1,
+        share=Share.ZERO,
+        flag_version=event.flag_version,
+        entered_at=event.at,
+        intent=None,
+        edge=None,
+        evidence=MappingProxyType({}),
+        failures=0,
+        errors=0,
+        settling=False,
+        rolled_back=event,
+        reverted=False,
+        verified=False,
+        quarantine=MappingProxyType(quarantine),
+    )

@@ -127,13 +127,15 @@ class Step(Document):
 
 
 class Plan(Document):
-    """How one release walks (`policies/plans/<name>.yaml`)."""
+    """How one release walks (`policies/plans/<name>.yaml`).
+
+    The last step is 100 %; its `bake` is how long everything is watched there before it is promoted.
+    """
 
     schema_: Literal["adapter-rollout/plan/v1"] = Field(alias="schema")
     name: Name
     shadow: Shadow | None = None
     steps: tuple[Step, ...] = Field(min_length=1, max_length=32)
-    bake: Duration = Field(description="How long everything is watched at 100 % before it is promoted.")
     rollback_window: Duration = Field(
         default=timedelta(days=7), description="How long the previous version stays loaded after promotion."
     )
