@@ -18,7 +18,7 @@ from typing import Annotated, Literal, assert_never
 from pydantic import AwareDatetime, Field, TypeAdapter
 
 from rollout.core.judge import Evidence
-from rollout.core.manifest import Document, GitSha, Identity, Line, Name, Semver, Sha256, Text
+from rollout.core.manifest import Document, GitSha, Identity, Line, Name, Semver, Sentence, Sha256, Text
 from rollout.core.metric import MetricId
 from rollout.core.plan import Share
 from rollout.core.verdict import Outcome
@@ -103,7 +103,7 @@ class Looked(_Event):
     edge: Line
     outcome: Outcome
     evidence: dict[MetricId, Evidence]
-    reasons: tuple[Line, ...] = ()
+    reasons: tuple[Sentence, ...] = ()
     detail: Sha256 | None = None
 
 
@@ -111,7 +111,7 @@ class Erred(_Event):
     """A look could not be taken."""
 
     kind: Literal["erred"] = "erred"
-    reason: Line
+    reason: Sentence
 
 
 class Intended(_Event):
@@ -122,7 +122,7 @@ class Intended(_Event):
     share: Share
     turn_on: bool
     flag_version: int = Field(ge=0)
-    reason: Line
+    reason: Sentence
 
 
 class Shifted(_Event):
@@ -139,14 +139,14 @@ class Promoted(_Event):
     """The candidate carries all traffic and has proven itself there. Undo is still one flag write away."""
 
     kind: Literal["promoted"] = "promoted"
-    reason: Line
+    reason: Sentence
 
 
 class Settling(_Event):
     """The rollback window ended: routes are to name the new version in both slots."""
 
     kind: Literal["settling"] = "settling"
-    reason: Line
+    reason: Sentence
 
 
 class Settled(_Event):

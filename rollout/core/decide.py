@@ -1,0 +1,194 @@
+"""The product in one page: from what is known to the one thing that is done.
+
+`admit` says whether a version may begin; `decide` says what the next move of a release under way is. Both are
+pure: they read values and return a decision with its reason, and everything they do not know blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from rollout.core.flag import FlagState
+from rollout.core.lifecycle import Phase, RolloutState, Version
+from rollout.core.plan import OnInconclusive, OnNewVersion, Plan, Share
+from rollout.core.verdict import Analysis, Outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """Nothing moves. `final` means that a deadline has passed and a human is needed."""
+
+    reason: str
+    final: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advance:
+    """Go to the step `step` of the plan, whose share is `share`."""
+
+    step: int
+    share: Share
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promote:
+    """The candidate has proven itself at 100 %."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RollBack:
+    """Take the candidate back."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Halt:
+    """The world is not what we left it: touch nothing, call a human."""
+
+    reason: str
+
+
+Decision = Hold | Advance | Promote | RollBack | Halt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coverage:
+    """What the replicas showed: which of them lack an adapter that they must have, and why."""
+
+    replicas: int
+    missing: Sequence[str] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether every replica, and at least one, has all that it must have."""
+        return self.replicas > 0 and not self.missing
+
+
+def decide(
+    *,
+    plan: Plan,
+    state: RolloutState,
+    flag: FlagState | None,
+    coverage: Coverage,
+    analysis: Analysis,
+    now: datetime,
+) -> Decision:
+    """What to do next with a release under way. Harm comes before everything but a changed world."""
+    if not state.phase.under_way or state.entered_at is None:
+        return Halt(reason=f"nothing is under way in phase {state.phase}")
+    if (drift := flag_drift(state, flag)) is not None:
+        return Halt(reason=drift)
+    if analysis.outcome is Outcome.FAIL and state.failures > plan.failure_budget:
+        return RollBack(reason="; ".join(analysis.reasons))
+    elapsed = now - state.entered_at
+    if elapsed < timedelta(0):
+        return Halt(reason=f"the clock is {-elapsed} behind the ledger")
+    if state.errors > plan.error_budget:
+        return Halt(reason=f"{state.errors} looks in a row could not be taken; the error budget is {plan.error_budget}")
+    waiting = _what_is_missing(plan, state, coverage, analysis, elapsed)
+    if waiting is None:
+        return _forward(plan, state)
+    if elapsed > plan.deadline:
+        if plan.on_inconclusive is OnInconclusive.ROLL_BACK:
+            return RollBack(reason=f"the deadline of {plan.deadline} passed without proof: {waiting}")
+        return Hold(reason=f"the deadline of {plan.deadline} passed: {waiting}", final=True)
+    return Hold(reason=waiting)
+
+
+def flag_drift(state: RolloutState, flag: FlagState | None) -> str | None:
+    """What somebody else did to the flag since our last write, or None."""
+    if flag is None:
+        return "the flag is gone"
+    if flag.share == state.share and (flag.on or state.share == Share.ZERO):
+        return None
+    who = f"{flag.changed_by} (version {flag.version})"
+    if flag.effective < state.share:
+        return f"the flag was turned down by {who}: it gives {flag.effective}, we had left it at {state.share}"
+    return f"the flag was turned up by {who}: it gives {flag.effective}, we had left it at {state.share}"
+
+
+def _what_is_missing(
+    plan: Plan, state: RolloutState, coverage: Coverage, analysis: Analysis, elapsed: timedelta
+) -> str | None:
+    """The first thing that stands between this state and the next, or None."""
+    if not coverage.complete:
+        return "not on every replica: " + ("; ".join(coverage.missing) or "no replica answered")
+    bake, needed = _demands(plan, state)
+    if elapsed < bake:
+        return f"{(bake - elapsed).total_seconds():.0f} s of {bake.total_seconds():.0f} s to go"
+    judged = min((verdict.samples[1] for verdict in analysis.verdicts if verdict.required), default=0)
+    if judged < needed:
+        return f"{judged} of {needed} requests of the candidate judged"
+    if analysis.outcome is not Outcome.PASS:
+        return "; ".join(analysis.reasons) or "no metric was judged"
+    return None
+
+
+def _demands(plan: Plan, state: RolloutState) -> tuple[timedelta, int]:
+    """(time, judged requests of the candidate) that the present state asks for."""
+    if state.phase is Phase.SHADOW:
+        assert plan.shadow is not None
+        return plan.shadow.duration, plan.shadow.pairs
+    if state.step < 0:
+        return timedelta(0), 0
+    step = plan.steps[state.step]
+    return step.bake, step.min_samples
+
+
+def _forward(plan: Plan, state: RolloutState) -> Decision:
+    following = state.step + 1
+    if following < len(plan.steps):
+        share = plan.steps[following].share
+        place = "shadow" if state.phase is Phase.SHADOW else f"{state.share}"
+        return Advance(step=following, share=share, reason=f"{place} passed: on to {share}")
+    return Promote(reason=f"passed at {state.share}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refuse:
+    """A version may not begin, and why. `blocked` tells a denial from a mere wait."""
+
+    reason: str
+    blocked: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begin:
+    """A version may begin: `report` is the evaluation that allows it."""
+
+    report: str
+
+
+def admit(
+    *, desired: Version, state: RolloutState, plan: Plan, suite_digest: str, gates_digest: str
+) -> Begin | Refuse:
+    """Whether the version that git desires may begin here. Only a fresh, passing evaluation opens the door."""
+    if state.candidate is not None:
+        return _refuse_beside_another(desired, state, plan)
+    if (past := state.quarantine.get(desired.identity)) is not None:
+        return Refuse(reason=f"these bytes were rolled back on {past.at:%Y-%m-%d %H:%M}: {past.reason}", blocked=True)
+    report = state.evaluations.get(desired.identity)
+    if report is None:
+        return Refuse(reason=f"no evaluation of {desired.served_name} is recorded", blocked=True)
+    if report.outcome is not Outcome.PASS:
+        return Refuse(reason=f"its evaluation ended with {report.outcome}", blocked=True)
+    champion = None if state.stable is None else state.stable.identity
+    if report.champion != champion:
+        return Refuse(reason="it was evaluated against another champion than what is stable now", blocked=True)
+    if (report.suite_digest, report.gates_digest) != (suite_digest, gates_digest):
+        return Refuse(reason="it was evaluated on another suite or other gates than the policy names", blocked=True)
+    return Begin(report=report.report)
+
+
+def _refuse_beside_another(desired: Version, state: RolloutState, plan: Plan) -> Refuse:
+    assert state.candidate is not None
+    running = state.candidate.served_name
+    if plan.on_new_version is OnNewVersion.REJECT:
+        return Refuse(reason=f"{running} is under way and the plan rejects newer versions", blocked=True)
+    return Refuse(reason=f"{desired.served_name} waits until {running} is done", blocked=False)
