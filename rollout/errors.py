@@ -88,6 +88,12 @@ class LedgerConflict(WorldChanged):
     code = "ledger-conflict"
 
 
+class LeaseTaken(Unavailable):
+    """Another tick of the same adapter is running."""
+
+    code = "lease-taken"
+
+
 class LoadRefused(RolloutError):
     """A replica refused an adapter for good: a retry with the same bytes will be refused again."""
 

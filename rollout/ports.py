@@ -6,6 +6,7 @@ Every method may raise `rollout.errors.Unavailable`; anything else that it raise
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePosixPath
@@ -298,6 +299,10 @@ class Ledger(Protocol):
 
     def names(self) -> tuple[str, ...]:
         """The adapters that have a ledger."""
+        ...
+
+    def lease(self, name: str) -> AbstractContextManager[None]:
+        """Be the only tick of this adapter. Raises LeaseTaken if another one runs; ends with the process."""
         ...
 
 

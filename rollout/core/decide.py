@@ -119,6 +119,8 @@ def _what_is_missing(
     """The first thing that stands between this state and the next, or None."""
     if not coverage.complete:
         return "not on every replica: " + ("; ".join(coverage.missing) or "no replica answered")
+    if state.phase is Phase.CANARY and state.step < 0:
+        return None  # Begun without a shadow: nobody has been served yet, so there is nothing to judge.
     bake, needed = _demands(plan, state)
     if elapsed < bake:
         return f"{(bake - elapsed).total_seconds():.0f} s of {bake.total_seconds():.0f} s to go"
@@ -135,8 +137,6 @@ def _demands(plan: Plan, state: RolloutState) -> tuple[timedelta, int]:
     if state.phase is Phase.SHADOW:
         assert plan.shadow is not None
         return plan.shadow.duration, plan.shadow.pairs
-    if state.step < 0:
-        return timedelta(0), 0
     step = plan.steps[state.step]
     return step.bake, step.min_samples
 

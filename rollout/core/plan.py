@@ -106,7 +106,6 @@ class OnNewVersion(StrEnum):
     """What a newer manifest does to a release that is under way."""
 
     QUEUE = "queue"
-    SUPERSEDE = "supersede"
     REJECT = "reject"
 
 
