@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
+from rollout.core.document import D, Located
 from rollout.core.flag import FlagState, Slot
 from rollout.core.lifecycle import LedgerEntry, LedgerEvent
 from rollout.core.metric import Comparison, MetricSpec, RequestRecord, Samples
@@ -315,6 +316,14 @@ class ArtifactStore(Protocol):
 
     def get(self, digest: str) -> bytes:
         """The content. Raises Unreadable if it is missing or does not match its digest."""
+        ...
+
+
+class Documents(Protocol):
+    """Reads YAML documents into core types, strictly, with the place of every field."""
+
+    def read(self, content: bytes, model: type[D], *, source: str) -> Located[D]:
+        """One document. Raises DocumentErrors with every problem; `source` names the file in them."""
         ...
 
 

@@ -1,0 +1,103 @@
+"""A document with the places of its fields, and every reason why it could not be read.
+
+A place is what lets a finding point at a line: it is kept for every field of every document, not only for the
+ones that turned out wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from pydantic import BaseModel
+
+from rollout.errors import Unreadable
+
+D = TypeVar("D", bound=BaseModel)
+
+Pointer = tuple[str | int, ...]
+"""The way to a field: keys and indices, e.g. `("artifact", "files", "adapter_config.json")`."""
+
+
+def show_pointer(pointer: Pointer) -> str:
+    """The pointer as a JSON pointer (RFC 6901); the whole document is the empty string."""
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in pointer)
+
+
+def read_pointer(text: str) -> Pointer:
+    """The keys of a JSON pointer. Digits stay text: `Located.place` finds list items by either."""
+    return tuple(part.replace("~1", "/").replace("~0", "~") for part in text.split("/")[1:])
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """Where something is written: line and column, both counted from 1, columns in characters."""
+
+    line: int
+    column: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One thing that is wrong with a document: where, what, and what was found there (shortened)."""
+
+    source: str
+    place: Place
+    pointer: Pointer
+    message: str
+    found: str | None = None
+
+    def __str__(self) -> str:
+        at = f"{self.source}:{self.place.line}:{self.place.column}"
+        where = f" {show_pointer(self.pointer)}:" if self.pointer else ""
+        found = "" if self.found is None else f"; found {self.found}"
+        return f"{at}:{where} {self.message}{found}"
+
+
+class DocumentErrors(Unreadable):
+    """A document could not be read; `problems` are all reasons at once, in the order of the file."""
+
+    code = "document-invalid"
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        self.problems = tuple(sorted(problems, key=lambda problem: (problem.source, problem.place)))
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Located(Generic[D]):
+    """A document that was read: its value, its plain JSON data as written, its bytes and its places."""
+
+    value: D
+    data: Mapping[str, object]
+    source: str
+    content: bytes
+    places: Mapping[Pointer, Place] = field(repr=False)
+
+    def place(self, pointer: Pointer) -> Place:
+        """Where a field is written; for one that is not there, the closest parent that is."""
+        known = _known(self.places, pointer)
+        return self.places.get(known, Place(1, 1))
+
+    def position(self, pointer: Pointer) -> tuple[int, int]:
+        """`place` as (line, column), both from 1."""
+        place = self.place(pointer)
+        return place.line, place.column
+
+    def line(self, number: int) -> str:
+        """One line of the source, counted from 1, without its end."""
+        lines = self.content.decode("utf-8", errors="replace").split("\n")
+        return lines[number - 1].rstrip("\r") if 0 < number <= len(lines) else ""
+
+
+def _known(places: Mapping[Pointer, Place], pointer: Pointer) -> Pointer:
+    known: Pointer = ()
+    for part in pointer:
+        longer = (*known, part)
+        if longer not in places and isinstance(part, str) and part.isdigit():
+            longer = (*known, int(part))
+        if longer not in places:
+            break
+        known = longer
+    return known

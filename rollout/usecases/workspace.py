@@ -1,0 +1,137 @@
+"""The documents of one tree: manifests and policies, found by name, each with its places."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from rollout.core.document import D, Located
+from rollout.core.environment import Environment
+from rollout.core.manifest import AdapterManifest
+from rollout.core.metric import MetricSpec
+from rollout.core.plan import Plan
+from rollout.core.policy import Rule, Waivers
+from rollout.errors import Unreadable
+from rollout.ports import Documents, Tree
+
+MANIFESTS = PurePosixPath("manifests")
+POLICIES = PurePosixPath("policies")
+SUFFIX = ".yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """Everything that is read from one tree. Nothing is cached: a tree may be a folder that changes.
+
+    Every method raises DocumentErrors for a document with problems, and Unreadable for a name that does not
+    exist (naming what does).
+    """
+
+    tree: Tree
+    documents: Documents
+
+    def document(self, path: PurePosixPath, model: type[D]) -> Located[D]:
+        """Any document at a path relative to the root."""
+        return self.documents.read(self.tree.read(path), model, source=str(path))
+
+    def manifest_paths(self) -> tuple[PurePosixPath, ...]:
+        """The files below manifests/, sorted; there may be none."""
+        return tuple(self.tree.files(MANIFESTS, SUFFIX))
+
+    def manifest(self, path: PurePosixPath) -> Located[AdapterManifest]:
+        """One manifest by its path."""
+        return self.document(path, AdapterManifest)
+
+    def manifests(self) -> tuple[Located[AdapterManifest], ...]:
+        """All manifests, by path. Raises Unreadable if there is none or two bear the same name."""
+        found = tuple(self.manifest(path) for path in self.manifest_paths())
+        if not found:
+            raise Unreadable(f"there is no manifest below {MANIFESTS}/")
+        by_name: dict[str, str] = {}
+        for manifest in found:
+            other = by_name.setdefault(manifest.value.name, manifest.source)
+            if other != manifest.source:
+                raise Unreadable(f"{manifest.source} and {other} have the same name {manifest.value.name!r}")
+        return found
+
+    def manifest_named(self, name: str) -> Located[AdapterManifest]:
+        """The manifest of the adapter `name`."""
+        found = self.manifests()
+        for manifest in found:
+            if manifest.value.name == name:
+                return manifest
+        raise Unreadable(f"there is no manifest named {name!r}{_others(m.value.name for m in found)}")
+
+    def environment(self, name: str) -> Located[Environment]:
+        """policies/environments/<name>.yaml."""
+        return self._named("environment", "environments", name, Environment)
+
+    def environment_names(self) -> tuple[str, ...]:
+        """The environments that exist."""
+        return self._names("environments")
+
+    def plan(self, name: str) -> Located[Plan]:
+        """policies/plans/<name>.yaml."""
+        return self._named("plan", "plans", name, Plan)
+
+    def metrics(self, ids: Iterable[str]) -> tuple[Located[MetricSpec], ...]:
+        """policies/metrics/<id>.yaml of each, in the order asked. No ids is an error, not an empty pass."""
+        found = tuple(self._named("metric", "metrics", metric, MetricSpec, field="id") for metric in ids)
+        if not found:
+            raise Unreadable("no metric was named, so nothing could be judged")
+        return found
+
+    def suite_folder(self, name: str) -> PurePosixPath:
+        """policies/suites/<name>, if there is anything in it."""
+        folder = POLICIES / "suites" / name
+        if next(iter(self.tree.files(folder, "")), None) is None:
+            raise Unreadable(f"there is no suite {name!r} ({folder}/){_others(self.suite_names())}")
+        return folder
+
+    def suite_names(self) -> tuple[str, ...]:
+        """The folders below policies/suites/."""
+        suites = POLICIES / "suites"
+        below = (path.relative_to(suites).parts for path in self.tree.files(suites, ""))
+        return tuple(sorted({parts[0] for parts in below if len(parts) > 1}))
+
+    def rules(self) -> tuple[Rule, ...]:
+        """policies/rules/<id>/rule.yaml, sorted. Raises Unreadable if there is none: that is never a pass."""
+        folder = POLICIES / "rules"
+        paths = [
+            path for path in self.tree.files(folder, "rule.yaml") if len(path.parts) == len(folder.parts) + 2
+        ]
+        if not paths:
+            raise Unreadable(
+                f"there are no rules below {folder}/", advice="No rules would let everything pass."
+            )
+        return tuple(self._rule(path) for path in paths)
+
+    def waivers(self) -> Located[Waivers] | None:
+        """policies/waivers.yaml, if there is one."""
+        path = POLICIES / "waivers.yaml"
+        return self.document(path, Waivers) if self.tree.exists(path) else None
+
+    def _rule(self, path: PurePosixPath) -> Rule:
+        rule = self.document(path, Rule).value
+        if rule.id != path.parent.name:
+            raise Unreadable(f"{path}: the rule {rule.id!r} stands in the folder {path.parent.name!r}")
+        return rule
+
+    def _named(self, kind: str, folder: str, name: str, model: type[D], field: str = "name") -> Located[D]:
+        path = POLICIES / folder / f"{name}{SUFFIX}"
+        if "/" in name or not self.tree.exists(path):
+            raise Unreadable(f"there is no {kind} {name!r} ({path}){_others(self._names(folder))}")
+        found = self.document(path, model)
+        if getattr(found.value, field) != name:
+            raise Unreadable(f"{path}: its {field} is {getattr(found.value, field)!r}, not {name!r}")
+        return found
+
+    def _names(self, folder: str) -> tuple[str, ...]:
+        root = POLICIES / folder
+        return tuple(path.stem for path in self.tree.files(root, SUFFIX) if path.parent == root)
+
+
+def _others(names: Iterable[str]) -> str:
+    found = ", ".join(sorted(names))
+    return f"; there are: {found}" if found else "; there are none"
