@@ -88,10 +88,10 @@ class LedgerConflict(WorldChanged):
     code = "ledger-conflict"
 
 
-class LeaseTaken(Unavailable):
-    """Another tick of the same adapter is running."""
+class Busy(Unavailable):
+    """Another process of ours holds a lock: a tick of the same adapter, or a writer of the same file."""
 
-    code = "lease-taken"
+    code = "busy"
 
 
 class LoadRefused(RolloutError):

@@ -13,8 +13,10 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from rollout.core.document import D, Located
+from rollout.core.environment import Environment
 from rollout.core.flag import FlagState, Slot
 from rollout.core.lifecycle import LedgerEntry, LedgerEvent
+from rollout.core.manifest import AdapterManifest
 from rollout.core.metric import Comparison, MetricSpec, RequestRecord, Samples
 from rollout.core.plan import Share
 from rollout.core.routes import Routes
@@ -25,6 +27,10 @@ class Clock(Protocol):
 
     def now(self) -> datetime:
         """The current time, in UTC and aware of it."""
+        ...
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
         ...
 
 
@@ -303,7 +309,7 @@ class Ledger(Protocol):
         ...
 
     def lease(self, name: str) -> AbstractContextManager[None]:
-        """Be the only tick of this adapter. Raises LeaseTaken if another one runs; ends with the process."""
+        """Be the only tick of this adapter. Raises Busy if another one runs; ends with the process."""
         ...
 
 
@@ -324,6 +330,21 @@ class Documents(Protocol):
 
     def read(self, content: bytes, model: type[D], *, source: str) -> Located[D]:
         """One document. Raises DocumentErrors with every problem; `source` names the file in them."""
+        ...
+
+
+class Shelf(Protocol):
+    """Where verified adapters lie for the servers: one immutable folder a served name."""
+
+    def lay_down(self, manifest: AdapterManifest) -> Path:
+        """The folder of exactly the manifest's bytes, copied there and verified if it was not yet.
+
+        Raises Unreadable if a file is missing or does not have its digest.
+        """
+        ...
+
+    def folder(self, served_name: str) -> Path:
+        """Where a served name lies, or would lie."""
         ...
 
 
@@ -385,3 +406,20 @@ class Manifests(Protocol):
         raised as WorldChanged. A lost race is tried again on the new tip, never forced.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """Everything outside, for one environment: what a use case is given."""
+
+    environment: Environment
+    clock: Clock
+    flags: FlagStore
+    metrics: MetricSource
+    replicas: tuple[Serving, ...]
+    gateways: tuple[Gateway, ...]
+    routes: RoutesStore
+    ledger: Ledger
+    evidence: ArtifactStore
+    manifests: Manifests
+    shelf: Shelf

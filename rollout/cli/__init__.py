@@ -47,7 +47,9 @@ class _Verbs(click.Group):
             formatter.write_dl(list(VERBS.items()))
 
 
-@click.command(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "ROLLOUT"})
+@click.command(
+    cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "ROLLOUT"}
+)
 @click.version_option(__version__, prog_name="rollout")
 def cli() -> None:
     """Release, roll out and take back LoRA adapters.
@@ -77,6 +79,8 @@ def run(args: Sequence[str] | None = None) -> int:
         return error.exit_status
     except Exception:
         traceback.print_exc(file=sys.stderr)
-        click.secho("error[bug]: this is a bug in rollout; please report the lines above.", fg="red", err=True)
+        click.secho(
+            "error[bug]: this is a bug in rollout; please report the lines above.", fg="red", err=True
+        )
         return 70
     return result if isinstance(result, int) else 0

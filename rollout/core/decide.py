@@ -90,7 +90,9 @@ def decide(
     if elapsed < timedelta(0):
         return Halt(reason=f"the clock is {-elapsed} behind the ledger")
     if state.errors > plan.error_budget:
-        return Halt(reason=f"{state.errors} looks in a row could not be taken; the error budget is {plan.error_budget}")
+        return Halt(
+            reason=f"{state.errors} looks in a row could not be taken; the error budget is {plan.error_budget}"
+        )
     waiting = _what_is_missing(plan, state, coverage, analysis, elapsed)
     if waiting is None:
         return _forward(plan, state)
@@ -109,7 +111,9 @@ def flag_drift(state: RolloutState, flag: FlagState | None) -> str | None:
         return None
     who = f"{flag.changed_by} (version {flag.version})"
     if flag.effective < state.share:
-        return f"the flag was turned down by {who}: it gives {flag.effective}, we had left it at {state.share}"
+        return (
+            f"the flag was turned down by {who}: it gives {flag.effective}, we had left it at {state.share}"
+        )
     return f"the flag was turned up by {who}: it gives {flag.effective}, we had left it at {state.share}"
 
 
@@ -172,7 +176,9 @@ def admit(
     if state.candidate is not None:
         return _refuse_beside_another(desired, state, plan)
     if (past := state.quarantine.get(desired.identity)) is not None:
-        return Refuse(reason=f"these bytes were rolled back on {past.at:%Y-%m-%d %H:%M}: {past.reason}", blocked=True)
+        return Refuse(
+            reason=f"these bytes were rolled back on {past.at:%Y-%m-%d %H:%M}: {past.reason}", blocked=True
+        )
     report = state.evaluations.get(desired.identity)
     if report is None:
         return Refuse(reason=f"no evaluation of {desired.served_name} is recorded", blocked=True)
@@ -180,9 +186,13 @@ def admit(
         return Refuse(reason=f"its evaluation ended with {report.outcome}", blocked=True)
     champion = None if state.stable is None else state.stable.identity
     if report.champion != champion:
-        return Refuse(reason="it was evaluated against another champion than what is stable now", blocked=True)
+        return Refuse(
+            reason="it was evaluated against another champion than what is stable now", blocked=True
+        )
     if (report.suite_digest, report.gates_digest) != (suite_digest, gates_digest):
-        return Refuse(reason="it was evaluated on another suite or other gates than the policy names", blocked=True)
+        return Refuse(
+            reason="it was evaluated on another suite or other gates than the policy names", blocked=True
+        )
     return Begin(report=report.report)
 
 

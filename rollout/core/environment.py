@@ -28,7 +28,9 @@ class ServerLimits(Document):
     """What every replica was started with."""
 
     base: Line = Field(description="Served name of the base model.")
-    base_path: Line | None = Field(default=None, description="Folder of the base model, for the checks that read it.")
+    base_path: Line | None = Field(
+        default=None, description="Folder of the base model, for the checks that read it."
+    )
     max_lora_rank: int = Field(ge=1)
     max_loras: int = Field(ge=1)
     dtype: Dtype
@@ -74,7 +76,9 @@ class Environment(Document):
     name: Name
     replicas: tuple[Endpoint, ...] = Field(min_length=1)
     gateways: tuple[Endpoint, ...] = Field(min_length=1)
-    adapter_folder: Line = Field(description="Where verified adapters are laid down for the servers, by digest.")
+    adapter_folder: Line = Field(
+        description="Where verified adapters are laid down for the servers, by digest."
+    )
     server: ServerLimits
     flags: FileFlags
     metrics: TrafficLogMetrics
@@ -83,7 +87,9 @@ class Environment(Document):
     evidence: Line = Field(description="Folder of the evidence, addressed by digest.")
     context_key: ContextKey = ContextKey()
     branch: Line = Field(default="main", description="The branch whose manifests are the desire.")
-    remote: Name | None = Field(default="origin", description="The git remote; null for a repository of its own.")
+    remote: Name | None = Field(
+        default="origin", description="The git remote; null for a repository of its own."
+    )
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Environment:

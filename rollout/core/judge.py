@@ -27,7 +27,9 @@ class Evidence(Document):
     rates must not be pooled over steps whose shares differ.
     """
 
-    log_e: tuple[float, ...] = Field(default=(0.0,) * len(HARM_ODDS), min_length=len(HARM_ODDS), max_length=len(HARM_ODDS))
+    log_e: tuple[float, ...] = Field(
+        default=(0.0,) * len(HARM_ODDS), min_length=len(HARM_ODDS), max_length=len(HARM_ODDS)
+    )
     stable: Count = 0
     stable_bad: Count = 0
     candidate: Count = 0
@@ -54,7 +56,9 @@ def observe(evidence: Evidence, spec: MetricSpec, samples: Samples) -> Evidence:
     )
 
 
-def _grown(log_e: tuple[float, ...], spec: MetricSpec, stable: Counts, candidate: Counts) -> tuple[float, ...]:
+def _grown(
+    log_e: tuple[float, ...], spec: MetricSpec, stable: Counts, candidate: Counts
+) -> tuple[float, ...]:
     increments = harm_increments(
         candidate=candidate.total,
         candidate_bad=candidate.bad,

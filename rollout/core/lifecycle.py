@@ -219,7 +219,9 @@ class LedgerEntry(Document):
     @property
     def line(self) -> str:
         """The entry as canonical JSON, without a line break."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return json.dumps(
+            self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=False
+        )
 
 
 ENTRY: TypeAdapter[LedgerEntry] = TypeAdapter(LedgerEntry)
@@ -294,7 +296,9 @@ def fold(entries: Iterable[LedgerEntry]) -> RolloutState:
 
 def _require(condition: bool, state: RolloutState, event: _Event) -> None:
     if not condition:
-        raise IllegalHistory(f"a ledger in phase {state.phase} cannot hold the event {event.__class__.__name__}")
+        raise IllegalHistory(
+            f"a ledger in phase {state.phase} cannot hold the event {event.__class__.__name__}"
+        )
 
 
 def _after(state: RolloutState, event: LedgerEvent) -> RolloutState:
@@ -308,9 +312,7 @@ def _after(state: RolloutState, event: LedgerEvent) -> RolloutState:
                 released=state.released | {event.stable.manifest_sha256},
             )
         case Evaluated():
-            return replace(
-                state, evaluations=MappingProxyType({**state.evaluations, event.identity: event})
-            )
+            return replace(state, evaluations=MappingProxyType({**state.evaluations, event.identity: event}))
         case Started():
             _require(state.phase in (Phase.IDLE, Phase.TAKEN_BACK), state, event)
             _require(event.candidate.identity not in state.quarantine, state, event)
@@ -332,7 +334,9 @@ def _after(state: RolloutState, event: LedgerEvent) -> RolloutState:
             return replace(state, intent=event)
         case Shifted():
             intent = state.intent
-            _require(intent is not None and (intent.step, intent.share) == (event.step, event.share), state, event)
+            _require(
+                intent is not None and (intent.step, intent.share) == (event.step, event.share), state, event
+            )
             return _shifted(state, event)
         case Promoted():
             _require(state.phase is Phase.CANARY and state.share == Share.FULL, state, event)

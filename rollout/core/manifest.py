@@ -104,7 +104,9 @@ class Lineage(Document):
     dataset: Dataset
     training_commit: GitSha
     run_url: Line | None = None
-    inference_code: Line = Field(description="Version of the inference code that the adapter was tested with.")
+    inference_code: Line = Field(
+        description="Version of the inference code that the adapter was tested with."
+    )
 
 
 class Evaluation(Document):
@@ -185,7 +187,9 @@ class AdapterManifest(Document):
     @model_validator(mode="after")
     def _served_name_fits(self) -> AdapterManifest:
         if len(self.served_name) > 120:
-            raise ValueError("name and version together are too long for a served model name (120 characters)")
+            raise ValueError(
+                "name and version together are too long for a served model name (120 characters)"
+            )
         return self
 
     @property

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
+from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
@@ -63,7 +64,9 @@ class Share:
         )
 
     @classmethod
-    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
         return {"type": "string", "pattern": _SHARE.pattern, "examples": ["5%", "12.5%"]}
 
     @classmethod
@@ -141,16 +144,20 @@ class Plan(Document):
     deadline: Duration = Field(description="The longest time in any one state.")
     on_inconclusive: OnInconclusive = OnInconclusive.HOLD
     on_new_version: OnNewVersion = OnNewVersion.QUEUE
-    failure_budget: int = Field(default=0, ge=0, description="Looks that may show harm before it is acted on.")
+    failure_budget: int = Field(
+        default=0, ge=0, description="Looks that may show harm before it is acted on."
+    )
     error_budget: int = Field(default=5, ge=0, description="Looks in a row that may end in an error.")
     alpha: float = Field(default=0.01, gt=0, le=0.2, description="False rollbacks accepted, per release.")
-    alpha_advance: float = Field(default=0.05, gt=0, le=0.2, description="False advances accepted, per metric.")
+    alpha_advance: float = Field(
+        default=0.05, gt=0, le=0.2, description="False advances accepted, per metric."
+    )
     metrics: tuple[Name | Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")], ...] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _shares_rise_to_the_whole(self) -> Plan:
         shares = [step.share for step in self.steps]
-        if any(later <= earlier for earlier, later in zip(shares, shares[1:], strict=False)):
+        if any(later <= earlier for earlier, later in pairwise(shares)):
             raise ValueError("steps must rise: each share larger than the one before")
         if shares[0] == Share.ZERO:
             raise ValueError("the first step must be above 0 %; a step without users is `shadow`")

@@ -6,8 +6,8 @@ import hashlib
 import re
 from pathlib import Path
 
+from rollout.durable import exclusive, replace
 from rollout.errors import Unreadable
-from rollout.files import replace_file
 
 _DIGEST = re.compile(r"^[0-9a-f]{64}$")
 
@@ -23,7 +23,8 @@ class EvidenceFolder:
         digest = hashlib.sha256(content).hexdigest()
         path = self._path(digest)
         if not path.exists():
-            replace_file(path, content)
+            with exclusive(path) as target:
+                replace(target, content)
         return digest
 
     def get(self, digest: str) -> bytes:

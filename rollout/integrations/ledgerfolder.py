@@ -11,8 +11,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from rollout.core.lifecycle import LedgerEntry, LedgerEvent, next_entry, verify_chain
-from rollout.errors import LeaseTaken, LedgerConflict, Usage
-from rollout.files import locked, sync_folder
+from rollout.durable import exclusive, sync_folder
+from rollout.errors import Busy, LedgerConflict, Usage
 
 _NAME = re.compile(r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
 
@@ -33,7 +33,7 @@ class FolderLedger:
     def append(self, name: str, event: LedgerEvent, *, after: str | None) -> LedgerEntry:
         """Add one event behind `after`, on disk before this returns."""
         path = self._path(name)
-        with locked(path.with_suffix(".lock")):
+        with exclusive(path):
             entries = self.read(name)
             last = entries[-1] if entries else None
             head = last.hash if last else None
@@ -53,10 +53,10 @@ class FolderLedger:
     def lease(self, name: str) -> Iterator[None]:
         """Be the only tick. The kernel ends the lease with the process, however that dies."""
         try:
-            with locked(self._path(name).with_suffix(".lease"), wait=False):
+            with exclusive(self._path(name).with_suffix(".tick"), wait_s=0):
                 yield
-        except BlockingIOError:
-            raise LeaseTaken(
+        except Busy:
+            raise Busy(
                 f"another tick of {name} is running here", advice="Wait for it, or run the command again."
             ) from None
 
@@ -84,7 +84,6 @@ class FolderLedger:
             ) from None
 
     def _write(self, path: Path, entry: LedgerEntry, *, clean: int) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         new = not path.exists()
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:

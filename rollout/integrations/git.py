@@ -1,0 +1,254 @@
+"""Manifests in git: trees at a commit, and the commit that brings a manifest back.
+
+Only plumbing is used, on a bare level: no working copy, no index and no checked-out branch of the user is
+touched. Every argument goes to git as its own word, never through a shell.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+
+from rollout.errors import RemoteUnavailable, Unreadable, WorldChanged
+from rollout.ports import Revert
+
+_COMMIT = re.compile(r"^[0-9a-f]{40}$")
+_ATTEMPTS = 5
+# Refuse to wait for a password or to run anything that the repository's own configuration names.
+_ENVIRONMENT = {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"}
+
+
+class GitFailed(Exception):
+    """A git command ended with an error; `reason` is the last line that it wrote."""
+
+    def __init__(self, words: tuple[str, ...], returncode: int, stderr: str) -> None:
+        self.reason = next((line for line in reversed(stderr.strip().splitlines()) if line), "no message")
+        super().__init__(f"git {words[0]} ended with {returncode}: {self.reason}")
+        self.stderr = stderr
+
+
+class CommitTree:
+    """The files of one commit, read from the object database."""
+
+    def __init__(self, repository: GitRepository, commit: str) -> None:
+        self._repository = repository
+        self._commit = commit
+
+    @property
+    def commit(self) -> str:
+        """40 hex digits."""
+        return self._commit
+
+    def read(self, path: PurePosixPath) -> bytes:
+        """One plain file. Raises Unreadable if it is not there or is a link or a folder."""
+        mode, blob = self._entry(path)
+        if not mode.startswith("100"):
+            raise Unreadable(f"{path} at {self._commit[:12]} is not a plain file")
+        return self._repository.run("cat-file", "blob", blob)
+
+    def exists(self, path: PurePosixPath) -> bool:
+        """Whether there is such a plain file."""
+        try:
+            return self._entry(path)[0].startswith("100")
+        except Unreadable:
+            return False
+
+    def files(self, folder: PurePosixPath, suffix: str) -> Iterator[PurePosixPath]:
+        """The plain files below a folder whose names end so, sorted."""
+        for line in self._list("-r", f"{folder}/"):
+            mode, _, path = line
+            if mode.startswith("100") and path.endswith(suffix):
+                yield PurePosixPath(path)
+
+    def _entry(self, path: PurePosixPath) -> tuple[str, str]:
+        if path.is_absolute() or ".." in path.parts:
+            raise Unreadable(f"{path} lies outside the repository")
+        for mode, blob, found in self._list(str(path)):
+            if found == str(path):
+                return mode, blob
+        raise Unreadable(f"{path} does not exist at {self._commit[:12]}")
+
+    def _list(self, *words: str) -> Iterator[tuple[str, str, str]]:
+        listing = self._repository.run(
+            "ls-tree", "-z", "--full-tree", *words[:-1], self._commit, "--", words[-1]
+        )
+        for record in listing.decode(errors="replace").split("\0"):
+            if record:
+                meta, path = record.split("\t", 1)
+                mode, _, blob = meta.split(" ")
+                yield mode, blob, path
+
+
+class GitRepository:
+    """One clone, its remote and the branch that holds the desire."""
+
+    def __init__(self, root: Path, *, branch: str = "main", remote: str | None = "origin") -> None:
+        self._root = root
+        self._branch = branch
+        self._remote = remote
+
+    def run(
+        self, *words: str, content: bytes | None = None, environment: Mapping[str, str] | None = None
+    ) -> bytes:
+        """Run git in the clone. Raises GitFailed."""
+        done = subprocess.run(  # noqa: S603 - a list of words, no shell
+            [
+                "git",
+                "-C",
+                str(self._root),
+                "-c",
+                "core.hooksPath=/dev/null",
+                "-c",
+                "core.quotePath=false",
+                *words,
+            ],
+            input=content,
+            capture_output=True,
+            env={**os.environ, **_ENVIRONMENT, **(environment or {})},
+            check=False,
+        )
+        if done.returncode != 0:
+            raise GitFailed(words, done.returncode, done.stderr.decode(errors="replace"))
+        return done.stdout
+
+    def _word(self, *words: str) -> str:
+        return self.run(*words).decode().strip()
+
+    def resolve(self, reference: str) -> str:
+        """The commit that a name stands for. Raises Unreadable if there is none."""
+        try:
+            return self._word(
+                "rev-parse", "--verify", "--quiet", "--end-of-options", f"{reference}^{{commit}}"
+            )
+        except GitFailed:
+            raise Unreadable(
+                f"git knows no commit {reference!r} in {self._root}",
+                advice="Fetch it first, or name another.",
+            ) from None
+
+    def at(self, reference: str) -> CommitTree:
+        """The tree at a commit or a name."""
+        return CommitTree(self, self.resolve(reference))
+
+    def tree(self) -> CommitTree:
+        """The tree at the tip of the branch, fetched from the remote if there is one."""
+        return CommitTree(self, self._tip())
+
+    def last_change(self, path: PurePosixPath) -> str:
+        """The commit that last touched a file, seen from the tip that was read last."""
+        commit = self._word("log", "-1", "--format=%H", self._tip_known(), "--", str(path))
+        if not commit:
+            raise Unreadable(f"{path} has no history on {self._branch}")
+        return commit
+
+    def first_parent(self, commit: str) -> str | None:
+        """The commit before it, or None for the first."""
+        parents = self._word("rev-list", "--parents", "-n", "1", commit).split()[1:]
+        return parents[0] if parents else None
+
+    def history(self, path: PurePosixPath, reference: str) -> Iterator[str]:
+        """sha256-free blob ids of every content that a file had, newest first."""
+        listing = self._word("log", "--format=", "--raw", "--no-abbrev", "-z", reference, "--", str(path))
+        for record in listing.split("\0"):
+            if record.startswith(":"):
+                yield record.split(" ")[3]
+
+    def blob_id(self, content: bytes) -> str:
+        """The id that git gives to a content, without storing it."""
+        return self.run("hash-object", "--stdin", content=content).decode().strip()
+
+    def restore(
+        self, path: PurePosixPath, *, content: bytes | None, bad: bytes, message: str, offline: bool = False
+    ) -> Revert:
+        """Bring a file back in a commit of its own and push it; a lost race starts again on the new tip."""
+        for _ in range(_ATTEMPTS):
+            tip = self._tip_known() if offline else self._tip()
+            tree = CommitTree(self, tip)
+            now = tree.read(path) if tree.exists(path) else None
+            if now == content:
+                return Revert(commit=None, branch=self._branch, pushed=True)
+            if now != bad:
+                raise WorldChanged(
+                    f"{path} was changed on {self._branch} since the rollback began; it is left alone",
+                    advice="Read the newer change; revert it in a pull request if it is not wanted.",
+                )
+            commit = self._commit(tip, path, content, message)
+            if self._push(commit, tip):
+                return Revert(commit=commit, branch=self._branch, pushed=self._remote is not None)
+        raise RemoteUnavailable(
+            f"the push to {self._branch} lost {_ATTEMPTS} races in a row", advice="Run the command again."
+        )
+
+    def _commit(self, tip: str, path: PurePosixPath, content: bytes | None, message: str) -> str:
+        """A commit on top of `tip` that changes one file, built beside every index."""
+        with tempfile.TemporaryDirectory(prefix="rollout-index-") as folder:
+            index = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
+            self.run("read-tree", tip, environment=index)
+            if content is None:
+                self.run("update-index", "--force-remove", "--", str(path), environment=index)
+            else:
+                blob = self.run("hash-object", "-w", "--stdin", content=content).decode().strip()
+                self.run("update-index", "--add", "--cacheinfo", f"100644,{blob},{path}", environment=index)
+            tree = self.run("write-tree", environment=index).decode().strip()
+        words = ("commit-tree", tree, "-p", tip, "-F", "-")
+        return self.run(*words, content=message.encode(), environment=self._identity()).decode().strip()
+
+    def _identity(self) -> dict[str, str]:
+        """Whoever git is configured as; a machine without a name commits as rollout."""
+        try:
+            self.run("config", "user.email")
+        except GitFailed:
+            return {
+                f"GIT_{role}_{part}": value
+                for role in ("AUTHOR", "COMMITTER")
+                for part, value in (("NAME", "rollout"), ("EMAIL", "rollout@localhost"))
+            }
+        return {}
+
+    def _push(self, commit: str, tip: str) -> bool:
+        """Move the branch from `tip` to `commit`, never by force; False if somebody was faster."""
+        try:
+            if self._remote is None:
+                self.run("update-ref", f"refs/heads/{self._branch}", commit, tip)
+            else:
+                self.run("push", "--porcelain", self._remote, f"{commit}:refs/heads/{self._branch}")
+                self.run("update-ref", f"refs/remotes/{self._remote}/{self._branch}", commit)
+        except GitFailed as error:
+            lost = ("non-fast-forward", "fetch first", "cannot lock ref", "stale info", "but expected")
+            if any(sign in str(error.stderr) + str(error) for sign in lost) or self._moved(tip):
+                return False
+            raise RemoteUnavailable(
+                f"the push to {self._branch} failed: {error.reason}",
+                advice="Check the remote and run the command again.",
+            ) from None
+        return True
+
+    def _moved(self, tip: str) -> bool:
+        try:
+            return self._tip() != tip
+        except RemoteUnavailable:
+            return False
+
+    def _tip(self) -> str:
+        """The branch's tip, as the remote has it now."""
+        if self._remote is not None:
+            reference = f"refs/remotes/{self._remote}/{self._branch}"
+            try:
+                self.run(
+                    "fetch", "--quiet", "--no-tags", self._remote, f"+refs/heads/{self._branch}:{reference}"
+                )
+            except GitFailed as error:
+                raise RemoteUnavailable(
+                    f"fetching {self._branch} from {self._remote} failed: {error.reason}",
+                    advice="Check the remote and run the command again.",
+                ) from None
+        return self._tip_known()
+
+    def _tip_known(self) -> str:
+        if self._remote is None:
+            return self.resolve(f"refs/heads/{self._branch}")
+        return self.resolve(f"refs/remotes/{self._remote}/{self._branch}")

@@ -1,0 +1,95 @@
+"""Shelf over a folder: each adapter under its served name, verified, never changed again."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from rollout.core.manifest import AdapterManifest
+from rollout.durable import exclusive, sync_folder
+from rollout.errors import Unreadable
+
+_CHUNK = 1 << 20
+
+
+class AdapterShelf:
+    """Copies adapters from the repository to `<folder>/<served name>/`.
+
+    A served name holds the digest of its bytes, so a folder that stands is right or was tampered with; it is
+    verified again each time it is laid down.
+    """
+
+    def __init__(self, folder: Path, *, root: Path) -> None:
+        self._folder = folder.resolve()
+        self._root = root.resolve()
+
+    def folder(self, served_name: str) -> Path:
+        """Where a served name lies, or would lie."""
+        return self._folder / served_name
+
+    def lay_down(self, manifest: AdapterManifest) -> Path:
+        """The verified folder; copied first if it is not there."""
+        target = self.folder(manifest.served_name)
+        with exclusive(target):
+            if not target.is_dir():
+                self._copy(manifest, self._source(manifest.artifact.uri), target)
+        for name, digest in manifest.artifact.files.items():
+            _check(target / name, digest)
+        return target
+
+    def _source(self, uri: str) -> Path:
+        relative = uri.removeprefix("file://")
+        source = (self._root / relative).resolve()
+        if not uri.startswith("file://") and not source.is_relative_to(self._root):
+            raise Unreadable(f"the adapter {uri!r} lies outside the repository")
+        if not source.is_dir():
+            raise Unreadable(
+                f"there is no adapter folder {uri!r}", advice="Fetch it, or correct `artifact.uri`."
+            )
+        return source
+
+    def _copy(self, manifest: AdapterManifest, source: Path, target: Path) -> None:
+        """Into a folder beside it, verified, synced, then renamed: all of it or nothing."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=".laying-", dir=self._folder))
+        try:
+            for name, digest in manifest.artifact.files.items():
+                if (source / name).is_symlink():
+                    raise Unreadable(f"{name} of {manifest.served_name} is a symbolic link")
+                _check(source / name, digest)
+                shutil.copyfile(source / name, aside / name, follow_symlinks=False)
+                _check(aside / name, digest)
+                _sync(aside / name)
+            aside.chmod(0o755)
+            aside.rename(target)
+            sync_folder(self._folder)
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
+
+
+def _check(path: Path, digest: str) -> None:
+    """Raise Unreadable unless the file has this sha256."""
+    running = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                running.update(chunk)
+    except OSError as error:
+        raise Unreadable(f"{path.name} of the adapter cannot be read: {error.strerror}") from None
+    if running.hexdigest() != digest:
+        raise Unreadable(
+            f"{path.name} has sha256 {running.hexdigest()[:12]}…, the manifest says {digest[:12]}…",
+            advice="These are not the bytes that the manifest speaks of; give changed bytes a new version.",
+        )
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

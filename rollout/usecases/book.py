@@ -1,0 +1,65 @@
+"""One adapter's ledger, opened: its entries, the state that they fold to, and the one way to add to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+from rollout import __version__
+from rollout.core.lifecycle import LedgerEntry, LedgerEvent, RolloutState, fold, next_entry
+from rollout.ports import Ledger
+
+E = TypeVar("E", bound=LedgerEvent)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signature:
+    """Who acts, where, and in which run: the part that all events of one command share."""
+
+    actor: str
+    environment: str
+    run_url: str | None = None
+
+
+class Book:
+    """The ledger of one adapter, as this process knows it.
+
+    `add` succeeds only behind the entry that was read last; a faster writer is raised as LedgerConflict, and
+    `reread` shows what they wrote.
+    """
+
+    def __init__(self, ledger: Ledger, name: str, signature: Signature) -> None:
+        self._ledger = ledger
+        self._signature = signature
+        self.name = name
+        self.entries: tuple[LedgerEntry, ...] = ()
+        self.state = RolloutState()
+        self.reread()
+
+    def reread(self) -> RolloutState:
+        """Read it anew; the answer is the state."""
+        self.entries = self._ledger.read(self.name)
+        self.state = fold(self.entries)
+        return self.state
+
+    def add(self, kind: type[E], now: datetime, **fields: Any) -> E:
+        """Append one event of this kind. Raises LedgerConflict, and IllegalHistory before anything is written."""
+        event: Any = kind(
+            at=now,
+            actor=self._signature.actor,
+            environment=self._signature.environment,
+            name=self.name,
+            tool=__version__,
+            run_url=self._signature.run_url,
+            **fields,
+        )
+        self._check(event)
+        entry = self._ledger.append(self.name, event, after=self.state.head)
+        self.entries = (*self.entries, entry)
+        self.state = fold(self.entries)
+        return event  # type: ignore[no-any-return]
+
+    def _check(self, event: Any) -> None:
+        last = self.entries[-1] if self.entries else None
+        fold((*self.entries, next_entry(last, event)))
