@@ -5,7 +5,7 @@ Every method may raise `rollout.errors.Unavailable`; anything else that it raise
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -264,6 +264,10 @@ class GatewayStatus:
     in_flight: Mapping[str, int]
     last_routed: Mapping[str, float]
 
+    def has_heard(self, key: str, flag_version: int, revision: int) -> bool:
+        """Whether it decides by this version of the flag and this revision of the routes, or newer ones."""
+        return self.flag_versions.get(key, -1) >= flag_version and self.routes_revision >= revision
+
 
 class Gateway(Protocol):
     """One gateway, asked over HTTP."""
@@ -285,8 +289,11 @@ class RoutesStore(Protocol):
         """The document; an empty one (revision 0) if there is none yet."""
         ...
 
-    def write(self, routes: Routes) -> None:
-        """Replace it atomically."""
+    def update(self, change: Callable[[Routes], Routes]) -> Routes:
+        """Replace it atomically by what `change` makes of it, while nobody else can write; the answer is the result.
+
+        A `change` that gives back the very same document writes nothing.
+        """
         ...
 
 
@@ -422,4 +429,5 @@ class World:
     ledger: Ledger
     evidence: ArtifactStore
     manifests: Manifests
+    documents: Documents
     shelf: Shelf

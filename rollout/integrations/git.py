@@ -139,8 +139,11 @@ class GitRepository:
         return CommitTree(self, self._tip())
 
     def last_change(self, path: PurePosixPath) -> str:
-        """The commit that last touched a file, seen from the tip that was read last."""
-        commit = self._word("log", "-1", "--format=%H", self._tip_known(), "--", str(path))
+        """The commit of the branch's own line that last changed a file: the merge, where a pull request did.
+
+        Its first parent therefore is the branch as it was before, without anything of the pull request.
+        """
+        commit = self._word("log", "-1", "--first-parent", "--format=%H", self._tip_known(), "--", str(path))
         if not commit:
             raise Unreadable(f"{path} has no history on {self._branch}")
         return commit

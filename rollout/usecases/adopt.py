@@ -1,0 +1,60 @@
+"""Record what serves today as stable: the beginning of an adapter's history in an environment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rollout.core.lifecycle import Adopted, Phase, Version
+from rollout.core.plan import Share
+from rollout.errors import ServingUnavailable, Unreadable, WorldChanged
+from rollout.ports import World
+from rollout.usecases.book import Book, Signature
+from rollout.usecases.coverage import cover
+from rollout.usecases.publish import publish
+from rollout.usecases.release import find_desire, read_policy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adoption:
+    """What was recorded; `changed` is False if it was so already."""
+
+    stable: Version
+    changed: bool
+
+
+def adopt(world: World, name: str, *, signature: Signature) -> Adoption:
+    """Make the version that git names the stable one, loaded on every replica and proven to have an effect.
+
+    Nothing may be under way. Raises WorldChanged if something is or if the flag gives a share to a candidate,
+    ServingUnavailable if a replica lacks the adapter.
+    """
+    with world.ledger.lease(name):
+        book = Book(world.ledger, name, signature)
+        if book.state.phase.under_way or book.state.phase is Phase.PROMOTED:
+            raise WorldChanged(
+                f"a release of {name} is under way (phase {book.state.phase})",
+                advice=f"Finish it, or take it back with `rollout rollback {name}`.",
+            )
+        return _adopt(world, book)
+
+
+def _adopt(world: World, book: Book) -> Adoption:
+    desire = find_desire(world, book.name)
+    if desire is None:
+        raise Unreadable(f"git has no manifest named {book.name!r} on {world.environment.branch}")
+    manifest = desire.manifest.value
+    policy = read_policy(world, manifest, desire.policy_commit)
+    coverage = cover(world, [manifest], prove=manifest)
+    if not coverage.complete:
+        raise ServingUnavailable("not on every replica: " + "; ".join(coverage.missing))
+    key = world.environment.flag_key(book.name)
+    flag = world.flags.read(key) or world.flags.create(key, by="adopt")
+    if flag.effective > Share.ZERO:
+        raise WorldChanged(
+            f"the flag {key} gives {flag.effective} to a candidate", advice="Set it to 0 % first."
+        )
+    changed = book.state.stable is None or book.state.stable.identity != desire.version.identity
+    if changed:
+        book.add(Adopted, world.clock.now(), stable=desire.version)
+    publish(world, book, mirror=Share.ZERO, response_schema=policy.golden.response_schema)
+    return Adoption(stable=desire.version, changed=changed)

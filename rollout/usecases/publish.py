@@ -1,0 +1,34 @@
+"""Keep the routes document what the ledger says it is."""
+
+from __future__ import annotations
+
+from pydantic import JsonValue
+
+from rollout.core.plan import Share
+from rollout.core.routes import Routes, route_of, with_route
+from rollout.ports import World
+from rollout.usecases.book import Book
+
+
+def publish(
+    world: World, book: Book, *, mirror: Share, response_schema: dict[str, JsonValue] | None = None
+) -> int:
+    """Write the route that the ledger asks for, if it is not there yet; the answer is the revision.
+
+    The ledger is read again while the document is locked, so that whoever writes last writes what happened
+    last. Without a `response_schema` the one that is in force stays.
+    """
+
+    def change(routes: Routes) -> Routes:
+        known = routes.routes.get(book.name)
+        schema = known.response_schema if response_schema is None and known is not None else response_schema
+        route = route_of(
+            book.reread(),
+            flag=world.environment.flag_key(book.name),
+            base=world.environment.server.base,
+            mirror=mirror,
+            response_schema=schema,
+        )
+        return with_route(routes, book.name, route)
+
+    return world.routes.update(change).revision

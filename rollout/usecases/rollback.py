@@ -1,0 +1,285 @@
+"""Take an adapter back: flag first, then ledger, routes, git, and the proof that it is gone.
+
+Every phase is tried whatever became of the one before it, each can be repeated at any time, and running the
+whole again converges: what is done is seen and left alone. Nothing here waits for a tick's lease.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import PurePosixPath
+
+from rollout.core.flag import FlagState
+from rollout.core.lifecycle import Phase, Reverted, RolledBack, RolloutState, Verified, Version
+from rollout.core.plan import Share
+from rollout.core.routes import Routes, with_route
+from rollout.errors import FlagUnavailable, LedgerConflict, RolloutError, ServingUnavailable, WorldChanged
+from rollout.ports import GatewayStatus, World
+from rollout.usecases.book import Book, Signature
+from rollout.usecases.publish import publish
+
+_APPENDS = 20
+_VERIFY_S = 30.0
+_POLL_S = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseDone:
+    """One phase of a rollback: what came of it, and its seconds since the command began."""
+
+    phase: str
+    ok: bool
+    detail: str
+    began_s: float
+    ended_s: float
+
+
+@dataclass(slots=True, kw_only=True)
+class RollbackReport:
+    """What a rollback did. `bad` is None where nothing was under way."""
+
+    name: str
+    environment: str
+    reason: str
+    bad: Version | None = None
+    stable: Version | None = None
+    phases: list[PhaseDone] = field(default_factory=list)
+    verified: Verified | None = None
+    commit: str | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether every phase succeeded."""
+        return all(phase.ok for phase in self.phases)
+
+    @property
+    def safe(self) -> bool:
+        """Whether the flag or the routes keep traffic away from the bad version."""
+        return any(phase.ok for phase in self.phases if phase.phase in ("flag", "routes"))
+
+
+def rollback(
+    world: World,
+    name: str,
+    *,
+    reason: str,
+    signature: Signature,
+    automatic: bool = False,
+    detail: str | None = None,
+    on_phase: Callable[[PhaseDone], None] = lambda _: None,
+) -> RollbackReport:
+    """Take back whatever is under way for `name`. Never raises RolloutError: a failed phase is in the report."""
+    return _TakingBack(world, name, reason, signature, automatic, detail, on_phase).run()
+
+
+class _TakingBack:
+    def __init__(
+        self,
+        world: World,
+        name: str,
+        reason: str,
+        signature: Signature,
+        automatic: bool,
+        detail: str | None,
+        on_phase: Callable[[PhaseDone], None],
+    ) -> None:
+        self._world = world
+        self._key = world.environment.flag_key(name)
+        self._signature = signature
+        self._automatic = automatic
+        self._detail = detail
+        self._on_phase = on_phase
+        self._began = world.clock.now()
+        self._flag: FlagState | None = None
+        self._flag_written_at: datetime = self._began
+        self._book: Book | None = None
+        self.report = RollbackReport(name=name, environment=world.environment.name, reason=reason)
+
+    def run(self) -> RollbackReport:
+        for phase, act in (
+            ("flag", self._take_the_flag_back),
+            ("ledger", self._record),
+            ("routes", self._close_the_routes),
+            ("git", self._restore_the_manifest),
+            ("verify", self._verify),
+        ):
+            self._try(phase, act)
+        return self.report
+
+    def _try(self, phase: str, act: Callable[[], str]) -> None:
+        began = self._seconds()
+        try:
+            ok, detail = True, act()
+        except RolloutError as error:
+            ok, detail = False, error.message
+        done = PhaseDone(phase=phase, ok=ok, detail=detail, began_s=began, ended_s=self._seconds())
+        self.report.phases.append(done)
+        self._on_phase(done)
+
+    def _seconds(self) -> float:
+        return (self._world.clock.now() - self._began).total_seconds()
+
+    def _take_the_flag_back(self) -> str:
+        comment = f"rollback of {self.report.name}: {self.report.reason}"
+        self._flag_written_at = self._world.clock.now()
+        self._flag = self._world.flags.take_back(self._key, by=self._signature.actor, comment=comment[:500])
+        return f"off, and stable for everyone (version {self._flag.version})"
+
+    def _record(self) -> str:
+        book = self._book = Book(self._world.ledger, self.report.name, self._signature)
+        for _ in range(_APPENDS):
+            state = book.state
+            if state.candidate is None:
+                return self._recognise(state)
+            try:
+                book.add(RolledBack, self._world.clock.now(), **self._event(state))
+            except LedgerConflict:
+                book.reread()  # A tick was faster; what it did is taken back as well.
+            else:
+                self._recognise(book.state)
+                return f"recorded; {state.candidate.served_name} is quarantined"
+        raise LedgerConflict(f"{_APPENDS} writers in a row were faster", advice="Run the command again.")
+
+    def _recognise(self, state: RolloutState) -> str:
+        self.report.stable = state.stable
+        if state.phase is not Phase.TAKEN_BACK or state.rolled_back is None:
+            return "nothing was under way"
+        self.report.bad = state.rolled_back.bad
+        self._flag_written_at = state.rolled_back.flag_written_at
+        return "recorded before"
+
+    def _event(self, state: RolloutState) -> dict[str, object]:
+        return {
+            "reason": self.report.reason,
+            "automatic": self._automatic,
+            "bad": state.candidate,
+            "from_share": state.intent.share if state.intent else state.share,
+            "flag_version": self._flag.version if self._flag else state.flag_version,
+            "flag_written_at": self._flag_written_at,
+            "detail": self._detail,
+        }
+
+    def _close_the_routes(self) -> str:
+        """The gateways' second way to safety: it holds even where the flag could not be written."""
+        if self._book is None:
+            return self._close_without_the_ledger()
+        revision = publish(self._world, self._book, mirror=Share.ZERO)
+        return f"no candidate (revision {revision})"
+
+    def _close_without_the_ledger(self) -> str:
+        self._world.routes.update(self._without_candidate)
+        return "no candidate"
+
+    def _without_candidate(self, routes: Routes) -> Routes:
+        route = routes.routes.get(self.report.name)
+        if route is None:
+            return routes
+        if route.stable == route.candidate:
+            raise WorldChanged("the release was settling: without the ledger the older version is not known")
+        return with_route(routes, self.report.name, route.model_copy(update={"candidate": None}))
+
+    def _restore_the_manifest(self) -> str:
+        book = self._book
+        if book is None:
+            raise WorldChanged(
+                "what to restore is not known without the ledger", advice="Run the command again."
+            )
+        event = book.state.rolled_back
+        if book.state.phase is not Phase.TAKEN_BACK or event is None or event.bad is None:
+            return "nothing to revert"
+        if book.state.reverted:
+            return "reverted before"
+        bad, stable = event.bad, book.state.stable
+        if stable is not None and stable.path != bad.path:
+            raise WorldChanged(
+                f"{bad.served_name} has its manifest at {bad.path}, {stable.served_name} had it at {stable.path}",
+                advice="Revert the move in a pull request.",
+            )
+        revert = self._world.manifests.restore(
+            PurePosixPath(bad.path),
+            content=None if stable is None else self._manifest(stable),
+            bad=self._manifest(bad),
+            message=_message(event, bad, stable),
+        )
+        book.add(Reverted, self._world.clock.now(), commit=revert.commit, branch=revert.branch)
+        self.report.commit = revert.commit
+        if revert.commit is None:
+            return f"{revert.branch} says so already"
+        return f"{revert.commit[:12]} on {revert.branch}" + (", pushed" if revert.pushed else "")
+
+    def _manifest(self, version: Version) -> bytes:
+        return self._world.manifests.at(version.commit).read(PurePosixPath(version.path))
+
+    def _verify(self) -> str:
+        """Wait until no gateway can route to the bad version any more and none of its answers is under way."""
+        flag = self._world.flags.read(self._key)
+        if flag is not None and flag.effective > Share.ZERO:
+            self._take_the_flag_back()  # A late tick had turned it on; it will not do so twice.
+        bad = self.report.bad
+        if bad is None:
+            return "no request can reach a candidate" if flag is not None else "there is no flag"
+        state = self._book.state if self._book else None
+        if state is not None and state.verified:
+            return "verified before"
+        last_routed_s, drained_s = self._wait_until_gone(bad.served_name)
+        fields = {
+            "last_routed_s": round(last_routed_s, 3),
+            "drained_s": round(drained_s, 3),
+            "verified_s": round(self._since_flag(), 3),
+        }
+        if self._book is not None:
+            self.report.verified = self._book.add(Verified, self._world.clock.now(), **fields)
+        return (
+            f"last request to {bad.served_name} routed {last_routed_s:.3f} s after the flag write, "
+            f"its last answer finished after {drained_s:.3f} s"
+        )
+
+    def _since_flag(self) -> float:
+        return (self._world.clock.now() - self._flag_written_at).total_seconds()
+
+    def _wait_until_gone(self, served: str) -> tuple[float, float]:
+        if self._flag is None:
+            raise FlagUnavailable(
+                "the flag was not written, so nothing can be verified", advice="Run it again."
+            )
+        needed = (self._flag.version, self._world.routes.read().revision)
+        told_s: float | None = None
+        while True:
+            statuses = [gateway.status() for gateway in self._world.gateways]
+            if told_s is None and all(status.has_heard(self._key, *needed) for status in statuses):
+                told_s = self._since_flag()
+            if told_s is not None and not any(status.in_flight.get(served, 0) for status in statuses):
+                break
+            if self._since_flag() > _VERIFY_S and self._seconds() > _VERIFY_S:
+                raise ServingUnavailable(
+                    _why_not(statuses, served, heard=told_s is not None), advice="Run it again."
+                )
+            self._world.clock.sleep(_POLL_S)
+        last = max((status.last_routed.get(served, 0.0) for status in statuses), default=0.0)
+        return max(0.0, last - self._flag_written_at.timestamp()), self._since_flag()
+
+
+def _why_not(statuses: list[GatewayStatus], served: str, *, heard: bool) -> str:
+    if not heard:
+        return f"after {_VERIFY_S:.0f} s not every gateway has read the flag and the routes"
+    running = sum(status.in_flight.get(served, 0) for status in statuses)
+    return f"after {_VERIFY_S:.0f} s {running} answers of {served} are still under way"
+
+
+def _message(event: RolledBack, bad: Version, stable: Version | None) -> str:
+    reason = " ".join(event.reason.split())
+    target = f"to {stable.version}" if stable else "to the base model"
+    lines = [
+        f"Roll back {event.name} {target}",
+        "",
+        f"{bad.version} was taken back in {event.environment}: {reason}",
+        "",
+        f"Rollback-Of: {bad.served_name}",
+        f"Reason: {reason[:300]}",
+        f"Environment: {event.environment}",
+    ]
+    if event.detail:
+        lines.append(f"Evidence: sha256:{event.detail}")
+    return "\n".join(lines) + "\n"

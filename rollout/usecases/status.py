@@ -1,0 +1,75 @@
+"""What is live, how far the release is, and on what evidence: everything read, nothing changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rollout.core.flag import FlagState
+from rollout.core.lifecycle import LedgerEntry, RolloutState
+from rollout.core.plan import Plan
+from rollout.core.verdict import Analysis
+from rollout.errors import RolloutError
+from rollout.ports import GatewayStatus, World
+from rollout.usecases.book import Book, Signature
+from rollout.usecases.look import analyse
+from rollout.usecases.release import read_manifest, read_policy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """One adapter in one environment. What could not be read is in `unknown`, by sentence."""
+
+    name: str
+    environment: str
+    state: RolloutState
+    flag: FlagState | None
+    gateways: dict[str, GatewayStatus]
+    plan: Plan | None
+    analysis: Analysis
+    entries: tuple[LedgerEntry, ...]
+    unknown: tuple[str, ...]
+
+
+def status(world: World, name: str) -> Status:
+    """Everything that can be known now. Only a ledger that cannot be read is an error."""
+    book = Book(world.ledger, name, Signature(actor="status", environment=world.environment.name))
+    unknown: list[str] = []
+    flag: FlagState | None = None
+    try:
+        flag = world.flags.read(world.environment.flag_key(name))
+    except RolloutError as error:
+        unknown.append(f"the flag: {error.message}")
+    plan, analysis = _evidence(world, book.state, unknown)
+    return Status(
+        name=name,
+        environment=world.environment.name,
+        state=book.state,
+        flag=flag,
+        gateways=_gateways(world, unknown),
+        plan=plan,
+        analysis=analysis,
+        entries=book.entries,
+        unknown=tuple(unknown),
+    )
+
+
+def _gateways(world: World, unknown: list[str]) -> dict[str, GatewayStatus]:
+    found = {}
+    for gateway in world.gateways:
+        try:
+            found[gateway.name] = gateway.status()
+        except RolloutError as error:
+            unknown.append(f"gateway {gateway.name}: {error.message}")
+    return found
+
+
+def _evidence(world: World, state: RolloutState, unknown: list[str]) -> tuple[Plan | None, Analysis]:
+    if state.candidate is None or state.started is None:
+        return None, Analysis()
+    try:
+        manifest = read_manifest(world, state.candidate).value
+        policy = read_policy(world, manifest, state.started.policy_commit)
+    except RolloutError as error:
+        unknown.append(f"the policy of the release: {error.message}")
+        return None, Analysis()
+    return policy.plan, analyse(policy, state)
