@@ -105,7 +105,9 @@ def _read_json(folder: Path) -> dict[str, Any]:
         document = json.loads(path.read_bytes())
     except FileNotFoundError as error:
         raise Unreadable("No adapter found for `<path>`") from error
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise Unreadable(f"{CONFIG} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
         raise Unreadable(f"{CONFIG} is not JSON: {str(error)[:200]}") from error
     if not isinstance(document, dict):
         raise Unreadable(f"{CONFIG} does not hold an object")

@@ -1,0 +1,205 @@
+"""The routes: OpenAI's generation, vLLM's runtime LoRA loading, and health."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from rollout import __version__
+from rollout.errors import LoadRefused, Unreadable
+from rollout.ports import Message
+from rollout.server.answer import Piece
+from rollout.server.decoder import Codec, Decoder
+from rollout.server.errors import Refusal, answer_crash, answer_refusal, bad_request, not_valid
+from rollout.server.generating import Limits, decoding, prompts, respond
+from rollout.server.requests import ChatRequest, CompletionRequest, LoadRequest, UnloadRequest
+from rollout.server.rows import Rows
+from rollout.server.shapes import ChatShape, CompletionShape, TokenNames
+from rollout.server.shelf import Shelf
+from rollout.server.worker import Failure, Post, Sink, Worker
+
+_BODY_LIMIT: Final = 2 * 1024 * 1024
+_COMPLETION_TOKENS: Final = 16  # OpenAI's default for completions; chat runs to the end of the context
+_STOP_SECONDS: Final = 5.0
+_Body = TypeVar("_Body", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSettings:
+    """How the server is set up.
+
+    `max_loras` is the number of different adapters in one batch. Without an `adapter_root` the two routes that
+    load and unload do not exist, as in vLLM without runtime loading.
+    """
+
+    base_name: str
+    base_root: str
+    limits: Limits
+    batch_size: int = 16
+    max_loras: int = 8
+    adapter_root: Path | None = None
+    adapters: Mapping[str, str] = field(default_factory=dict)
+
+
+def create_app(decoder: Decoder, codec: Codec, settings: ServerSettings) -> Starlette:
+    """The ASGI application; its lifespan runs the worker and loads the adapters that it starts with."""
+    api = _Api(decoder, codec, settings)
+    routes = [
+        Route("/v1/chat/completions", api.chat, methods=["POST"]),
+        Route("/v1/completions", api.complete, methods=["POST"]),
+        Route("/v1/models", api.models),
+        Route("/health", api.health),
+        Route("/version", api.version),
+    ]
+    if settings.adapter_root is not None:
+        routes.append(Route("/v1/load_lora_adapter", api.load, methods=["POST"]))
+        routes.append(Route("/v1/unload_lora_adapter", api.unload, methods=["POST"]))
+    return Starlette(
+        routes=routes,
+        lifespan=api.lifespan,
+        exception_handlers={
+            Refusal: answer_refusal,
+            HTTPException: _answer_http_error,
+            Exception: answer_crash,
+        },
+    )
+
+
+class _Api:
+    _worker: Worker
+    _shelf: Shelf
+
+    def __init__(self, decoder: Decoder, codec: Codec, settings: ServerSettings) -> None:
+        self._decoder = decoder
+        self._codec = codec
+        self._settings = settings
+
+    @asynccontextmanager
+    async def lifespan(self, _app: Starlette) -> AsyncIterator[None]:
+        settings, loop = self._settings, asyncio.get_running_loop()
+        self._worker = Worker(
+            self._decoder, batch_size=settings.batch_size, max_loras=settings.max_loras, post=_poster(loop)
+        )
+        self._shelf = Shelf(
+            self._worker,
+            base_name=settings.base_name,
+            base_root=settings.base_root,
+            adapter_root=settings.adapter_root,
+        )
+        self._worker.start()
+        try:
+            for name, path in settings.adapters.items():
+                await self._put_first(name, path)
+            yield
+        finally:
+            await asyncio.to_thread(self._worker.stop, _STOP_SECONDS)
+
+    async def complete(self, request: Request) -> Response:
+        body = await _read(request, CompletionRequest)
+        adapter = self._shelf.find(body.model)
+        asked = [
+            decoding(
+                body,
+                prompt,
+                adapter=adapter,
+                limits=self._settings.limits,
+                max_tokens=body.max_tokens or _COMPLETION_TOKENS,
+                top=body.logprobs or 0,
+            )
+            for prompt in prompts(body, self._codec)
+        ]
+        names = TokenNames(self._codec, as_ids=body.return_tokens_as_token_ids)
+        rows = Rows(self._worker, self._codec, asked, body.stops)
+        return await respond(request, body, rows, CompletionShape(names, body.logprobs))
+
+    async def chat(self, request: Request) -> Response:
+        body = await _read(request, ChatRequest)
+        adapter = self._shelf.find(body.model)
+        messages = [Message(role=message.role, content=message.text) for message in body.messages]
+        try:
+            prompt = self._codec.encode_chat(messages)
+        except Unreadable as error:
+            raise bad_request(error.message, param="messages") from error
+        limit = body.max_completion_tokens or body.max_tokens
+        asked = decoding(
+            body,
+            prompt,
+            adapter=adapter,
+            limits=self._settings.limits,
+            max_tokens=limit,
+            top=body.top_logprobs,
+        )
+        names = TokenNames(self._codec, as_ids=body.return_tokens_as_token_ids)
+        rows = Rows(self._worker, self._codec, [asked], body.stops)
+        return await respond(request, body, rows, ChatShape(names, logprobs=body.logprobs))
+
+    async def models(self, _request: Request) -> Response:
+        return JSONResponse({"object": "list", "data": self._shelf.entries()})
+
+    async def load(self, request: Request) -> Response:
+        body = await _read(request, LoadRequest)
+        if body.load_inplace:
+            raise bad_request("load_inplace is not supported: weights never change under a name")
+        await self._shelf.load(body.lora_name, body.lora_path)
+        return PlainTextResponse(f"Success: LoRA adapter '{body.lora_name}' added successfully.")
+
+    async def unload(self, request: Request) -> Response:
+        body = await _read(request, UnloadRequest)
+        self._shelf.remove(body.lora_name)
+        return PlainTextResponse(f"Success: LoRA adapter '{body.lora_name}' removed successfully.")
+
+    async def health(self, _request: Request) -> Response:
+        return Response(status_code=200 if self._worker.healthy else 503)
+
+    async def version(self, _request: Request) -> Response:
+        return JSONResponse({"version": __version__})
+
+    async def _put_first(self, name: str, path: str) -> None:
+        try:
+            await self._shelf.put(name, path)
+        except Refusal as refusal:
+            raise LoadRefused(f"adapter {name}: {refusal.message}") from refusal
+
+
+def _poster(loop: asyncio.AbstractEventLoop) -> Post:
+    def deliver(pieces: list[tuple[Sink, Piece | Failure]]) -> None:
+        for sink, piece in pieces:
+            sink(piece)
+
+    def post(pieces: list[tuple[Sink, Piece | Failure]]) -> None:
+        if pieces and not loop.is_closed():
+            loop.call_soon_threadsafe(deliver, pieces)
+
+    return post
+
+
+async def _read(request: Request, kind: type[_Body]) -> _Body:
+    """The body as a document. Raises Refusal: 400 if it is not JSON or does not fit, 413 if it is too large."""
+    if request.headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
+        raise Refusal(400, "Bad Request", "1 validation error: content-type must be application/json")
+    content = bytearray()
+    async for part in request.stream():
+        content += part
+        if len(content) > _BODY_LIMIT:
+            raise Refusal(413, "BadRequestError", f"the body is larger than {_BODY_LIMIT} bytes")
+    try:
+        return kind.model_validate_json(bytes(content))
+    except ValidationError as error:
+        raise not_valid(error) from error
+
+
+async def _answer_http_error(_request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    detail = error.detail if isinstance(error, HTTPException) else "internal server error"
+    return JSONResponse({"detail": detail}, status_code=status)

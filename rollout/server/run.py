@@ -1,0 +1,56 @@
+"""Runs the application until it is told to stop."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+
+# What runs may finish after a SIGTERM, but a client that never ends must not keep the process.
+_GRACE_SECONDS = 5
+
+
+def run(app: Starlette, *, host: str, port: int) -> bool:
+    """Serve until SIGTERM or SIGINT; port 0 takes a free one. The answer is whether it ever was ready.
+
+    One line, `ready on http://...`, goes to standard error when requests are answered.
+    """
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        log_level="warning",
+        access_log=False,
+        lifespan="on",
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+        timeout_keep_alive=75,  # above the idle time of a gateway's pool, so that it closes first
+        server_header=False,
+    )
+    server = _AnnouncedServer(config)
+
+    def leave(*_: object) -> None:
+        server.should_exit = True
+
+    # uvicorn stops in order at the signal and then raises it again for whoever had it before: that is us, so
+    # that an orderly stop ends with status 0.
+    signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGINT, leave)
+    server.run()
+    return server.started
+
+
+class _AnnouncedServer(uvicorn.Server):
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            address = self.servers[0].sockets[0].getsockname()
+            print(f"ready on {_url(address)}", file=sys.stderr, flush=True)
+
+
+def _url(address: Any) -> str:
+    host, port = address[0], address[1]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
