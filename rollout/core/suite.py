@@ -1,0 +1,214 @@
+"""What an adapter is proven on: suites, their items, and gate files.
+
+A suite belongs to the policy, not to the adapter: its digest covers the suite's own bytes, the items' and the
+response schema's, so that two reports compare only where it is the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field, JsonValue, StringConstraints, ValidationError, model_validator
+
+from rollout.core.document import DocumentErrors, Place, Problem
+from rollout.core.manifest import Document, Line, Name, Sha256
+from rollout.core.score import is_known
+from rollout.errors import Unreadable
+
+SUITE_SCHEMA: Literal["adapter-rollout/suite/v1"] = "adapter-rollout/suite/v1"
+GATES_SCHEMA: Literal["adapter-rollout/gates/v1"] = "adapter-rollout/gates/v1"
+
+ItemId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$")]
+FieldName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
+# Below the suite's own folder: a policy commit pins the suite with all that it reads.
+PathBelow = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*$")
+]
+MetricName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+
+
+class Expect(StrEnum):
+    """What a right answer is: JSON like the reference, a refusal, or a text like the reference."""
+
+    JSON = "json"
+    REFUSAL = "refusal"
+    TEXT = "text"
+
+
+class Turn(Document):
+    """One turn of the prompt."""
+
+    role: Literal["system", "user", "assistant"]
+    content: Annotated[str, StringConstraints(min_length=1, max_length=200_000)]
+
+
+class Item(Document):
+    """One line of a suite's JSONL: a prompt with what is expected. The id pairs the arms."""
+
+    id: ItemId
+    messages: tuple[Turn, ...] = Field(min_length=1, max_length=200)
+    reference: str = Field(default="", description="The answer of a good adapter.")
+    slice: Line
+    expect: Expect = Expect.TEXT
+
+    @model_validator(mode="after")
+    def _can_be_scored(self) -> Item:
+        if self.messages[-1].role != "user":
+            raise ValueError("the last message must be the user's")
+        if self.expect is not Expect.REFUSAL and not self.reference.strip():
+            raise ValueError(f"an item that expects {self.expect.value} needs a reference")
+        return self
+
+
+class Latency(Document):
+    """How speed is measured: one request at a time, on so many items, after so many that do not count."""
+
+    samples: int = Field(default=16, ge=4, le=2000)
+    warmup: int = Field(default=3, ge=1, le=100)
+
+
+class OnInconclusive(StrEnum):
+    """What a comparison with the champion that is not settled means for the release. There is no `pass`."""
+
+    BLOCK = "block"
+    WARN = "warn"
+
+
+class Suite(Document):
+    """A golden suite (`policies/suites/<name>.yaml`).
+
+    `champion_margin` is the largest loss against the champion that is accepted, per metric in its own unit
+    (rates as fractions). `confidence` is one-sided: 0.95 shows two-sided intervals of 90 %.
+    """
+
+    schema_: Literal["adapter-rollout/suite/v1"] = Field(alias="schema")
+    name: Name
+    description: Line | None = None
+    items: PathBelow = Field(description="JSONL, relative to this file and below its folder.")
+    items_sha256: Sha256 | None = None
+    response_schema: PathBelow | None = Field(
+        default=None, description="JSON Schema of the answers that are JSON."
+    )
+    fields: tuple[FieldName, ...] = Field(
+        default=(), max_length=32, description="Compared exactly, one by one."
+    )
+    max_tokens: int = Field(ge=1, le=32_768)
+    latency: Latency = Latency()
+    refusals: tuple[Line, ...] = Field(
+        default=(), max_length=200, description="How a refusal begins: openings of a sentence, in any case."
+    )
+    gates: Name = Field(description="Name of the gate file.")
+    champion_margin: dict[MetricName, Annotated[float, Field(gt=0)]] = Field(min_length=1)
+    confidence: float = Field(default=0.95, ge=0.8, lt=1)
+    seed: int = Field(default=1, ge=0, lt=2**32)
+    on_inconclusive: OnInconclusive = OnInconclusive.BLOCK
+
+    @model_validator(mode="after")
+    def _margins_name_metrics(self) -> Suite:
+        for metric in self.champion_margin:
+            if not is_known(metric, self.fields):
+                raise ValueError(f"champion_margin: there is no metric {metric!r} in this suite")
+        return self
+
+
+class Gate(Document):
+    """Absolute limits of one metric of the candidate, in the metric's own unit."""
+
+    min: float | None = None
+    max: float | None = None
+    description: Line | None = None
+
+    @model_validator(mode="after")
+    def _limits_something(self) -> Gate:
+        if self.min is None and self.max is None:
+            raise ValueError("a gate needs min or max: without either it would always pass")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min {self.min:g} is above max {self.max:g}: nothing can pass")
+        return self
+
+
+class Gates(Document):
+    """A gate file (`policies/gates/<name>.yaml`), in the form that is common in the field."""
+
+    schema_: Literal["adapter-rollout/gates/v1"] = Field(default=GATES_SCHEMA, alias="schema")
+    gates: dict[MetricName, Gate] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _gates_name_metrics(self) -> Gates:
+        for metric in self.gates:
+            if not is_known(metric, None):
+                raise ValueError(f"there is no metric {metric!r}")
+        return self
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Golden:
+    """A suite with everything that it names, read and checked, and the digests of both policies."""
+
+    suite: Suite
+    items: tuple[Item, ...]
+    response_schema: dict[str, JsonValue] | None
+    gates: Gates
+    suite_digest: str
+    gates_digest: str
+
+
+def read_items(content: bytes, source: str) -> tuple[Item, ...]:
+    """The items of a JSONL file. Blank lines are skipped.
+
+    Raises DocumentErrors with file and line of every bad line and of every id that was there before, Unreadable
+    if there is no item at all.
+    """
+    found: dict[str, int] = {}
+    items: list[Item] = []
+    problems: list[Problem] = []
+    for number, line in enumerate(content.split(b"\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            item = Item.model_validate_json(line, strict=True)
+        except ValidationError as error:
+            problems += _problems(error, source, number)
+            continue
+        if (first := found.setdefault(item.id, number)) != number:
+            problems.append(_problem(source, number, ("id",), f"{item.id!r} is also the id of line {first}"))
+        items.append(item)
+    if problems:
+        raise DocumentErrors(tuple(problems))
+    if not items:
+        raise Unreadable(f"{source}: there is no item; an empty suite proves nothing")
+    return tuple(items)
+
+
+def check_fit(suite: Suite, items: Iterable[Item], gates: Gates, source: str) -> None:
+    """Raise Unreadable where suite, items and gates do not belong together."""
+    kinds = {item.expect for item in items}
+    if Expect.JSON in kinds and not (suite.fields or suite.response_schema):
+        raise Unreadable(
+            f"{source}: items expect JSON, but the suite names neither fields nor a response_schema"
+        )
+    if Expect.REFUSAL in kinds and not suite.refusals:
+        raise Unreadable(f"{source}: items expect a refusal, but the suite does not say how one begins")
+    if unknown := [metric for metric in gates.gates if not is_known(metric, suite.fields)]:
+        raise Unreadable(
+            f"{source}: gate file {suite.gates!r} has gates on fields it does not compare: {unknown}"
+        )
+
+
+def digest_of(*parts: bytes) -> str:
+    """sha256 over parts of any content; moving bytes from one part to the next changes it."""
+    return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
+
+
+def _problems(error: ValidationError, source: str, line: int) -> list[Problem]:
+    return [
+        _problem(source, line, tuple(each["loc"]), each["msg"]) for each in error.errors(include_input=False)
+    ]
+
+
+def _problem(source: str, line: int, pointer: tuple[str | int, ...], message: str) -> Problem:
+    return Problem(source=source, place=Place(line, 1), pointer=pointer, message=message)
