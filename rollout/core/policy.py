@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from rollout.core.document import Place
+from rollout.core.document import Place, Problem
 from rollout.core.manifest import Document, Line, Name, Text
 
 RULE_SCHEMA: Literal["adapter-rollout/rule/v1"] = "adapter-rollout/rule/v1"
@@ -41,11 +41,19 @@ class CheckedAt(StrEnum):
     RELEASE = "release"
 
 
+class Need(StrEnum):
+    """An input that is not always at hand."""
+
+    ARTIFACT = "artifact"
+    PREVIOUS = "previous"
+
+
 class Rule(Document):
     """One policy rule (`policies/rules/<id>/rule.yaml`).
 
     `test` is a CEL expression that is true if the change is in order. It sees `manifest`, `previous`,
-    `change`, `artifact`, `serving`, `known` and `now`. In `message`, `{manifest.base.dtype}` stands for an input.
+    `change`, `artifact`, `serving`, `known`, `today` and `now`. In `message`, `{manifest.version}` stands for
+    an input.
     """
 
     schema_: Literal["adapter-rollout/rule/v1"] = Field(alias="schema")
@@ -53,6 +61,11 @@ class Rule(Document):
     title: Line
     severity: Severity
     stage: CheckedAt = CheckedAt.PULL_REQUEST
+    needs: tuple[Need, ...] = Field(
+        default=(),
+        description="Inputs without which the rule is left out and named as unchecked. An unreadable artifact "
+        "blocks by itself, and `previous` is at hand whenever a base is given.",
+    )
     exempt_reverts: bool = Field(
         default=False, description="Whether content that was released before passes without this rule."
     )
@@ -100,6 +113,7 @@ class Finding:
     place: Place = field(default=Place(1, 1))
     source_line: str = ""
     waived_by: str | None = None
+    can_be_waived: bool = True
 
     @property
     def blocks(self) -> bool:
@@ -107,23 +121,45 @@ class Finding:
         return self.severity is Severity.BLOCK and self.waived_by is None
 
 
-def check(
-    rules: Sequence[Rule],
-    inputs: Mapping[str, object],
-    evaluate: Evaluate,
-    *,
-    file: str,
-    revert: bool = False,
-) -> tuple[Finding, ...]:
-    """Every rule over one manifest's inputs; the places are filled in by whoever has them.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validation:
+    """What the checks of some manifests found. `problems` are documents that could not be read.
 
-    Raises ValueError if there are no rules: nothing to check is never a pass.
+    `retired` are manifests that exist at the base and no longer here; `unchecked` are rules whose inputs were
+    not at hand.
     """
-    if not rules:
-        raise ValueError("there are no rules to check")
-    findings = (
-        _finding(rule, inputs, evaluate, file) for rule in rules if not (revert and rule.exempt_reverts)
+
+    checked: tuple[str, ...]
+    rules: int
+    findings: tuple[Finding, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    retired: tuple[str, ...] = ()
+    unchecked: tuple[str, ...] = ()
+
+    @property
+    def blocked(self) -> bool:
+        """Whether any finding blocks."""
+        return any(finding.blocks for finding in self.findings)
+
+
+def applicable(
+    rules: Sequence[Rule], *, at: CheckedAt, absent: frozenset[Need], revert: bool
+) -> tuple[Rule, ...]:
+    """The rules that are checked here and now. Release checks those of the pull request again."""
+    return tuple(
+        rule
+        for rule in rules
+        if (rule.stage is CheckedAt.PULL_REQUEST or at is CheckedAt.RELEASE)
+        and not absent.intersection(rule.needs)
+        and not (revert and rule.exempt_reverts)
     )
+
+
+def check(
+    rules: Iterable[Rule], inputs: Mapping[str, object], evaluate: Evaluate, *, file: str
+) -> tuple[Finding, ...]:
+    """Every rule over one manifest's inputs; the places are filled in by whoever has them."""
+    findings = (_finding(rule, inputs, evaluate, file) for rule in rules)
     return tuple(finding for finding in findings if finding is not None)
 
 
@@ -154,6 +190,7 @@ def _undecided(rule: Rule, file: str, reason: str) -> Finding:
         remediation="Give the inputs that the rule needs, or correct its expression.",
         file=file,
         pointer=rule.pointer,
+        can_be_waived=False,
     )
 
 
@@ -196,8 +233,6 @@ def waive(
         if waiver.manifest == name and now.date() < waiver.expires
     }
     return tuple(
-        finding
-        if finding.message.startswith("the rule could not be evaluated")
-        else replace(finding, waived_by=holding.get(finding.rule))
+        replace(finding, waived_by=holding.get(finding.rule)) if finding.can_be_waived else finding
         for finding in findings
     )

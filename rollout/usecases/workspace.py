@@ -75,6 +75,10 @@ class Workspace:
         """policies/plans/<name>.yaml."""
         return self._named("plan", "plans", name, Plan)
 
+    def plan_names(self) -> tuple[str, ...]:
+        """The plans that exist."""
+        return self._names("plans")
+
     def metrics(self, ids: Iterable[str]) -> tuple[Located[MetricSpec], ...]:
         """policies/metrics/<id>.yaml of each, in the order asked. No ids is an error, not an empty pass."""
         found = tuple(self._named("metric", "metrics", metric, MetricSpec, field="id") for metric in ids)

@@ -1,0 +1,281 @@
+"""Check manifests against their schema and the policy rules.
+
+Policies come from the base wherever one is given: the author of a change cannot lower their own bar.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import PurePosixPath
+
+from rollout.core.artifact import ArtifactFacts
+from rollout.core.change import compare, manifest_input
+from rollout.core.document import DocumentErrors, Located, Problem, read_pointer
+from rollout.core.environment import Environment
+from rollout.core.manifest import AdapterManifest, Document, Dtype
+from rollout.core.metric import MetricSpec
+from rollout.core.plan import Plan
+from rollout.core.policy import (
+    CheckedAt,
+    Evaluate,
+    Finding,
+    Need,
+    Rule,
+    Severity,
+    Validation,
+    Waiver,
+    Waivers,
+    applicable,
+    check,
+    waive,
+)
+from rollout.errors import Unreadable
+from rollout.usecases.workspace import MANIFESTS, POLICIES, Workspace
+
+Inspect = Callable[[str, frozenset[Dtype], str | None], ArtifactFacts]
+"""(artifact uri, serving types, folder of the base) -> facts. Raises Unreadable if it is not at hand."""
+
+
+def _never(path: PurePosixPath, content: bytes) -> bool:  # noqa: ARG001 - the shape of `was_there`
+    return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checks:
+    """What validation works with: the tree of the change, the tree that it is judged by, and the tools.
+
+    `released` are sha256 of manifest contents that a ledger shows released; `was_there` says whether a path
+    had this content before, at the base. Either makes the content a revert.
+    """
+
+    head: Workspace
+    base: Workspace | None
+    inspect: Inspect
+    evaluate: Evaluate
+    now: datetime
+    environments: tuple[str, ...] = ()
+    at: CheckedAt = CheckedAt.PULL_REQUEST
+    released: frozenset[str] = frozenset()
+    was_there: Callable[[PurePosixPath, bytes], bool] = field(default=_never)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Policy:
+    rules: tuple[Rule, ...]
+    waivers: tuple[Waiver, ...]
+    environments: tuple[Environment, ...]
+    suites: tuple[str, ...]
+    plans: tuple[str, ...]
+
+
+def validate(checks: Checks, paths: Sequence[PurePosixPath] | None = None) -> Validation:
+    """Check the manifests at `paths`, or all of them, or with a base those that differ from it.
+
+    Raises Unreadable if there is no manifest or no rule at all, or if the policies cannot be read.
+    """
+    policy = _policy(checks)
+    previous = _previous(checks.base)
+    chosen, retired = _chosen(checks, paths)
+    manifests, problems = _read(checks.head, chosen)
+    problems += _same_names(checks.head, manifests)
+    if checks.base is not None:
+        problems += _policy_problems(checks.head, checks.base)
+    findings = [
+        finding for manifest in manifests for finding in _findings(checks, policy, manifest, previous)
+    ]
+    return Validation(
+        checked=tuple(map(str, chosen)),
+        rules=len(policy.rules),
+        findings=tuple(findings),
+        problems=tuple(problems),
+        retired=tuple(map(str, retired)),
+        unchecked=_unchecked(policy.rules) if checks.base is None else (),
+    )
+
+
+def _policy(checks: Checks) -> _Policy:
+    judge = checks.base or checks.head
+    waivers = judge.waivers()
+    return _Policy(
+        rules=judge.rules(),
+        waivers=waivers.value.waivers if waivers else (),
+        environments=tuple(
+            judge.environment(name).value for name in checks.environments or judge.environment_names()
+        ),
+        suites=judge.suite_names(),
+        plans=judge.plan_names(),
+    )
+
+
+def _previous(base: Workspace | None) -> dict[str, AdapterManifest]:
+    """The base's manifests by name. One that cannot be read there is as good as none."""
+    if base is None:
+        return {}
+    found, _ = _read(base, base.manifest_paths())
+    return {manifest.value.name: manifest.value for manifest in found}
+
+
+def _chosen(
+    checks: Checks, paths: Sequence[PurePosixPath] | None
+) -> tuple[tuple[PurePosixPath, ...], tuple[PurePosixPath, ...]]:
+    """(what is checked, what was retired)."""
+    if paths is not None:
+        return _expanded(checks.head, paths), ()
+    here = checks.head.manifest_paths()
+    there = checks.base.manifest_paths() if checks.base else ()
+    if not here and not there:
+        raise Unreadable(
+            f"there is no manifest below {MANIFESTS}/", advice="Nothing to check is never a pass."
+        )
+    if checks.base is None:
+        return here, ()
+    changed = tuple(path for path in here if path not in there or _differs(checks.head, checks.base, path))
+    return changed, tuple(path for path in there if path not in here)
+
+
+def _expanded(head: Workspace, paths: Sequence[PurePosixPath]) -> tuple[PurePosixPath, ...]:
+    found: dict[PurePosixPath, None] = {}
+    for path in paths:
+        below = (path,) if head.tree.exists(path) else tuple(head.tree.files(path, ".yaml"))
+        if not below:
+            raise Unreadable(f"there is no manifest at {path}")
+        found.update(dict.fromkeys(below))
+    return tuple(found)
+
+
+def _differs(head: Workspace, base: Workspace, path: PurePosixPath) -> bool:
+    return head.tree.read(path) != base.tree.read(path)
+
+
+def _read(
+    workspace: Workspace, paths: Iterable[PurePosixPath]
+) -> tuple[list[Located[AdapterManifest]], list[Problem]]:
+    found: list[Located[AdapterManifest]] = []
+    problems: list[Problem] = []
+    for path in paths:
+        try:
+            found.append(workspace.manifest(path))
+        except DocumentErrors as error:
+            problems.extend(error.problems)
+    return found, problems
+
+
+def _same_names(head: Workspace, manifests: Sequence[Located[AdapterManifest]]) -> list[Problem]:
+    """Two manifests of one name would steer one flag. The others are read only as far as they can be."""
+    chosen = {manifest.source for manifest in manifests}
+    others, _ = _read(head, (path for path in head.manifest_paths() if str(path) not in chosen))
+    first: dict[str, str] = {manifest.value.name: manifest.source for manifest in others}
+    problems = []
+    for manifest in manifests:
+        other = first.setdefault(manifest.value.name, manifest.source)
+        if other != manifest.source:
+            problems.append(
+                Problem(
+                    source=manifest.source,
+                    place=manifest.place(("name",)),
+                    pointer=("name",),
+                    message=f"{other} has the same name, and both would steer one flag",
+                    found=manifest.value.name,
+                )
+            )
+    return problems
+
+
+def _policy_problems(head: Workspace, base: Workspace) -> list[Problem]:
+    """A change of the policies is not judged by itself, but it must be readable once it is merged."""
+    problems: list[Problem] = []
+    for path in head.tree.files(POLICIES, ".yaml"):
+        model = _model_of(path)
+        if model is None or (base.tree.exists(path) and not _differs(head, base, path)):
+            continue
+        try:
+            head.document(path, model)
+        except DocumentErrors as error:
+            problems.extend(error.problems)
+    return problems
+
+
+def _model_of(path: PurePosixPath) -> type[Document] | None:
+    match path.relative_to(POLICIES).parts:
+        case ("waivers.yaml",):
+            return Waivers
+        case ("rules", _, "rule.yaml"):
+            return Rule
+        case ("environments", _):
+            return Environment
+        case ("plans", _):
+            return Plan
+        case ("metrics", _):
+            return MetricSpec
+        case _:
+            return None
+
+
+def _findings(
+    checks: Checks, policy: _Policy, manifest: Located[AdapterManifest], previous: dict[str, AdapterManifest]
+) -> tuple[Finding, ...]:
+    facts, broken = _facts(checks, policy, manifest)
+    before = previous.get(manifest.value.name)
+    revert = _is_revert(checks, manifest)
+    absent = {*((Need.PREVIOUS,) if checks.base is None else ()), *((Need.ARTIFACT,) if broken else ())}
+    inputs: dict[str, object] = {
+        "manifest": manifest_input(manifest.value),
+        "previous": None if before is None else manifest_input(before),
+        "change": compare(before, manifest.value, revert=revert).as_input(),
+        "artifact": None if facts is None else facts.as_input(),
+        "serving": [_serving(environment) for environment in policy.environments],
+        "known": {"suites": list(policy.suites), "plans": list(policy.plans)},
+        "now": checks.now.isoformat(),
+        "today": checks.now.date().isoformat(),
+    }
+    rules = applicable(policy.rules, at=checks.at, absent=frozenset(absent), revert=revert)
+    found = (*broken, *check(rules, inputs, checks.evaluate, file=manifest.source))
+    waived = waive(found, policy.waivers, name=manifest.value.name, now=checks.now)
+    return tuple(_located(finding, manifest) for finding in waived)
+
+
+def _facts(
+    checks: Checks, policy: _Policy, manifest: Located[AdapterManifest]
+) -> tuple[ArtifactFacts | None, tuple[Finding, ...]]:
+    """The facts of the adapter, and what blocks because they are incomplete."""
+    dtypes = frozenset({manifest.value.base.dtype, *(env.server.dtype for env in policy.environments)})
+    base_path = next((env.server.base_path for env in policy.environments if env.server.base_path), None)
+    try:
+        facts = checks.inspect(manifest.value.artifact.uri, dtypes, base_path)
+    except Unreadable as error:
+        return None, (_unreadable(manifest, error.message),)
+    return facts, tuple(_unreadable(manifest, problem) for problem in facts.problems)
+
+
+def _unreadable(manifest: Located[AdapterManifest], problem: str) -> Finding:
+    return Finding(
+        rule="artifact-readable",
+        severity=Severity.BLOCK,
+        message=f"the adapter cannot be read: {problem}",
+        remediation="Put the adapter's files where `artifact.uri` says, as PEFT saved them.",
+        file=manifest.source,
+        pointer="/artifact/uri",
+        can_be_waived=False,
+    )
+
+
+def _is_revert(checks: Checks, manifest: Located[AdapterManifest]) -> bool:
+    if hashlib.sha256(manifest.content).hexdigest() in checks.released:
+        return True
+    return checks.was_there(PurePosixPath(manifest.source), manifest.content)
+
+
+def _serving(environment: Environment) -> dict[str, object]:
+    return {"environment": environment.name, **environment.server.model_dump(mode="json")}
+
+
+def _located(finding: Finding, manifest: Located[AdapterManifest]) -> Finding:
+    place = manifest.place(read_pointer(finding.pointer))
+    return replace(finding, place=place, source_line=manifest.line(place.line))
+
+
+def _unchecked(rules: Sequence[Rule]) -> tuple[str, ...]:
+    return tuple(rule.id for rule in rules if Need.PREVIOUS in rule.needs)
