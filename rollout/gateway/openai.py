@@ -1,0 +1,131 @@
+"""The OpenAI protocol, as far as a gateway must know it: which paths infer, and how a refusal looks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+INFERENCE_PATHS = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings"})
+MIRRORED_PATHS = frozenset({"/v1/chat/completions", "/v1/completions"})
+"""Paths whose requests can be repeated without a trace: `/v1/responses` may store what it is told."""
+
+_LARGEST_BODY = 32 * 1024 * 1024
+_ONLY_FOR_THE_USER = ("stream", "stream_options", "tools", "tool_choice", "functions", "function_call")
+
+
+class RefusedError(Exception):
+    """A request that goes to no adapter, with the answer that its client gets."""
+
+    def __init__(
+        self, status: int, message: str, *, code: str | None = None, param: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.code = code
+        self.param = param
+
+
+class ClientLeftError(Exception):
+    """The client closed the connection before its request was complete."""
+
+
+def error_body(status: int, message: str, *, code: str | None = None, param: str | None = None) -> bytes:
+    """An error in OpenAI's form."""
+    kind = "invalid_request_error" if status < 500 else "server_error"
+    return json.dumps({"error": {"message": message, "type": kind, "param": param, "code": code}}).encode()
+
+
+async def send_bytes(
+    send: Send,
+    status: int,
+    body: bytes,
+    *,
+    media_type: bytes = b"application/json",
+    headers: Headers | None = None,
+) -> None:
+    """A whole answer."""
+    own = [(b"content-type", media_type), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": own + (headers or [])})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def send_refusal(send: Send, refused: RefusedError) -> None:
+    """The answer to a request that goes nowhere."""
+    body = error_body(refused.status, refused.message, code=refused.code, param=refused.param)
+    await send_bytes(send, refused.status, body)
+
+
+async def read_body(receive: Receive) -> bytes:
+    """The whole request body. Raises RefusedError (413) beyond 32 MiB, ClientLeftError."""
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientLeftError
+        part = message.get("body", b"")
+        size += len(part)
+        if size > _LARGEST_BODY:
+            raise RefusedError(413, f"The request is larger than {_LARGEST_BODY} bytes.")
+        parts.append(part)
+        if not message.get("more_body", False):
+            return b"".join(parts)
+
+
+def parse_request(body: bytes) -> dict[str, Any]:
+    """The request as an object with a `model`. Raises RefusedError (400)."""
+    try:
+        request = json.loads(body)
+    except (ValueError, RecursionError):
+        raise RefusedError(400, "The request body is not JSON.") from None
+    if not isinstance(request, dict):
+        raise RefusedError(400, "The request body is not a JSON object.")
+    model = request.get("model")
+    if not isinstance(model, str) or not model:
+        # An engine would answer from its base model, which is nobody's choice.
+        raise RefusedError(400, "You must provide a model parameter.", param="model")
+    return request
+
+
+def unknown_model(model: str) -> RefusedError:
+    """The refusal of a logical name without a route."""
+    shown = model if len(model) <= 100 else f"{model[:100]}…"
+    return RefusedError(404, f"The model `{shown}` does not exist.", code="model_not_found", param="model")
+
+
+def with_model(request: dict[str, Any], served: str) -> bytes:
+    """The request for one served adapter. One key of that name is left, whatever the client had sent."""
+    return json.dumps({**request, "model": served}, separators=(",", ":")).encode()
+
+
+def as_copy(request: dict[str, Any], served: str) -> bytes:
+    """The request for a shadow copy: not streamed, and without tools, which could have effects."""
+    kept = {key: value for key, value in request.items() if key not in _ONLY_FOR_THE_USER}
+    return with_model(kept, served)
+
+
+def header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> str | None:
+    """The first value of a header (`name` in lower case), stripped; None if absent or empty."""
+    for key, value in headers:
+        if key.lower() == name:
+            return value.decode("latin-1").strip() or None
+    return None
+
+
+def for_upstream(headers: Iterable[tuple[bytes, bytes]], length: int) -> Headers:
+    """Request headers for a body of ours, of `length` bytes.
+
+    Compression is declined: the answer must be readable on its way through.
+    """
+    dropped = (b"content-length", b"transfer-encoding", b"accept-encoding", b"expect")
+    kept = [(key.lower(), value) for key, value in headers if key.lower() not in dropped]
+    return [*kept, (b"accept-encoding", b"identity"), (b"content-length", str(length).encode())]
