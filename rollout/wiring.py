@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+import os
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from rollout.core.artifact import ArtifactFacts
 from rollout.core.environment import Environment
+from rollout.core.lifecycle import fold
 from rollout.core.manifest import Dtype
 from rollout.core.policy import CheckedAt
 from rollout.errors import Unreadable, Usage
 from rollout.integrations.documents import StrictDocuments
 from rollout.integrations.workfolder import WorkingFolder
-from rollout.usecases.validate import Checks
+from rollout.ports import World
+from rollout.usecases.advance import Gatekeeper
+from rollout.usecases.book import Signature
+from rollout.usecases.release import Desire
+from rollout.usecases.validate import Checks, validate
 from rollout.usecases.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -176,4 +184,63 @@ def _adapter_router(
         admin=Admin(table, routes, flags, telemetry),
         exclusive=exclusive,
         on_shutdown=close,
+    )
+
+
+def build_world(root: Path, environment: str) -> World:
+    """Everything outside, for one environment of the repository at `root`."""
+    from rollout.integrations.clock import SystemClock
+    from rollout.integrations.evidence import EvidenceFolder
+    from rollout.integrations.flagfile import FlagFile
+    from rollout.integrations.gateways import GatewayClient
+    from rollout.integrations.git import GitRepository
+    from rollout.integrations.ledgerfolder import FolderLedger
+    from rollout.integrations.routesfile import RoutesFile
+    from rollout.integrations.shelf import AdapterShelf
+    from rollout.integrations.trafficlog import TrafficLog
+    from rollout.integrations.vllm import Replica
+
+    document = working_folder(root).environment(environment).value
+    return World(
+        environment=document,
+        clock=SystemClock(),
+        flags=FlagFile(root / document.flags.path),
+        metrics=TrafficLog(root / document.metrics.path),
+        replicas=tuple(Replica(replica.name, replica.url) for replica in document.replicas),
+        gateways=tuple(GatewayClient(gateway.name, gateway.url) for gateway in document.gateways),
+        routes=RoutesFile(root / document.routes, document.name),
+        ledger=FolderLedger(root / document.ledger.path, document.name),
+        evidence=EvidenceFolder(root / document.evidence),
+        manifests=GitRepository(root, branch=document.branch, remote=document.remote),
+        documents=StrictDocuments(),
+        shelf=AdapterShelf(root / document.adapter_folder, locate=partial(artifact_folder, root)),
+    )
+
+
+def build_gatekeeper(root: Path, environment: str) -> Gatekeeper:
+    """The rules of the release stage, from the commit before the manifest's, as `advance` asks them."""
+
+    def gatekeeper(world: World, desire: Desire) -> str | None:
+        checks = build_checks(root, base=desire.policy_commit, environments=(environment,), release=True)
+        released = fold(world.ledger.read(desire.manifest.value.name)).released
+        head = Workspace(world.manifests.at(desire.version.commit), world.documents)
+        validation = validate(
+            replace(checks, head=head, released=released), [PurePosixPath(desire.version.path)]
+        )
+        if not validation.blocked and not validation.problems:
+            return None
+        problems = [str(problem) for problem in validation.problems]
+        return "; ".join(problems + [f"{f.rule}: {f.message}" for f in validation.findings if f.blocks])
+
+    return gatekeeper
+
+
+def build_signature(environment: str, actor: str | None = None) -> Signature:
+    """Who acts: the name given, the actor of a workflow run, or the user of this machine."""
+    from getpass import getuser
+
+    server, repository, run = (os.environ.get(f"GITHUB_{key}") for key in ("SERVER_URL", "REPOSITORY", "RUN_ID"))
+    run_url = f"{server}/{repository}/actions/runs/{run}" if server and repository and run else None
+    return Signature(
+        actor=actor or os.environ.get("GITHUB_ACTOR") or getuser(), environment=environment, run_url=run_url
     )

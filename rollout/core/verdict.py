@@ -73,3 +73,7 @@ class Analysis:
         open_ = [verdict for verdict in self.verdicts if verdict.outcome is not Outcome.PASS]
         open_.sort(key=lambda verdict: -verdict.outcome.severity)
         return tuple(f"{verdict.subject}: {verdict.reason}" for verdict in open_)
+
+
+NOTHING_JUDGED = Analysis()
+"""An analysis without verdicts: inconclusive."""

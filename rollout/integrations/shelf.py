@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from rollout.core.manifest import AdapterManifest
@@ -22,9 +23,10 @@ class AdapterShelf:
     verified again each time it is laid down.
     """
 
-    def __init__(self, folder: Path, *, root: Path) -> None:
+    def __init__(self, folder: Path, *, locate: Callable[[str], Path]) -> None:
+        """`locate` finds the folder of an artifact uri, and refuses one that it must not read."""
         self._folder = folder.resolve()
-        self._root = root.resolve()
+        self._locate = locate
 
     def folder(self, served_name: str) -> Path:
         """Where a served name lies, or would lie."""
@@ -35,24 +37,18 @@ class AdapterShelf:
         target = self.folder(manifest.served_name)
         with exclusive(target):
             if not target.is_dir():
-                self._copy(manifest, self._source(manifest.artifact.uri), target)
+                self._copy(manifest, self._locate(manifest.artifact.uri), target)
         for name, digest in manifest.artifact.files.items():
             _check(target / name, digest)
         return target
 
-    def _source(self, uri: str) -> Path:
-        relative = uri.removeprefix("file://")
-        source = (self._root / relative).resolve()
-        if not uri.startswith("file://") and not source.is_relative_to(self._root):
-            raise Unreadable(f"the adapter {uri!r} lies outside the repository")
-        if not source.is_dir():
-            raise Unreadable(
-                f"there is no adapter folder {uri!r}", advice="Fetch it, or correct `artifact.uri`."
-            )
-        return source
-
     def _copy(self, manifest: AdapterManifest, source: Path, target: Path) -> None:
         """Into a folder beside it, verified, synced, then renamed: all of it or nothing."""
+        if not source.is_dir():
+            raise Unreadable(
+                f"there is no adapter folder {manifest.artifact.uri!r}",
+                advice="Fetch it, or correct `artifact.uri`.",
+            )
         self._folder.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=".laying-", dir=self._folder))
         try:

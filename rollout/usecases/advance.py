@@ -39,7 +39,7 @@ from rollout.core.lifecycle import (
 )
 from rollout.core.manifest import AdapterManifest
 from rollout.core.plan import Share
-from rollout.core.verdict import Analysis
+from rollout.core.verdict import NOTHING_JUDGED, Analysis
 from rollout.errors import LedgerConflict, LoadRefused, Unavailable, Unreadable, WorldChanged
 from rollout.ports import World
 from rollout.usecases.book import Book, Signature
@@ -78,7 +78,7 @@ class Tick:
     reason: str
     before: RolloutState
     after: RolloutState
-    analysis: Analysis = Analysis()
+    analysis: Analysis = NOTHING_JUDGED
     rollback: RollbackReport | None = None
     waiting: str | None = None
 
@@ -375,7 +375,7 @@ class _Ticking:
 
     # --- taking back, and telling ---------------------------------------------------------------------------
 
-    def _take_back(self, reason: str, said: str | None = None, analysis: Analysis = Analysis()) -> Tick:
+    def _take_back(self, reason: str, said: str | None = None, analysis: Analysis = NOTHING_JUDGED) -> Tick:
         last = self._book.entries[-1].event
         report = rollback(
             self._world,
@@ -408,7 +408,7 @@ class _Ticking:
         self,
         move: Move,
         reason: str,
-        analysis: Analysis = Analysis(),
+        analysis: Analysis = NOTHING_JUDGED,
         *,
         waiting: str | None = None,
         report: RollbackReport | None = None,

@@ -1,0 +1,44 @@
+"""`rollout rollback`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from rollout.cli.options import output_options, site_options
+
+
+@click.command()
+@click.argument("name")
+@click.option("--reason", required=True, help="Why, for the ledger, the commit and whoever reads them.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and change nothing.")
+@site_options
+@output_options
+def command(
+    name: str, reason: str, dry_run: bool, environment: str, root: Path | None, actor: str | None, form: str
+) -> int:
+    """Take an adapter back: flag first, then ledger, git and proof.
+
+    Every phase is printed with its time. Safe to kill and to run again, by several people at once. Exit status
+    0: all is done and verified; 4: the flag or the routes keep users safe, but a later phase is to be repeated.
+    """
+    from rollout import wiring
+    from rollout.report import rollbacks
+    from rollout.usecases.rollback import rollback
+
+    place = wiring.find_root(root or Path.cwd())
+    world = wiring.build_world(place, environment)
+    if dry_run:
+        click.echo(rollbacks.preview(world, name), nl=False)
+        return 0
+    live = form == "text"
+    report = rollback(
+        world,
+        name,
+        reason=" ".join(reason.split()) or "no reason given",
+        signature=wiring.build_signature(environment, actor),
+        on_phase=lambda phase: click.echo(rollbacks.phase_line(phase)) if live else None,
+    )
+    click.echo(rollbacks.render(report, form), nl=False)
+    return rollbacks.exit_status(report)

@@ -1,0 +1,108 @@
+"""A rollback -> lines with times, JSON or Markdown, and its exit status."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from rollout.core.lifecycle import fold
+from rollout.ports import World
+from rollout.usecases.rollback import PhaseDone, RollbackReport
+
+
+def exit_status(report: RollbackReport) -> int:
+    """0 if all is done, 4 if a phase must be repeated."""
+    return 0 if report.complete else 4
+
+
+def phase_line(phase: PhaseDone) -> str:
+    """One phase: mark, name, when it ended, how long it took, what came of it."""
+    mark = click.style("done  ", fg="green") if phase.ok else click.style("FAILED", fg="red")
+    took = phase.ended_s - phase.began_s
+    return f"  {mark} {phase.phase:<7} at {phase.ended_s:7.3f} s  (took {took:6.3f} s)  {phase.detail}"
+
+
+def render(report: RollbackReport, form: str) -> str:
+    """The report in one of the forms `text` (without the phases, which were shown live), `json`, `markdown`."""
+    if form == "json":
+        return json.dumps(as_data(report), indent=2) + "\n"
+    if form == "markdown":
+        return (
+            "\n".join(
+                [
+                    f"### Rollback of {report.name} in {report.environment}",
+                    "",
+                    *_said(report),
+                    "",
+                    *as_markdown_table(report),
+                ]
+            )
+            + "\n"
+        )
+    return "\n".join(_said(report)) + "\n"
+
+
+def as_data(report: RollbackReport) -> dict[str, Any]:
+    """Plain data for JSON."""
+    return {
+        "schema": "adapter-rollout/rollback/v1",
+        "name": report.name,
+        "environment": report.environment,
+        "reason": report.reason,
+        "bad": report.bad.served_name if report.bad else None,
+        "stable": report.stable.served_name if report.stable else None,
+        "complete": report.complete,
+        "safe": report.safe,
+        "commit": report.commit,
+        "last_routed_s": report.verified.last_routed_s if report.verified else None,
+        "drained_s": report.verified.drained_s if report.verified else None,
+        "verified_s": report.verified.verified_s if report.verified else None,
+        "phases": [asdict(phase) for phase in report.phases],
+    }
+
+
+def as_markdown_table(report: RollbackReport) -> list[str]:
+    """The phases as a Markdown table."""
+    rows = [
+        f"| {phase.phase} | {'done' if phase.ok else '**failed**'} | {phase.ended_s:.3f} s "
+        f"| {phase.detail.replace('|', '/')} |"
+        for phase in report.phases
+    ]
+    return ["| phase | | at | what |", "|---|---|---:|---|", *rows]
+
+
+def preview(world: World, name: str) -> str:
+    """What a rollback would do now, read from flag and ledger."""
+    flag = world.flags.read(world.environment.flag_key(name))
+    state = fold(world.ledger.read(name))
+    stable = state.stable.served_name if state.stable else world.environment.server.base
+    lines = [
+        f"would set the flag off and stable (now: {flag.effective if flag else 'no flag'} to the candidate)"
+    ]
+    if state.candidate is None:
+        lines.append(f"nothing is under way: {stable} serves everything")
+    else:
+        lines += [
+            f"would record the rollback and quarantine {state.candidate.served_name}",
+            f"would leave {stable} as the only version in the routes",
+            f"would restore {state.candidate.path} on {world.environment.branch} in a commit of its own",
+            "would wait until no gateway routes to it and its last answer is finished",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _said(report: RollbackReport) -> list[str]:
+    if not report.complete:
+        open_ = ", ".join(phase.phase for phase in report.phases if not phase.ok)
+        safety = "users are safe" if report.safe else "USERS MAY STILL REACH IT"
+        return [click.style(f"not complete ({open_}): {safety}; run the command again", fg="red", bold=True)]
+    if report.bad is None:
+        return ["nothing was under way; the flag is off and stable"]
+    stable = report.stable.served_name if report.stable else "the base model"
+    lines = [click.style(f"{report.bad.served_name} is taken back; {stable} serves everything", bold=True)]
+    if report.verified:
+        lines.append(f"verified {report.verified.verified_s:.3f} s after the first flag write")
+    return lines

@@ -1,0 +1,124 @@
+"""Statuses -> text for a person at three in the morning, or JSON for machines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import click
+
+from rollout.core.lifecycle import LedgerEntry, Looked, RolloutState
+from rollout.report import verdicts
+from rollout.report.ticks import place
+from rollout.usecases.status import Status
+
+
+def as_text(found: Sequence[Status], now: datetime, events: int) -> str:
+    """One block an adapter."""
+    if not found:
+        return "the ledger of this environment is empty; begin with `rollout adopt NAME`\n"
+    return "\n".join("\n".join(_block(each, now, events)) for each in found) + "\n"
+
+
+def as_json(found: Sequence[Status], now: datetime, events: int) -> str:
+    """A list of objects, in the order asked."""
+    data = [_data(each, events) for each in found]
+    return (
+        json.dumps({"schema": "adapter-rollout/status/v1", "at": now.isoformat(), "adapters": data}, indent=2)
+        + "\n"
+    )
+
+
+def _block(status: Status, now: datetime, events: int) -> list[str]:
+    state = status.state
+    lines = [click.style(f"{status.name} @ {status.environment}: {place(state)}", bold=True)]
+    lines.append(f"  stable     {state.stable.served_name if state.stable else 'the base model'}")
+    if state.candidate:
+        lines.append(f"  candidate  {state.candidate.served_name}")
+    if state.phase.under_way and status.plan and state.entered_at:
+        lines.append(f"  step       {_step(status)}, for {_length(now - state.entered_at)} now")
+    lines.append(f"  flag       {_flag(status)}")
+    for name, gateway in status.gateways.items():
+        versions = gateway.flag_versions
+        heard = versions.get(status.flag.key, "-") if status.flag else "-"
+        lines.append(
+            f"  gateway    {name}: routes revision {gateway.routes_revision}, flag version {heard}, "
+            f"{sum(gateway.in_flight.values())} in flight"
+        )
+    if state.phase.under_way and status.analysis.verdicts:
+        lines += ["  evidence", *verdicts.as_lines(status.analysis, indent="    ")]
+    if state.rolled_back:
+        lines.append(f"  taken back {state.rolled_back.at:%Y-%m-%d %H:%M:%S}: {state.rolled_back.reason}")
+    lines += [click.style(f"  unknown    {sentence}", fg="red") for sentence in status.unknown]
+    if events:
+        lines += ["  events", *(f"    {line}" for line in _events(status.entries, events))]
+    return lines
+
+
+def _step(status: Status) -> str:
+    state, plan = status.state, status.plan
+    assert plan is not None
+    if state.step < 0:
+        return "shadow" if plan.shadow else "before the first step"
+    return f"{state.step + 1} of {len(plan.steps)} ({state.share})"
+
+
+def _flag(status: Status) -> str:
+    flag = status.flag
+    if flag is None:
+        return "there is none"
+    dial = f"on, {flag.share} to the candidate" if flag.on else "off, stable for everyone"
+    return f"{flag.key}: {dial} (version {flag.version}, by {flag.changed_by})"
+
+
+def _length(elapsed: timedelta) -> str:
+    return str(timedelta(seconds=max(0, round(elapsed.total_seconds()))))
+
+
+def _events(entries: Sequence[LedgerEntry], events: int) -> list[str]:
+    return [
+        f"{entry.event.at:%H:%M:%S}  {entry.event.kind:<11} {_told(entry)}" for entry in entries[-events:]
+    ]
+
+
+def _told(entry: LedgerEntry) -> str:
+    """The one thing that matters about an event."""
+    event = entry.event
+    if isinstance(event, Looked):
+        return f"{event.outcome}" + (f": {event.reasons[0]}" if event.reasons else "")
+    for part in ("reason", "served_name", "share", "commit", "last_routed_s"):
+        if (value := getattr(event, part, None)) is not None:
+            return f"{part.replace('_', ' ')} {value}" if part != "reason" else str(value)
+    version = getattr(event, "candidate", None) or getattr(event, "stable", None)
+    return version.served_name if version else ""
+
+
+def _data(status: Status, events: int) -> dict[str, Any]:
+    state, flag = status.state, status.flag
+    return {
+        "name": status.name,
+        "environment": status.environment,
+        **_where(state),
+        "flag": None
+        if flag is None
+        else {"key": flag.key, "version": flag.version, "on": flag.on, "share": str(flag.share)},
+        "outcome": str(status.analysis.outcome),
+        "verdicts": verdicts.as_data(status.analysis.verdicts),
+        "unknown": list(status.unknown),
+        "events": [entry.model_dump(mode="json") for entry in status.entries[-events:]] if events else [],
+    }
+
+
+def _where(state: RolloutState) -> dict[str, Any]:
+    return {
+        "phase": str(state.phase),
+        "share": str(state.share),
+        "step": state.step,
+        "generation": state.generation,
+        "stable": state.stable.model_dump(mode="json") if state.stable else None,
+        "candidate": state.candidate.model_dump(mode="json") if state.candidate else None,
+        "quarantine": {identity: event.reason for identity, event in state.quarantine.items()},
+        "entered_at": state.entered_at.isoformat() if state.entered_at else None,
+    }

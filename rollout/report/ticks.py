@@ -1,0 +1,84 @@
+"""A tick -> text, JSON or Markdown, and its exit status."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from rollout.core.lifecycle import RolloutState
+from rollout.report import rollbacks, verdicts
+from rollout.usecases.advance import Move, Tick
+
+_COLOURS = {
+    Move.BLOCKED: "red",
+    Move.ROLLED_BACK: "red",
+    Move.HALTED: "red",
+    Move.OVERDUE: "yellow",
+    Move.HELD: "yellow",
+    Move.IDLE: None,
+}
+_STATUSES = {Move.BLOCKED: 1, Move.ROLLED_BACK: 1, Move.HALTED: 5, Move.OVERDUE: 6}
+
+
+def exit_status(tick: Tick) -> int:
+    """0 if nothing blocks; a rollback that is not complete yet is a matter for a retry."""
+    if tick.rollback is not None and not tick.rollback.complete:
+        return rollbacks.exit_status(tick.rollback)
+    return _STATUSES.get(tick.move, 0)
+
+
+def render(tick: Tick, form: str) -> str:
+    """The tick in one of the forms `text`, `json`, `markdown`."""
+    return {"text": _as_text, "json": _as_json, "markdown": _as_markdown}[form](tick)
+
+
+def place(state: RolloutState) -> str:
+    """Where a state is, in two words."""
+    return f"{state.phase} {state.share}" if state.phase.under_way else str(state.phase)
+
+
+def _as_text(tick: Tick) -> str:
+    move = click.style(tick.move.replace("_", " "), fg=_COLOURS.get(tick.move, "green"), bold=True)
+    lines = [f"{tick.name} @ {tick.environment}: {move} ({place(tick.after)}): {tick.reason}"]
+    lines += verdicts.as_lines(tick.analysis)
+    if tick.waiting:
+        lines.append(f"  {tick.waiting}")
+    if tick.rollback:
+        lines += [rollbacks.phase_line(phase) for phase in tick.rollback.phases]
+    return "\n".join(lines) + "\n"
+
+
+def _as_json(tick: Tick) -> str:
+    data = {
+        "schema": "adapter-rollout/tick/v1",
+        "name": tick.name,
+        "environment": tick.environment,
+        "decision": str(tick.move),
+        "reason": tick.reason,
+        "phase": str(tick.after.phase),
+        "share": str(tick.after.share),
+        "stable": tick.after.stable.served_name if tick.after.stable else None,
+        "candidate": tick.after.candidate.served_name if tick.after.candidate else None,
+        "outcome": str(tick.analysis.outcome),
+        "verdicts": verdicts.as_data(tick.analysis.verdicts),
+        "waiting": tick.waiting,
+        "rollback": rollbacks.as_data(tick.rollback) if tick.rollback else None,
+        "exit_status": exit_status(tick),
+    }
+    return json.dumps(data, indent=2, allow_nan=False) + "\n"
+
+
+def _as_markdown(tick: Tick) -> str:
+    alert = "CAUTION" if exit_status(tick) else "NOTE"
+    lines = [
+        f"### {tick.name} in {tick.environment}: {tick.move.replace('_', ' ')}",
+        "",
+        f"> [!{alert}]",
+        f"> {place(tick.before)} → {place(tick.after)}: {tick.reason}",
+        "",
+        *verdicts.as_markdown(tick.analysis),
+    ]
+    if tick.rollback:
+        lines += ["", *rollbacks.as_markdown_table(tick.rollback)]
+    return "\n".join(lines) + "\n"
