@@ -1,0 +1,132 @@
+"""A whole gateway over a folder: flag file, routes file, traffic log, and a fake upstream behind it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+
+from rollout.core.environment import Environment
+from rollout.core.plan import Share
+from rollout.core.routes import Routes
+from rollout.integrations.flagfile import FlagFile
+from rollout.integrations.routesfile import RoutesFile
+from rollout.integrations.trafficlog import TrafficLog
+from rollout.wiring import gateway_app
+from tests.support.upstream import Behaviour, FakeUpstream, serving
+
+NAME, FLAG = "support-bot", "lora-support-bot"
+STABLE, CANDIDATE = "support-bot-1.0.0-aaaaaaaaaaaa", "support-bot-1.1.0-bbbbbbbbbbbb"
+SCHEMA = {"type": "object", "required": ["intent"], "properties": {"intent": {"type": "string"}}}
+
+T = TypeVar("T")
+
+
+def environment(*replicas: str, **changes: Any) -> Environment:
+    """The environment `test`, with paths relative to its root."""
+    document = {
+        "schema": "adapter-rollout/environment/v1",
+        "name": "test",
+        "replicas": [{"name": f"r{number}", "url": url} for number, url in enumerate(replicas)],
+        "gateways": [{"name": "g0", "url": "http://127.0.0.1:8000"}],
+        "adapter_folder": "adapters",
+        "server": {
+            "base": "base",
+            "max_lora_rank": 16,
+            "max_loras": 4,
+            "dtype": "float32",
+            "quantization": "none",
+        },
+        "flags": {"kind": "file", "path": "flags.json"},
+        "metrics": {"kind": "traffic-log", "path": "traffic.sqlite"},
+        "ledger": {"kind": "folder", "path": "ledger"},
+        "routes": "routes.json",
+        "evidence": "evidence",
+    }
+    return Environment.model_validate({**document, **changes})
+
+
+def routes(revision: int = 1, **changes: Any) -> Routes:
+    """One route with both slots filled."""
+    route = {"flag": FLAG, "stable": STABLE, "candidate": CANDIDATE, "response_schema": SCHEMA, **changes}
+    return Routes.model_validate({"environment": "test", "revision": revision, "routes": {NAME: route}})
+
+
+@dataclass
+class World:
+    """A running gateway and everything around it."""
+
+    root: Path
+    url: str
+    client: httpx.Client
+    flags: FlagFile
+    routes: RoutesFile
+    log: TrafficLog
+    upstream: FakeUpstream
+
+    def ask(self, user: str | None = None, **changes: Any) -> httpx.Response:
+        """One chat completion for the logical name."""
+        headers = {"x-user-id": user} if user else {}
+        body = {"model": NAME, "messages": [{"role": "user", "content": "hi"}], **changes}
+        return self.client.post("/v1/chat/completions", json=body, headers=headers)
+
+    def dial(self, share: str) -> None:
+        """Set the share and wait until the gateway has it."""
+        self.flags.create(FLAG, by="test")
+        version = self.flags.write(
+            FLAG, Share.parse(share), turn_on=True, expect_version=None, by="test", comment=""
+        ).version
+        eventually(lambda: self.status()["flag_versions"].get(FLAG) == version)
+
+    def route(self, revision: int, **changes: Any) -> None:
+        """Write routes and wait until the gateway has them."""
+        self.routes.write(routes(revision, **changes))
+        eventually(lambda: self.status()["routes_revision"] == revision)
+
+    def status(self) -> dict[str, Any]:
+        """The gateway's own page."""
+        return self.client.get("/rollout/status").json()
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Every row of the traffic log, once everything under way is recorded."""
+        import sqlite3
+
+        time.sleep(0.12)
+        with sqlite3.connect(self.root / "traffic.sqlite") as connection:
+            connection.row_factory = sqlite3.Row
+            return [dict(row) for row in connection.execute("SELECT * FROM requests ORDER BY id")]
+
+
+@contextmanager
+def running(root: Path, *, replicas: tuple[str, ...] = (), **changes: Any) -> Iterator[World]:
+    """A gateway in front of one fake upstream that has both adapters."""
+    upstream = FakeUpstream({STABLE: Behaviour(), CANDIDATE: Behaviour()})
+    with serving(upstream) as upstream_url:
+        document = environment(*replicas, upstream_url, **changes)
+        RoutesFile(root / "routes.json", "test").write(routes())
+        with serving(gateway_app(document, root)) as url, httpx.Client(base_url=url, timeout=10) as client:
+            yield World(
+                root=root,
+                url=url,
+                client=client,
+                flags=FlagFile(root / "flags.json"),
+                routes=RoutesFile(root / "routes.json", "test"),
+                log=TrafficLog(root / "traffic.sqlite"),
+                upstream=upstream,
+            )
+
+
+def eventually(condition: Callable[[], T], *, within_s: float = 5.0) -> T:
+    """Wait until a condition holds."""
+    deadline = time.monotonic() + within_s
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.005)
