@@ -13,16 +13,20 @@ _MAX_RANK = 4096
 # Fields that must be unset: vLLM refuses the adapter, or ignores what PEFT would honour.
 _MUST_BE_UNSET = (
     "alora_invocation_tokens",
+    "arrow_config",
     "exclude_modules",
     "fan_in_fan_out",
+    "kasa_config",
     "layer_replication",
     "lora_bias",
     "modules_to_save",
+    "monteclora_config",
     "target_parameters",
     "trainable_token_indices",
     "use_bdlora",
     "use_dora",
     "use_qalora",
+    "velora_config",
 )
 _PLAIN_INITS = (True, False, None, "gaussian", "orthogonal")
 

@@ -19,6 +19,9 @@ LORA_KEY = re.compile(
 
 FLOAT_DTYPES = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
 
+# Trained LoRA weights stay below 10; one of 3e38 is finite in bfloat16 and overflows with the first activation.
+MAX_WEIGHT = 1e4
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileFact:
@@ -34,7 +37,8 @@ class FileFact:
 class TensorFact:
     """One tensor after the cast to the serving types.
 
-    `non_finite` counts values that are NaN or infinite in the file or in any serving type. `rank_norms` are the
+    `non_finite` counts values that are NaN or infinite in the file or in any serving type; `largest` is the
+    largest finite magnitude. `rank_norms` are the
     2-norms along the rank axis (rows of A, columns of B); None where the tensor is not a matrix of a LoRA pair.
     """
 
@@ -42,6 +46,7 @@ class TensorFact:
     dtype: str
     shape: tuple[int, ...]
     non_finite: int
+    largest: float
     rank_norms: tuple[float, ...] | None
 
 
@@ -90,13 +95,24 @@ class ArtifactFacts:
     wrong_rank: tuple[str, ...] = ()
     misshapen: tuple[str, ...] = ()
     non_finite: tuple[str, ...] = ()
+    extreme: tuple[str, ...] = ()
     dead: tuple[str, ...] = ()
     base_checked: bool = False
     base_revision: str | None = None
 
-    def as_input(self) -> dict[str, object]:
-        """The facts as plain data, the way a policy expression sees them."""
-        return {name: _plain(value) for name, value in asdict(self).items()}
+    def as_input(self, declared: Mapping[str, str]) -> dict[str, object]:
+        """The facts as plain data, the way a policy expression sees them.
+
+        `declared` are the manifest's digests by file name; `differing`, `undeclared` and `absent` compare them.
+        """
+        facts = {name: _plain(value) for name, value in asdict(self).items()}
+        both = self.files.keys() & declared.keys()
+        return {
+            **facts,
+            "differing": sorted(name for name in both if self.files[name] != declared[name]),
+            "undeclared": sorted(self.files.keys() - declared.keys()),
+            "absent": sorted(declared.keys() - self.files.keys()),
+        }
 
 
 def _plain(value: object) -> object:
@@ -138,6 +154,7 @@ def examine(
         wrong_rank=tuple(sorted(m for m, pair in pairs.items() if not _rank_fits(m, pair, config))),
         misshapen=tuple(sorted(m for m, pair in pairs.items() if not _shape_fits(m, pair, base_shapes))),
         non_finite=tuple(sorted(tensor.key for tensor in tensors if tensor.non_finite)),
+        extreme=tuple(sorted(tensor.key for tensor in tensors if tensor.largest > MAX_WEIGHT)),
         dead=tuple(sorted(m for m, pair in pairs.items() if _is_dead(pair))),
         base_checked=base_shapes is not None,
         base_revision=base_revision,

@@ -198,8 +198,21 @@ _PLACEHOLDER = re.compile(r"\{([a-z_]+(?:\.[A-Za-z0-9_]+)*)\}")
 
 
 def fill(message: str, inputs: Mapping[str, object]) -> str:
-    """A message with `{artifact.max_rank}` replaced by the input's value; an unknown input reads `?`."""
-    return _PLACEHOLDER.sub(lambda match: _shown(_lookup(inputs, match[1].split("."))), message)
+    """A message with `{artifact.max_rank}` replaced by the input's value; an unknown input reads `?`.
+
+    A part between semicolons that speaks of empty lists alone is left out, unless every part does.
+    """
+    parts = message.split("; ")
+    telling = [part for part in parts if not _is_about_nothing(part, inputs)]
+    return "; ".join(
+        _PLACEHOLDER.sub(lambda match: _shown(_lookup(inputs, match[1].split("."))), part)
+        for part in telling or parts
+    )
+
+
+def _is_about_nothing(part: str, inputs: Mapping[str, object]) -> bool:
+    values = [_lookup(inputs, match[1].split(".")) for match in _PLACEHOLDER.finditer(part)]
+    return bool(values) and all(value == [] for value in values)
 
 
 def _lookup(value: object, path: Sequence[str]) -> object:

@@ -13,6 +13,8 @@ DOCUMENTS: dict[str, tuple[str, str]] = {
     "environment": ("rollout.core.environment", "Environment"),
     "plan": ("rollout.core.plan", "Plan"),
     "metric": ("rollout.core.metric", "MetricSpec"),
+    "suite": ("rollout.core.suite", "Suite"),
+    "gates": ("rollout.core.suite", "Gates"),
     "routes": ("rollout.core.routes", "Routes"),
     "rule": ("rollout.core.policy", "Rule"),
     "waivers": ("rollout.core.policy", "Waivers"),

@@ -225,7 +225,7 @@ def _findings(
         "manifest": manifest_input(manifest.value),
         "previous": None if before is None else manifest_input(before),
         "change": compare(before, manifest.value, revert=revert).as_input(),
-        "artifact": None if facts is None else facts.as_input(),
+        "artifact": None if facts is None else facts.as_input(manifest.value.artifact.files),
         "serving": [_serving(environment) for environment in policy.environments],
         "known": {"suites": list(policy.suites), "plans": list(policy.plans)},
         "now": checks.now.isoformat(),

@@ -86,18 +86,16 @@ class Workspace:
             raise Unreadable("no metric was named, so nothing could be judged")
         return found
 
-    def suite_folder(self, name: str) -> PurePosixPath:
-        """policies/suites/<name>, if there is anything in it."""
-        folder = POLICIES / "suites" / name
-        if next(iter(self.tree.files(folder, "")), None) is None:
-            raise Unreadable(f"there is no suite {name!r} ({folder}/){_others(self.suite_names())}")
-        return folder
+    def suite_path(self, name: str) -> PurePosixPath:
+        """policies/suites/<name>.yaml, which names the files that belong to it."""
+        path = POLICIES / "suites" / f"{name}{SUFFIX}"
+        if "/" in name or not self.tree.exists(path):
+            raise Unreadable(f"there is no suite {name!r} ({path}){_others(self.suite_names())}")
+        return path
 
     def suite_names(self) -> tuple[str, ...]:
-        """The folders below policies/suites/."""
-        suites = POLICIES / "suites"
-        below = (path.relative_to(suites).parts for path in self.tree.files(suites, ""))
-        return tuple(sorted({parts[0] for parts in below if len(parts) > 1}))
+        """The suites that exist."""
+        return self._names("suites")
 
     def rules(self) -> tuple[Rule, ...]:
         """policies/rules/<id>/rule.yaml, sorted. Raises Unreadable if there is none: that is never a pass."""

@@ -20,7 +20,9 @@ def judge_tensor(entry: Entry, content: bytearray, dtypes: frozenset[Dtype]) -> 
 
     with np.errstate(all="ignore"):
         values = _decoded(entry.dtype, content)
-        non_finite = int(values.size - np.count_nonzero(np.isfinite(values)))
+        finite = np.isfinite(values)
+        non_finite = int(values.size - np.count_nonzero(finite))
+        largest = float(np.max(np.abs(values), initial=0.0, where=finite))
         served = [_cast(values, dtype) for dtype in sorted(dtypes)] or [values]
         worst = max(int(cast.size - np.count_nonzero(np.isfinite(cast))) for cast in served)
         norms = _smallest([_rank_norms(entry, cast) for cast in served]) if values.size else None
@@ -29,6 +31,7 @@ def judge_tensor(entry: Entry, content: bytearray, dtypes: frozenset[Dtype]) -> 
         dtype=entry.dtype,
         shape=entry.shape,
         non_finite=max(non_finite, worst),
+        largest=largest,
         rank_norms=norms,
     )
 
