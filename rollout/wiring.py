@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 import os
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,12 +14,12 @@ from typing import TYPE_CHECKING
 from rollout.core.artifact import ArtifactFacts
 from rollout.core.environment import Environment
 from rollout.core.lifecycle import fold
-from rollout.core.manifest import Dtype
+from rollout.core.manifest import AdapterManifest, Base, Dtype
 from rollout.core.policy import CheckedAt
 from rollout.errors import Unreadable, Usage
 from rollout.integrations.documents import StrictDocuments
 from rollout.integrations.workfolder import WorkingFolder
-from rollout.ports import World
+from rollout.ports import Engine, Shelf, World
 from rollout.usecases.advance import Gatekeeper
 from rollout.usecases.book import Signature
 from rollout.usecases.release import Desire
@@ -244,3 +245,46 @@ def build_signature(environment: str, actor: str | None = None) -> Signature:
     return Signature(
         actor=actor or os.environ.get("GITHUB_ACTOR") or getuser(), environment=environment, run_url=run_url
     )
+
+
+def champion_of(root: Path, environment: str, name: str) -> AdapterManifest | None:
+    """The manifest of what the environment's ledger calls stable; None if nothing was ever stable there.
+
+    Raises Unreadable if the commit does not hold it any more as it was.
+    """
+    world = build_world(root, environment)
+    stable = fold(world.ledger.read(name)).stable
+    if stable is None:
+        return None
+    found = Workspace(world.manifests.at(stable.commit), world.documents).manifest(PurePosixPath(stable.path))
+    if found.value.identity != stable.identity:
+        raise Unreadable(f"{stable.path} at {stable.commit[:12]} is not the {stable.served_name} of the ledger")
+    return found.value
+
+
+def tree_at(root: Path, reference: str) -> Workspace:
+    """The documents as they are at a commit."""
+    from rollout.integrations.git import GitRepository
+
+    return Workspace(GitRepository(root).at(reference), StrictDocuments())
+
+
+def build_engine(folder: Path, base: Base, *, batch_size: int, threads: int | None) -> Engine:
+    """The base model in this process, in the precision of the manifest, once its tokenizer is known to fit."""
+    from rollout.integrations.basemodel import verify_base
+    from rollout.integrations.transformers import TransformersEngine, open_base
+
+    verify_base(folder, base)
+    opened = open_base(folder, dtype=base.dtype, quantization=base.quantization, threads=threads)
+    return TransformersEngine(opened, batch_size=batch_size)
+
+
+@contextmanager
+def passing_shelf(root: Path) -> Iterator[Shelf]:
+    """A shelf that is there for one evaluation: no server reads from it."""
+    from tempfile import TemporaryDirectory
+
+    from rollout.integrations.shelf import AdapterShelf
+
+    with TemporaryDirectory(prefix="rollout-evaluate-") as folder:
+        yield AdapterShelf(Path(folder), locate=partial(artifact_folder, root))

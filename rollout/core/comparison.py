@@ -20,7 +20,7 @@ from rollout.core.paired import (
     score_interval,
     sign_flip_drop,
 )
-from rollout.core.score import metric, shown, signed
+from rollout.core.score import metric, shown, signed, signed_number
 from rollout.core.suite import OnInconclusive
 from rollout.core.verdict import Interval, Outcome, Verdict
 
@@ -104,8 +104,9 @@ def _no_worse(pairs: Pairs, opponent: Side, rules: Rules, p: float) -> Verdict:
     outcome, why = _settle(pairs, gain, margin, p, 1 - rules.confidence)
     interval = gain if of.sign > 0 else Interval(low=-gain.high, high=-gain.low, confidence=gain.confidence)
     effect = of.sign * pairs.effect
-    change = f"{of.title} {signed(effect, of.unit)} ({signed(interval.low, of.unit)} to {signed(interval.high, of.unit)})"
-    reason = f"{change}, margin {shown(margin, of.unit, difference=True)}: {why}"
+    span = f"{signed_number(interval.low, of.unit)} to {signed_number(interval.high, of.unit)}"
+    allowed = shown(margin, of.unit, difference=True)
+    reason = f"{of.title} {signed(effect, of.unit)} ({span}), margin {allowed}: {why}"
     if outcome is not Outcome.PASS:
         reason += named([id_ for id_, gain_ in zip(pairs.ids, pairs.gains, strict=True) if gain_ < 0])
     return Verdict(

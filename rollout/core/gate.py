@@ -41,10 +41,11 @@ def is_tampered(report: EvalReport) -> bool:
 
 
 def metric_rows(measured: Measured, rules: Rules) -> tuple[MetricRow, ...]:
-    """Every metric that was measured, in the order of the metric table, per-field ones last."""
+    """Every metric that was measured, in the order of the metric table, fields behind their exact match."""
     names = {name for item in measured.items for scores in item.scores.values() for name in scores}
     names |= {name for name, known in METRICS.items() if known.timed}
-    order = [*METRICS, *sorted(name for name in names if name not in METRICS)]
+    fields = sorted(name for name in names if name not in METRICS)
+    order = [each for name in METRICS for each in (name, *(fields if name == "exact_match" else ()))]
     return tuple(_metric_row(measured, rules, name) for name in order if name in names)
 
 

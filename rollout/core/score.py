@@ -108,5 +108,10 @@ def signed(value: float, unit: Unit) -> str:
     return ("+" if value > 0 else "−") + text
 
 
+def signed_number(value: float, unit: Unit) -> str:
+    """`signed` without the unit's name, for the ends of an interval."""
+    return signed(value, unit).split(" ")[0]
+
+
 def _field(name: str) -> str | None:
     return name.removeprefix(FIELD_PREFIX) if name.startswith(FIELD_PREFIX) and name != FIELD_PREFIX else None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from rollout.core.evaluation import Estimate, EvalReport, MetricRow, Side
-from rollout.core.score import metric, shown, signed
+from rollout.core.score import metric, shown, signed, signed_number
 from rollout.core.verdict import Outcome, Verdict, worst
 
 WORDS: Mapping[Outcome, str] = MappingProxyType(
@@ -146,9 +146,7 @@ def _line(report: EvalReport, row: MetricRow) -> Line:
     change = "" if row.effect is None else signed(row.effect, unit)
     interval = ""
     if row.interval is not None:
-        interval = f"({signed(row.interval.low, unit)} to {signed(row.interval.high, unit)})".replace(
-            " points", ""
-        )
+        interval = f"{signed_number(row.interval.low, unit)} to {signed_number(row.interval.high, unit)}"
     return Line(
         title=of.title,
         values=tuple(_value(row.sides.get(side, empty), row.metric) for side in sides),

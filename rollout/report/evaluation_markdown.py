@@ -95,7 +95,7 @@ def _metrics(report: EvalReport) -> str:
         [
             each.title,
             *each.values,
-            f"{each.change} {each.interval}".strip(),
+            f"{each.change} ({each.interval})" if each.interval else each.change,
             each.allowed,
             f"{_SIGNS[each.verdict]} {WORDS[each.verdict]}" if each.verdict else "",
         ]

@@ -104,7 +104,8 @@ def _slices(report: EvalReport) -> str:
 
 
 def _examples(report: EvalReport) -> str:
-    return "\n".join(_example(each) for each in report.examples[:EXAMPLES])
+    telling = [each for each in report.examples if each.drop > 0 or len(set(each.answers.values())) > 1]
+    return "\n".join(_example(each) for each in telling[:EXAMPLES])
 
 
 def _example(example: Example) -> str:

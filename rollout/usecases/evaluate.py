@@ -6,6 +6,7 @@ Nothing is loaded before its bytes are verified: the shelf lays down exactly wha
 from __future__ import annotations
 
 from datetime import datetime
+from pathlib import Path
 
 from rollout.core.comparison import pair
 from rollout.core.evaluation import (
@@ -19,12 +20,13 @@ from rollout.core.evaluation import (
     Side,
 )
 from rollout.core.gate import gate, metric_rows
-from rollout.core.lifecycle import Evaluated, LedgerEntry
+from rollout.core.lifecycle import Evaluated
 from rollout.core.manifest import AdapterManifest
 from rollout.core.slices import slice_rows
 from rollout.core.suite import Golden, Item
 from rollout.errors import LedgerConflict, Unreadable
 from rollout.ports import ArtifactStore, Clock, Engine, EngineInfo, Ledger, Shelf
+from rollout.usecases.book import Book, Signature
 from rollout.usecases.measure import Answers, Contest, Progress, measure
 
 EXAMPLES = 10
@@ -35,7 +37,7 @@ _ATTEMPTS = 5
 def evaluate(
     contest: Contest,
     *,
-    engine: Engine,
+    open_engine: Callable[[], Engine],
     shelf: Shelf,
     clock: Clock,
     tool: str,
@@ -43,11 +45,13 @@ def evaluate(
 ) -> EvalReport:
     """Run the whole evaluation. The report's outcome is the verdict; an exception means that there is none.
 
-    Raises Unreadable if an adapter's bytes are not the manifest's or its base is another one than the
-    champion's, LoadRefused if the base does not take an adapter.
+    The engine is opened when the bytes of all adapters are verified. Raises Unreadable if they are not the
+    manifest's, or if its base is another one than the champion's; LoadRefused if the base does not take an adapter.
     """
     started = clock.now()
-    _load(contest, engine, shelf)
+    folders = _lay_down(contest, shelf)
+    engine = open_engine()
+    engine.load(folders)
     measured, answers = measure(contest, engine, progress or _silently)
     return conclude(
         contest, measured, answers, engine.describe(), tool=tool, started=started, finished=clock.now()
@@ -92,56 +96,45 @@ def conclude(
 
 
 def record_evaluation(
-    report: EvalReport,
-    *,
-    ledger: Ledger,
-    evidence: ArtifactStore,
-    clock: Clock,
-    actor: str,
-    environment: str,
-    run_url: str | None = None,
-) -> LedgerEntry:
+    report: EvalReport, *, ledger: Ledger, evidence: ArtifactStore, clock: Clock, signature: Signature
+) -> Evaluated:
     """Keep the report as evidence and tell the ledger of it.
 
-    An evaluation is true whatever else happens, so a lost race is tried again behind the new end.
+    An evaluation is true whatever else happens, so a lost race is tried again behind the new end. Raises
+    LedgerConflict if that never ends.
     """
-    name = report.candidate.name
-    event = Evaluated(
-        at=clock.now(),
-        actor=actor,
-        environment=environment,
-        name=name,
-        tool=report.tool,
-        run_url=run_url,
-        identity=report.candidate.identity,
-        served_name=report.candidate.served_name,
-        champion=None if report.champion is None else report.champion.identity,
-        outcome=report.outcome,
-        report=evidence.put(report.content),
-        suite_digest=report.suite_digest,
-        gates_digest=report.gates_digest,
-    )
-    for _ in range(_ATTEMPTS):
-        entries = ledger.read(name)
+    digest = evidence.put(report.content)
+    for left in reversed(range(_ATTEMPTS)):
         try:
-            return ledger.append(name, event, after=entries[-1].hash if entries else None)
+            return Book(ledger, report.candidate.name, signature).add(
+                Evaluated,
+                clock.now(),
+                identity=report.candidate.identity,
+                served_name=report.candidate.served_name,
+                champion=None if report.champion is None else report.champion.identity,
+                outcome=report.outcome,
+                report=digest,
+                suite_digest=report.suite_digest,
+                gates_digest=report.gates_digest,
+            )
         except LedgerConflict:
-            continue
-    raise LedgerConflict(f"the ledger of {name} keeps changing; the evaluation could not be recorded")
+            if not left:
+                raise
+    raise AssertionError("unreachable")
 
 
 def _silently(doing: str, done: int, of: int) -> None:
     """No progress is shown."""
 
 
-def _load(contest: Contest, engine: Engine, shelf: Shelf) -> None:
+def _lay_down(contest: Contest, shelf: Shelf) -> dict[str, Path]:
     manifests = [contest.candidate, *([] if contest.champion is None else [contest.champion])]
     if contest.champion is not None and contest.champion.base != contest.candidate.base:
         raise Unreadable(
             f"{contest.candidate.served_name} and {contest.champion.served_name} stand on different bases",
             advice="One engine holds one base. Release a new base as a first release, without a champion.",
         )
-    engine.load({manifest.served_name: shelf.lay_down(manifest) for manifest in manifests})
+    return {manifest.served_name: shelf.lay_down(manifest) for manifest in manifests}
 
 
 def _rules(golden: Golden) -> Rules:
@@ -185,19 +178,22 @@ def _facts(engine: EngineInfo) -> EngineFacts:
 
 
 def _examples(golden: Golden, measured: Measured, answers: Answers) -> tuple[Example, ...]:
-    """The items whose score fell most, then those that the candidate still gets wrong."""
-    success, rouge = (
-        dict(zip((found := pair(measured, name)).ids, found.gains, strict=True)) for name in _FELL
-    )
-    scores = {item.id: item.scores[Side.CANDIDATE].get("success", 1.0) for item in measured.items}
-    order = sorted(
-        golden.items,
-        key=lambda item: (success.get(item.id, 0.0), rouge.get(item.id, 0.0), scores[item.id], item.id),
-    )
-    return tuple(_example(item, -success.get(item.id, 0.0), answers) for item in order[:EXAMPLES])
+    """What fell most first; then what is still wrong; then what changed; then anything."""
+    fell = {name: _falls(measured, name) for name in ("success", "rouge_l")}
+    right = {item.id: item.scores[Side.CANDIDATE].get("success", 1.0) for item in measured.items}
+    ours, theirs = answers[Side.CANDIDATE], answers[measured.opponent]
+
+    def worst_first(item: Item) -> tuple[float, float, float, bool, str]:
+        drop, drift = (max(0.0, falls.get(item.id, 0.0)) for falls in fell.values())
+        return -drop, -drift, right[item.id], ours[item.id].text == theirs[item.id].text, item.id
+
+    order = sorted(golden.items, key=worst_first)[:EXAMPLES]
+    return tuple(_example(item, fell["success"].get(item.id, 0.0), answers) for item in order)
 
 
-_FELL = ("success", "rouge_l")
+def _falls(measured: Measured, name: str) -> dict[str, float]:
+    pairs = pair(measured, name)
+    return {id_: -gain for id_, gain in zip(pairs.ids, pairs.gains, strict=True)}
 
 
 def _example(item: Item, drop: float, answers: Answers) -> Example:
