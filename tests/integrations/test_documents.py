@@ -1,0 +1,313 @@
+from __future__ import annotations
+
+import json
+import time
+from datetime import date
+from typing import Annotated, Literal
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from pydantic import Field, JsonValue
+from ruamel.yaml import YAML
+
+from rollout.core.document import DocumentErrors, Place, read_pointer, show_pointer
+from rollout.core.manifest import Document
+from rollout.core.plan import Plan
+from rollout.core.routes import Routes
+from rollout.integrations.documents import dump_json, edit, load, load_json, render
+from rollout.integrations.documents.yaml import MAX_BYTES, parse
+
+
+class Part(Document):
+    number: int
+    names: tuple[str, ...] = ()
+
+
+class Sheet(Document):
+    schema_: Literal["sheet/v1"] = Field(alias="schema")
+    version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
+    due: date | None = None
+    part: Part
+    free: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+GOOD = b"""\
+# a comment
+schema: sheet/v1
+version: 1.2.3   # kept
+due: 2026-11-22
+part:
+  number: 3
+  names:
+    - yes
+    - "1.10"
+"""
+
+
+def problems(content: bytes) -> list[str]:
+    with pytest.raises(DocumentErrors) as caught:
+        load(content, Sheet, source="sheet.yaml")
+    assert caught.value.exit_status == 3
+    return [str(problem) for problem in caught.value.problems]
+
+
+def test_a_good_document_is_read_with_dates_and_lists_as_its_types() -> None:
+    sheet = load(GOOD, Sheet, source="sheet.yaml")
+    assert sheet.value.due == date(2026, 11, 22)
+    assert sheet.value.part.names == ("yes", "1.10")
+
+
+def test_every_field_has_its_place() -> None:
+    sheet = load(GOOD, Sheet, source="sheet.yaml")
+    assert sheet.place(("version",)) == Place(3, 10)
+    assert sheet.position(("part", "names", 1)) == (9, 7)
+    assert sheet.place(read_pointer("/part/names/1")) == Place(9, 7)
+    assert sheet.place(("part",)) == Place(5, 1)
+    assert sheet.line(3) == "version: 1.2.3   # kept"
+
+
+def test_the_place_of_a_field_that_is_not_written_is_its_parents() -> None:
+    sheet = load(GOOD.replace(b"due: 2026-11-22\n", b""), Sheet, source="sheet.yaml")
+    assert sheet.place(("due",)) == sheet.place(())
+    assert sheet.place(("part", "none", "deeper")) == sheet.place(("part",))
+
+
+def test_all_errors_come_at_once_with_file_line_and_column_and_value() -> None:
+    found = problems(b"schema: sheet/v2\nversion: one\npart: {number: x, nmaes: []}\nextra: 1\n")
+    assert [line.split(" ")[0] for line in found] == [
+        "sheet.yaml:1:9:",
+        "sheet.yaml:2:10:",
+        "sheet.yaml:3:16:",
+        "sheet.yaml:3:19:",
+        "sheet.yaml:4:1:",
+    ]
+    assert "found one" in found[1]
+    assert "did you mean 'names'?" in found[3]
+    assert "there is no field 'extra' here" in found[4]
+
+
+def test_what_is_refused_in_yaml_and_what_is_refused_by_the_type_are_told_together() -> None:
+    found = problems(b"schema: sheet/v1\nversion: &a one\nversion: 1.2.3\npart: {number: x}\n")
+    assert any("anchors" in line for line in found)
+    assert any("is there twice" in line for line in found)
+    assert any("/part/number" in line for line in found)
+
+
+def test_a_version_without_quotes_is_refused_with_the_advice_to_quote_it() -> None:
+    (found,) = problems(b"schema: sheet/v1\nversion: 1.10\npart: {number: 1}\n")
+    assert "write '1.10'" in found
+
+
+def test_a_missing_field_is_told_at_its_parent() -> None:
+    (found,) = problems(b"schema: sheet/v1\nversion: 1.0.0\npart:\n  names: []\n")
+    assert found == "sheet.yaml:3:1: /part/number: the field 'number' is missing"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("a: 1\na: 2", "'a' is there twice"),
+        ("a: &x 1", "anchors and aliases are refused"),
+        ("a: *x", "anchors and aliases are refused"),
+        ("a: !!str 1", "the tag"),
+        ("a: !foo {b: 1}", "the tag"),
+        ("--- \na: 1\n---\nb: 2", "a second document starts here"),
+        ("%YAML 1.1\n---\na: 1", "directives are refused"),
+        ("1: a", "is not text"),
+        ("true: a", "is not text"),
+        ("? [a]\n: b", "a key must be text"),
+        ("<<: {a: 1}", "merge keys are refused"),
+        ("a: .nan", "must be finite"),
+        ("a: -.inf", "must be finite"),
+        ("a: 1e999", "must be finite"),
+        ("a: 0755", "leading zero"),
+        ("a: 0x1F", "leading zero"),
+        ("a: " + "9" * 500, "too many digits"),
+        ('a: "\\ud800"', "surrogate"),
+        ("a: 1 # x\u2028b: 2", "U+2028 would hide text"),
+        ("a: 'safe\u202e gnitirw'", "U+202E would hide text"),
+        ("a: 1\rb: 2", "U+000D would hide text"),
+        ("\ufeffa: 1", "U+FEFF would hide text"),
+        ("a: \x00", "U+0000 would hide text"),
+        ("", "the document is empty"),
+        ("# nothing", "the document is empty"),
+        ("a: [1", "not YAML"),
+        ("a:\tb: c", "not YAML"),
+    ],
+)
+def test_what_readers_or_reviewers_could_take_differently_is_refused(text: str, reason: str) -> None:
+    with pytest.raises(DocumentErrors) as caught:
+        parse(text.encode(), "x.yaml")
+    assert reason in caught.value.message
+
+
+def test_bytes_that_are_not_utf8_are_refused_with_their_line() -> None:
+    with pytest.raises(DocumentErrors, match=r"x\.yaml:2:1: byte 8 is not UTF-8"):
+        parse(b"a: 1\nb: \xff", "x.yaml")
+
+
+HOSTILE = {
+    "ten megabytes of nesting": b"[" * 10_000_000,
+    "nesting": b"[" * MAX_BYTES,
+    "nested maps": b"{a: " * (MAX_BYTES // 4),
+    "nested sequences": b"- " * (MAX_BYTES // 2),
+    "an alias bomb": b"a: &a [x, x]\n"
+    + b"".join(f"{chr(98 + i)}: &{chr(98 + i)} [*{chr(97 + i)}, *{chr(97 + i)}]\n".encode() for i in range(20)),
+    "many nodes": b"[" + b"a," * (MAX_BYTES // 2 - 1) + b"]",
+    "many keys": b"".join(b"k%d: 1\n" % i for i in range(12_000)),
+    "one key again and again": b"a: 1\n" * (MAX_BYTES // 5),
+    "directives": b"%FOO x\n" * 18_000 + b"---\na: 1",
+    "a long text": b'a: "' + b"x " * (MAX_BYTES // 2 - 3) + b'"',
+    "an endless key": b"x" * (MAX_BYTES - 3) + b": 1",
+}
+
+
+@pytest.mark.parametrize("content", HOSTILE.values(), ids=HOSTILE.keys())
+def test_hostile_yaml_is_refused_and_not_expanded(content: bytes) -> None:
+    # The limit is generous for a busy machine; the figure itself is in tests/benchmarks.
+    began = time.process_time()
+    with pytest.raises(DocumentErrors):
+        load(content, Sheet, source="hostile.yaml")
+    assert time.process_time() - began < 3
+
+
+def test_a_flood_of_problems_is_cut_off() -> None:
+    with pytest.raises(DocumentErrors) as caught:
+        parse(b"a: 1\n" * 10_000, "x.yaml")
+    assert len(caught.value.problems) == 100
+
+
+# Words without a meaning of their own in YAML 1.1, which ruamel's own resolver still heeds here and there.
+texts = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Zl", "Zp")), max_size=20).filter(
+    lambda text: text.isprintable()
+)
+scalars = st.one_of(st.none(), st.booleans(), st.integers(-(10**15), 10**15), texts)
+trees = st.dictionaries(
+    texts.filter(lambda key: key != "<<"),
+    st.recursive(scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4)),
+    min_size=1,
+    max_size=5,
+).filter(lambda tree: "<<" not in json.dumps(tree))
+
+
+@given(trees)
+def test_what_is_rendered_is_read_back_the_same(data: dict[str, object]) -> None:
+    assert parse(render(data), "x.yaml").data == data
+
+
+@given(trees)
+def test_json_is_read_as_yaml_the_same(data: dict[str, object]) -> None:
+    assert parse(json.dumps(data, ensure_ascii=False, indent=1).encode(), "x.json").data == data
+
+
+@given(trees)
+def test_our_reader_and_ruamels_own_agree_on_plain_data(data: dict[str, object]) -> None:
+    content = render(data)
+    assert parse(content, "x.yaml").data == YAML(typ="safe", pure=True).load(content)
+
+
+plain = st.text(st.sampled_from("abcdef019.-_:/+ "), min_size=1, max_size=12)
+values = st.one_of(st.none(), st.booleans(), st.integers(-99, 99), plain, texts)
+
+
+@given(
+    old=plain.filter(lambda text: "\n" not in text),
+    new=values,
+    quoting=st.sampled_from(["plain", "single", "double", "flow"]),
+    other=plain,
+)
+@example(old="x", new="true", quoting="plain", other="y")
+@example(old="x", new="- #", quoting="plain", other="y")
+@example(old="x", new="it's", quoting="single", other="y")
+@example(old="x", new="a, b}", quoting="flow", other="y")
+@example(old="x", new="", quoting="plain", other="y")
+@example(old="x", new="1.10", quoting="plain", other="y")
+def test_an_edit_changes_one_value_and_no_other_byte(old: str, new: object, quoting: str, other: str) -> None:
+    written = {
+        "plain": "old",
+        "single": "'" + old.replace("'", "''") + "'",
+        "double": json.dumps(old),
+        "flow": json.dumps(old),
+    }[quoting]
+    line = f"b: {{x: {written}, y: [1, 2]}}  # tail" if quoting == "flow" else f"b:\n  x:   {written}   # tail"
+    before = f"# head: x\na: {json.dumps(other)}\n\n"
+    after = "\n\nc:\n    - 1   # odd\n"
+    content = (before + line + after).encode()
+    edited = edit(content, {("b", "x"): new})  # type: ignore[dict-item]
+    head, tail = (before + line).split(written, 1)[0] if written not in before else before, "# tail"
+    assert edited.startswith(head.encode())
+    assert edited.endswith((tail + after).encode()) or quoting == "flow"
+    assert edited.decode().split("# tail")[1] == after
+    assert edited.decode().startswith(before)
+    assert parse(edited, "x").data["b"]["x"] == new
+    assert edit(edited, {("b", "x"): new}) == edited  # type: ignore[dict-item]
+
+
+def test_an_edit_keeps_comments_order_quotes_and_line_ends() -> None:
+    content = b"b: 'one'  # first\r\na: two\r\nfiles:\r\n    x.json: \"00\" # d\r\n"
+    edited = edit(content, {("b",): "it's", ("files", "x.json"): "ff", ("a",): "true"})
+    assert edited == b"b: 'it''s'  # first\r\na: \"true\"\r\nfiles:\r\n    x.json: \"ff\" # d\r\n"
+
+
+def test_an_empty_value_can_be_edited() -> None:
+    assert edit(b"a:  # c\n\nb: 1\n", {("a",): "x"}) == b"a: x  # c\n\nb: 1\n"
+
+
+@pytest.mark.parametrize(
+    ("pointer", "reason"),
+    [(("nope",), "no single value at /nope"), (("m",), "no single value at /m"), (("t",), "spans several lines")],
+)
+def test_an_edit_of_what_is_not_one_value_is_refused(pointer: tuple[str, ...], reason: str) -> None:
+    with pytest.raises(Exception, match=reason):
+        edit(b"a: 1\nm: {x: 1}\nt: |\n  long\n", {pointer: "x"})
+
+
+def test_a_number_that_is_not_finite_is_never_written() -> None:
+    with pytest.raises(ValueError, match="JSON compliant"):
+        edit(b"a: 1\n", {("a",): float("nan")})
+
+
+def test_a_plan_with_shares_and_durations_is_read_strictly() -> None:
+    plan = load(
+        b'schema: adapter-rollout/plan/v1\nname: p\nsteps: [{share: "1%", bake: 10m, min_samples: 5},'
+        b' {share: "100%", bake: 1h, min_samples: 5}]\ndeadline: 2d\nmetrics: [error_rate]\n',
+        Plan,
+        source="plan.yaml",
+    ).value
+    assert [str(step.share) for step in plan.steps] == ["1%", "100%"]
+
+
+ROUTES = {"schema": "adapter-rollout/routes/v1", "environment": "demo", "revision": 1, "routes": {}}
+
+
+def test_a_json_document_goes_out_and_comes_back() -> None:
+    routes = load_json(json.dumps(ROUTES).encode(), Routes, source="routes.json")
+    assert load_json(dump_json(routes), Routes, source="routes.json") == routes
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('{"a": 1, "a": 2}', "'a' is there twice"),
+        ('{"a": NaN}', "NaN is not a number"),
+        ('{"a": 1e999}', "must be finite"),
+        ("{", r"routes\.json:1:2: not JSON"),
+        ("[" * 100_000, "nested too deeply"),
+        ('{"a": "\udcff"}', "not strict JSON|not JSON|UTF-8|utf-8"),
+    ],
+)
+def test_json_is_read_as_strictly(text: str, reason: str) -> None:
+    with pytest.raises(DocumentErrors, match=reason):
+        load_json(text.encode("utf-8", errors="surrogateescape"), Routes, source="routes.json")
+
+
+def test_problems_in_json_have_their_place_as_well() -> None:
+    content = json.dumps({**ROUTES, "revision": "one"}, indent=2).encode()
+    with pytest.raises(DocumentErrors, match=r"routes\.json:4:15: /revision: this should be a valid integer"):
+        load_json(content, Routes, source="routes.json")
+
+
+def test_pointers_are_shown_as_json_pointers() -> None:
+    assert show_pointer(("a/b", "c~d", 0)) == "/a~1b/c~0d/0"
+    assert read_pointer("/a~1b/c~0d") == ("a/b", "c~d")
