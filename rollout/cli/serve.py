@@ -63,6 +63,7 @@ def command(
     from rollout.server.app import ServerSettings, create_app
     from rollout.server.generating import Limits
     from rollout.server.run import run
+    from rollout.server.shelf import preload
 
     first = _named_paths(adapters)
     base = open_base(
@@ -72,6 +73,7 @@ def command(
         device=device,
         threads=threads,
     )
+    decoder = BatchDecoder(base, max_rank=max_lora_rank)
     settings = ServerSettings(
         base_name=name,
         base_root=str(model_folder),
@@ -79,9 +81,9 @@ def command(
         batch_size=batch_size,
         max_loras=max_loras,
         adapter_root=adapter_root,
-        adapters=first,
+        offers=preload(decoder, first, base_name=name),
     )
-    app = create_app(BatchDecoder(base, max_rank=max_lora_rank), TextCodec(base.tokenizer), settings)
+    app = create_app(decoder, TextCodec(base.tokenizer), settings)
     return 0 if run(app, host=host, port=port) else 1
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
 from pydantic import BaseModel, ValidationError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -17,7 +18,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from rollout import __version__
-from rollout.errors import LoadRefused, Unreadable
+from rollout.errors import Unreadable
 from rollout.ports import Message
 from rollout.server.answer import Piece
 from rollout.server.decoder import Codec, Decoder
@@ -26,7 +27,7 @@ from rollout.server.generating import Limits, decoding, prompts, respond
 from rollout.server.requests import ChatRequest, CompletionRequest, LoadRequest, UnloadRequest
 from rollout.server.rows import Rows
 from rollout.server.shapes import ChatShape, CompletionShape, TokenNames
-from rollout.server.shelf import Shelf
+from rollout.server.shelf import Offer, Shelf
 from rollout.server.worker import Failure, Post, Sink, Worker
 
 _BODY_LIMIT: Final = 2 * 1024 * 1024
@@ -49,11 +50,11 @@ class ServerSettings:
     batch_size: int = 16
     max_loras: int = 8
     adapter_root: Path | None = None
-    adapters: Mapping[str, str] = field(default_factory=dict)
+    offers: tuple[Offer, ...] = ()
 
 
 def create_app(decoder: Decoder, codec: Codec, settings: ServerSettings) -> Starlette:
-    """The ASGI application; its lifespan runs the worker and loads the adapters that it starts with."""
+    """The ASGI application; its lifespan runs the worker."""
     api = _Api(decoder, codec, settings)
     routes = [
         Route("/v1/chat/completions", api.chat, methods=["POST"]),
@@ -61,6 +62,7 @@ def create_app(decoder: Decoder, codec: Codec, settings: ServerSettings) -> Star
         Route("/v1/models", api.models),
         Route("/health", api.health),
         Route("/version", api.version),
+        Route("/metrics", api.metrics),
     ]
     if settings.adapter_root is not None:
         routes.append(Route("/v1/load_lora_adapter", api.load, methods=["POST"]))
@@ -84,6 +86,7 @@ class _Api:
         self._decoder = decoder
         self._codec = codec
         self._settings = settings
+        self._registry = self._queue_lengths()
 
     @asynccontextmanager
     async def lifespan(self, _app: Starlette) -> AsyncIterator[None]:
@@ -96,11 +99,10 @@ class _Api:
             base_name=settings.base_name,
             base_root=settings.base_root,
             adapter_root=settings.adapter_root,
+            offers=settings.offers,
         )
         self._worker.start()
         try:
-            for name, path in settings.adapters.items():
-                await self._put_first(name, path)
             yield
         finally:
             await asyncio.to_thread(self._worker.stop, _STOP_SECONDS)
@@ -165,11 +167,19 @@ class _Api:
     async def version(self, _request: Request) -> Response:
         return JSONResponse({"version": __version__})
 
-    async def _put_first(self, name: str, path: str) -> None:
-        try:
-            await self._shelf.put(name, path)
-        except Refusal as refusal:
-            raise LoadRefused(f"adapter {name}: {refusal.message}") from refusal
+    async def metrics(self, _request: Request) -> Response:
+        return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
+
+    def _queue_lengths(self) -> CollectorRegistry:
+        """The two of vLLM's series that tell whether a server is idle, under vLLM's names."""
+        registry = CollectorRegistry()
+        lengths = {"running": lambda: self._worker.running, "waiting": lambda: self._worker.waiting}
+        for state, length in lengths.items():
+            gauge = Gauge(
+                f"vllm:num_requests_{state}", f"Requests {state}", ["model_name"], registry=registry
+            )
+            gauge.labels(self._settings.base_name).set_function(length)
+        return registry
 
 
 def _poster(loop: asyncio.AbstractEventLoop) -> Post:

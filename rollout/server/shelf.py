@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rollout.errors import LoadRefused, Unreadable
+from rollout.server.decoder import Decoder
 from rollout.server.errors import Refusal
 from rollout.server.worker import Worker
 
@@ -24,15 +26,41 @@ class Offer:
     key: str
 
 
+def preload(decoder: Decoder, adapters: Mapping[str, str], *, base_name: str) -> tuple[Offer, ...]:
+    """Load the adapters that a server starts with, before there is a worker; their paths are the operator's.
+
+    Raises LoadRefused or Unreadable: a server that lacks one of them must not start.
+    """
+    offers = []
+    for number, (name, path) in enumerate(adapters.items(), start=1):
+        if name == base_name:
+            raise LoadRefused(f"adapter {name}: the name conflicts with the base model's")
+        key = f"first_{number}"
+        try:
+            decoder.load(key, Path(path).resolve())
+        except (LoadRefused, Unreadable) as error:
+            raise type(error)(f"adapter {name}: {error.message}", advice=error.advice) from error
+        offers.append(Offer(name=name, root=path, key=key))
+    return tuple(offers)
+
+
 class Shelf:
     """Names to adapters. Used on the event loop only; the weights live in the worker."""
 
-    def __init__(self, worker: Worker, *, base_name: str, base_root: str, adapter_root: Path | None) -> None:
+    def __init__(
+        self,
+        worker: Worker,
+        *,
+        base_name: str,
+        base_root: str,
+        adapter_root: Path | None,
+        offers: Sequence[Offer] = (),
+    ) -> None:
         self._worker = worker
         self._base_name = base_name
         self._base_root = base_root
         self._adapter_root = adapter_root
-        self._offers: dict[str, Offer] = {}
+        self._offers = {offer.name: offer for offer in offers}
         self._loads = 0
         self._lock = asyncio.Lock()
 
@@ -60,10 +88,6 @@ class Shelf:
             raise _user_error("Both 'lora_name' and 'lora_path' must be provided.")
         if not self._inside(path):
             raise _user_error("The lora path must lie inside this server's adapter root.")
-        await self.put(name, path)
-
-    async def put(self, name: str, path: str) -> None:
-        """Load an adapter from anywhere: for those that the server was started with."""
         async with self._lock:
             if name == self._base_name:
                 raise _user_error(f"The lora adapter name '{name}' conflicts with a served base model.")

@@ -77,6 +77,16 @@ class Worker:
         return self._broken is None and self._thread.is_alive()
 
     @property
+    def running(self) -> int:
+        """Rows in the batch."""
+        return len(self._running)
+
+    @property
+    def waiting(self) -> int:
+        """Rows that wait for a place in it."""
+        return len(self._waiting)
+
+    @property
     def full(self) -> bool:
         """Whether so many requests wait that another one should be turned away."""
         return len(self._waiting) >= _WAITING_LIMIT

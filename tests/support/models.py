@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 SPECIAL = ("<|pad|>", "<|begin|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>")
 CHAT_TEMPLATE = (
@@ -110,3 +111,37 @@ def edit_config(source: Path, folder: Path, **changes: Any) -> Path:
     document = {name: value for name, value in document.items() if value is not ...}
     (folder / "adapter_config.json").write_text(json.dumps(document))
     return folder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """A base and adapters on it. `folder` holds them all."""
+
+    folder: Path
+    base: Path
+    good: Path
+    other: Path
+    nan: Path
+    wide: Path
+
+    WIDE_RANK: ClassVar[int] = 32
+
+
+def write_family(folder: Path) -> Family:
+    """A random base with two good adapters, one with a NaN and one of rank 32."""
+    base = write_base(folder / "base")
+    good = write_adapter(folder / "good", base, seed=1)
+    return Family(
+        folder=folder,
+        base=base,
+        good=good,
+        other=write_adapter(folder / "other", base, seed=2, rank=8, targets=("q_proj", "down_proj")),
+        nan=edit_tensors(good, folder / "nan", _spoil),
+        wide=write_adapter(folder / "wide", base, seed=3, rank=Family.WIDE_RANK),
+    )
+
+
+def _spoil(tensors: dict[str, Any]) -> dict[str, Any]:
+    name = next(name for name in tensors if "lora_B" in name)
+    tensors[name][0, 0] = float("nan")
+    return tensors

@@ -1,0 +1,326 @@
+"""What any server must do that the product calls a replica: our own, and vLLM with runtime LoRA loading.
+
+A test module subclasses `ServingContract` and gives the fixture `server`. Every test leaves the server without
+adapters. Deliberate differences from vLLM are tested beside our own server, not here: it is stricter.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.support.models import Family
+
+Body = dict[str, Any]
+PROMPT = "a prompt of more than thirty bytes, please"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """A running server. It was started with `--served-model-name base` and a rank limit of 16."""
+
+    url: str
+    family: Family
+    base_root: str
+
+    def get(self, path: str) -> httpx.Response:
+        return httpx.get(self.url + path, timeout=60)
+
+    def post(self, path: str, body: Body) -> httpx.Response:
+        return httpx.post(self.url + path, json=body, timeout=60)
+
+    def load(self, name: str, folder: Path) -> httpx.Response:
+        return self.post("/v1/load_lora_adapter", {"lora_name": name, "lora_path": str(folder)})
+
+    def unload(self, name: str) -> httpx.Response:
+        return self.post("/v1/unload_lora_adapter", {"lora_name": name})
+
+    def names(self) -> list[str]:
+        return [model["id"] for model in self.get("/v1/models").json()["data"]]
+
+    def complete(self, model: str, prompt: Any = PROMPT, **options: Any) -> Body:
+        body = {"model": model, "prompt": prompt, "max_tokens": 12, "temperature": 0, "ignore_eos": True}
+        response = self.post("/v1/completions", body | options)
+        assert response.status_code == 200, response.text
+        document: Body = response.json()
+        return document
+
+    def text(self, model: str, prompt: Any = PROMPT, **options: Any) -> str:
+        text: str = self.complete(model, prompt, **options)["choices"][0]["text"]
+        return text
+
+    def tokens(self, model: str, prompt: str = PROMPT) -> list[str]:
+        answer = self.complete(model, prompt, logprobs=1, return_tokens_as_token_ids=True)
+        tokens: list[str] = answer["choices"][0]["logprobs"]["tokens"]
+        return tokens
+
+    @contextmanager
+    def loaded(self, **adapters: Path) -> Iterator[None]:
+        for name, folder in adapters.items():
+            response = self.load(name, folder)
+            assert response.status_code == 200, response.text
+        try:
+            yield
+        finally:
+            for name in adapters:
+                self.unload(name)
+
+    def events(self, path: str, body: Body) -> list[Body]:
+        """All events of a stream, which must end with [DONE]."""
+        with httpx.stream("POST", self.url + path, json=body | {"stream": True}, timeout=60) as response:
+            assert response.status_code == 200
+            assert response.headers["content-type"].startswith("text/event-stream")
+            lines = [line.removeprefix("data: ") for line in response.iter_lines() if line]
+        assert lines[-1] == "[DONE]"
+        return [json.loads(line) for line in lines[:-1]]
+
+
+def error_of(response: httpx.Response) -> Body:
+    """The error object of OpenAI's form, which must repeat the status."""
+    error: Body = response.json()["error"]
+    assert error["code"] == response.status_code
+    assert set(error) == {"message", "type", "param", "code"}
+    return error
+
+
+class ServingContract:
+    """The contract."""
+
+    # Loading and listing
+
+    def test_it_is_healthy_and_names_its_version(self, server: Server) -> None:
+        assert server.get("/health").status_code == 200
+        assert server.get("/version").json()["version"]
+
+    def test_the_base_is_listed_without_a_parent(self, server: Server) -> None:
+        (entry,) = server.get("/v1/models").json()["data"]
+        assert (entry["id"], entry["root"], entry["parent"]) == ("base", server.base_root, None)
+
+    def test_a_loaded_adapter_is_listed_with_its_path_and_changes_the_answer(self, server: Server) -> None:
+        before = server.text("base")
+        response = server.load("good-1.0.0", server.family.good)
+        assert response.status_code == 200
+        assert response.text == "Success: LoRA adapter 'good-1.0.0' added successfully."
+        entry = server.get("/v1/models").json()["data"][1]
+        assert (entry["id"], entry["root"], entry["parent"]) == (
+            "good-1.0.0",
+            str(server.family.good),
+            "base",
+        )
+        assert server.text("good-1.0.0") != before
+        assert server.text("base") == before
+        response = server.unload("good-1.0.0")
+        assert response.status_code == 200
+        assert response.text == "Success: LoRA adapter 'good-1.0.0' removed successfully."
+        assert server.names() == ["base"]
+
+    def test_a_name_that_is_loaded_is_refused(self, server: Server) -> None:
+        with server.loaded(good=server.family.good):
+            before = server.text("good")
+            for folder in (server.family.good, server.family.other):
+                response = server.load("good", folder)
+                assert response.status_code == 400
+                assert error_of(response)["type"] == "InvalidUserInput"
+                assert "The lora adapter 'good' has already been loaded." in error_of(response)["message"]
+            assert server.text("good") == before
+
+    def test_a_name_can_be_used_again_after_unloading(self, server: Server) -> None:
+        with server.loaded(first=server.family.good, second=server.family.other):
+            first, second = server.text("first", "one"), server.text("second", "one")
+        with server.loaded(first=server.family.other):
+            assert server.text("first", "one") == second != first
+
+    def test_the_name_of_the_base_is_refused(self, server: Server) -> None:
+        response = server.load("base", server.family.good)
+        assert response.status_code == 400
+        assert "conflicts with a served base model" in error_of(response)["message"]
+
+    def test_an_empty_name_or_path_is_refused(self, server: Server) -> None:
+        for body in ({"lora_name": "", "lora_path": "x"}, {"lora_name": "x", "lora_path": ""}):
+            response = server.post("/v1/load_lora_adapter", body)
+            assert response.status_code == 400
+            assert "Both 'lora_name' and 'lora_path' must be provided" in error_of(response)["message"]
+
+    def test_a_body_that_does_not_fit_is_refused(self, server: Server) -> None:
+        for body in ({"lora_name": "x"}, {"lora_name": 1, "lora_path": []}):
+            response = server.post("/v1/load_lora_adapter", body)
+            assert response.status_code == 400
+            assert "validation error" in error_of(response)["message"]
+
+    def test_a_missing_folder_is_not_found(self, server: Server) -> None:
+        response = server.load("gone", server.family.folder / "gone")
+        assert response.status_code == 404
+        assert "Loading lora gone failed: No adapter found for" in error_of(response)["message"]
+        assert "gone" not in server.names()
+
+    def test_a_rank_above_the_limit_is_refused_and_changes_nothing(self, server: Server) -> None:
+        before = server.text("base")
+        response = server.load("wide", server.family.wide)
+        assert response.status_code == 500
+        assert "LoRA rank 32 is greater than max_lora_rank 16." in error_of(response)["message"]
+        assert server.names() == ["base"]
+        assert server.text("base") == before
+        assert server.get("/health").status_code == 200
+
+    def test_unloading_an_unknown_name_is_not_found(self, server: Server) -> None:
+        response = server.unload("nobody")
+        assert response.status_code == 404
+        assert error_of(response)["message"] == "The lora adapter 'nobody' cannot be found."
+
+    # Generating
+
+    def test_an_unknown_model_is_not_found(self, server: Server) -> None:
+        chat = {"model": "x", "messages": [{"role": "user", "content": "hi"}]}
+        for path, body in (
+            ("/v1/completions", {"model": "x", "prompt": "hi"}),
+            ("/v1/chat/completions", chat),
+        ):
+            response = server.post(path, body)
+            assert response.status_code == 404
+            error = error_of(response)
+            assert error["type"] == "NotFoundError"
+            assert error["message"].startswith("The model `x` does not exist.")
+
+    def test_an_answer_names_its_model_and_counts_its_tokens(self, server: Server) -> None:
+        with server.loaded(good=server.family.good):
+            answer = server.complete("good", max_tokens=5)
+        usage = answer["usage"]
+        assert answer["model"] == "good"
+        assert answer["object"] == "text_completion"
+        assert answer["choices"][0]["finish_reason"] == "length"
+        assert usage["completion_tokens"] == 5
+        assert usage["total_tokens"] == usage["prompt_tokens"] + 5
+
+    def test_a_streamed_completion_is_the_whole_one(self, server: Server) -> None:
+        body = {"model": "base", "prompt": PROMPT, "max_tokens": 24, "temperature": 0, "ignore_eos": True}
+        whole = server.complete("base", max_tokens=24)
+        events = server.events("/v1/completions", body | {"stream_options": {"include_usage": True}})
+        assert events[-1]["choices"] == []
+        counts = ("prompt_tokens", "completion_tokens", "total_tokens")
+        assert all(events[-1]["usage"][count] == whole["usage"][count] for count in counts)
+        assert "".join(event["choices"][0]["text"] for event in events[:-1]) == whole["choices"][0]["text"]
+        assert [event["choices"][0]["finish_reason"] for event in events[:-1]][-1] == "length"
+        assert len({event["id"] for event in events}) == 1
+
+    def test_a_streamed_chat_is_the_whole_one(self, server: Server) -> None:
+        messages = [{"role": "system", "content": "be kind"}, {"role": "user", "content": PROMPT}]
+        body = {"model": "base", "messages": messages, "max_tokens": 24, "temperature": 0, "user": "u1"}
+        whole = server.post("/v1/chat/completions", body).json()
+        assert whole["object"] == "chat.completion"
+        assert whole["choices"][0]["message"]["role"] == "assistant"
+        events = server.events("/v1/chat/completions", body)
+        assert {event["object"] for event in events} == {"chat.completion.chunk"}
+        deltas = [event["choices"][0]["delta"] for event in events]
+        assert deltas[0]["role"] == "assistant"
+        assert (
+            "".join(delta.get("content") or "" for delta in deltas)
+            == whole["choices"][0]["message"]["content"]
+        )
+        assert events[-1]["choices"][0]["finish_reason"] == whole["choices"][0]["finish_reason"]
+
+    def test_a_stop_text_ends_the_answer_before_it(self, server: Server) -> None:
+        text = server.text("base", max_tokens=24)
+        stop = text[4:6]
+        answer = server.complete("base", max_tokens=24, stop=[stop, "never"])
+        assert answer["choices"][0]["text"] == text[: text.index(stop)]
+        assert answer["choices"][0]["finish_reason"] == "stop"
+
+    def test_several_prompts_are_several_choices_in_their_order(self, server: Server) -> None:
+        prompts = ["one " * 10, "two " * 12, "three " * 9]
+        answer = server.complete("base", prompts)
+        assert [choice["index"] for choice in answer["choices"]] == [0, 1, 2]
+        assert [choice["text"] for choice in answer["choices"]] == [server.text("base", p) for p in prompts]
+
+    def test_prompts_may_be_tokens(self, server: Server) -> None:
+        from tests.support.models import byte_tokenizer
+
+        ids = byte_tokenizer()(PROMPT)["input_ids"]
+        assert server.text("base", ids) == server.text("base", PROMPT)
+        assert server.text("base", [ids]) == server.text("base", PROMPT)
+
+    def test_completion_logprobs_come_in_openais_form(self, server: Server) -> None:
+        answer = server.complete("base", max_tokens=6, logprobs=1, return_tokens_as_token_ids=True)
+        logprobs = answer["choices"][0]["logprobs"]
+        assert all(token.startswith("token_id:") for token in logprobs["tokens"])
+        assert len(logprobs["tokens"]) == len(logprobs["token_logprobs"]) == 6
+        assert len(logprobs["text_offset"]) == len(logprobs["top_logprobs"]) == 6
+        for token, value, top in zip(
+            logprobs["tokens"], logprobs["token_logprobs"], logprobs["top_logprobs"], strict=True
+        ):
+            assert value < 0
+            assert top[token] == value
+
+    def test_chat_logprobs_come_in_openais_form(self, server: Server) -> None:
+        body = {"model": "base", "messages": [{"role": "user", "content": PROMPT}], "temperature": 0}
+        body |= {"max_tokens": 4, "logprobs": True, "top_logprobs": 2, "ignore_eos": True}
+        content = server.post("/v1/chat/completions", body).json()["choices"][0]["logprobs"]["content"]
+        assert len(content) == 4
+        for entry in content:
+            assert set(entry) >= {"token", "logprob", "bytes", "top_logprobs"}
+            assert entry["top_logprobs"][0]["logprob"] == entry["logprob"]
+            assert len(entry["top_logprobs"]) == 2
+
+    def test_too_many_logprobs_are_refused(self, server: Server) -> None:
+        body = {"model": "base", "prompt": PROMPT, "logprobs": 21}
+        assert server.post("/v1/completions", body).status_code == 400
+
+    def test_a_prompt_that_is_too_long_is_refused(self, server: Server) -> None:
+        response = server.post("/v1/completions", {"model": "base", "prompt": "x" * 400, "max_tokens": 4})
+        assert response.status_code == 400
+        assert "maximum context length is 256" in error_of(response)["message"]
+
+    def test_what_is_not_json_is_refused(self, server: Server) -> None:
+        for content, kind in ((b"{", "application/json"), (b"{}", "text/plain")):
+            headers = {"content-type": kind}
+            response = httpx.post(server.url + "/v1/completions", content=content, headers=headers)
+            assert response.status_code == 400
+
+    # Several at once
+
+    def test_mixed_adapters_at_once_answer_as_one_by_one(self, server: Server) -> None:
+        names, prompts = ("base", "good", "other"), [f"{number} " * 20 for number in range(6)]
+        jobs = [(name, prompt) for prompt in prompts for name in names]
+        with server.loaded(good=server.family.good, other=server.family.other):
+            alone = [server.tokens(*job) for job in jobs]
+            with ThreadPoolExecutor(len(jobs)) as pool:
+                together = list(pool.map(lambda job: server.tokens(*job), jobs))
+        assert together == alone
+
+    def test_unloading_lets_a_stream_finish_and_turns_new_requests_away_at_once(self, server: Server) -> None:
+        body = {"model": "good", "prompt": PROMPT, "max_tokens": 150, "temperature": 0, "ignore_eos": True}
+        with server.loaded(good=server.family.good):
+            undisturbed = server.text("good", max_tokens=150)
+            with httpx.stream(
+                "POST", server.url + "/v1/completions", json=body | {"stream": True}, timeout=60
+            ) as response:
+                lines = response.iter_lines()
+                text = _text_of(next(line for line in lines if line))
+                assert server.unload("good").status_code == 200
+                assert server.post("/v1/completions", body).status_code == 404
+                rest = [line for line in lines if line]
+        assert rest[-1] == "data: [DONE]"
+        assert text + "".join(_text_of(line) for line in rest[:-1]) == undisturbed
+
+    # Last, because on a CPU vLLM keeps the bad values in its cache
+
+    def test_zz_a_broken_adapter_loads_and_shows_only_where_numbers_are_asked_for(
+        self, server: Server
+    ) -> None:
+        with server.loaded(nan=server.family.nan):
+            body = {"model": "nan", "prompt": PROMPT, "max_tokens": 4, "temperature": 0}
+            assert server.post("/v1/completions", body).status_code == 200
+            response = server.post("/v1/completions", body | {"logprobs": 1})
+            assert response.status_code == 400
+            assert "Out of range float values are not JSON compliant" in error_of(response)["message"]
+
+
+def _text_of(line: str) -> str:
+    text: str = json.loads(line.removeprefix("data: "))["choices"][0]["text"]
+    return text
