@@ -36,21 +36,22 @@ class RoutesFile:
         except ValueError as error:
             raise Unreadable(f"{self._path}: {error}") from error
 
-    def write(self, routes: Routes) -> None:
-        """Replace it atomically. Writing what is there already changes nothing.
+    def update(self, change: Callable[[Routes], Routes]) -> Routes:
+        """Replace it atomically by what `change` makes of it, while nobody else can write.
 
-        Raises WorldChanged if the file has reached a higher revision, or the same one with other routes:
-        gateways would not tell the two apart.
+        Raises WorldChanged if other routes come with a revision that does not rise: gateways would not tell the
+        two apart.
         """
-        if routes.environment != self._environment:
-            raise Unreadable(
-                f"routes of {routes.environment} do not belong into those of {self._environment}"
-            )
         with exclusive(self._path) as target:
             present = self.read()
-            if routes == present and self._path.exists():
-                return
-            if routes.revision <= present.revision and self._path.exists():
+            routes = change(present)
+            if routes == present:
+                return present
+            if routes.environment != self._environment:
+                raise Unreadable(
+                    f"routes of {routes.environment} do not belong into those of {self._environment}"
+                )
+            if routes.revision <= present.revision:
                 raise WorldChanged(
                     f"{self._path} is at revision {present.revision}, so revision {routes.revision} is too late"
                 )
@@ -59,6 +60,7 @@ class RoutesFile:
                 replace(target, content.encode())
             except OSError as error:
                 raise Unavailable(f"{self._path} cannot be written: {error.strerror}") from error
+            return routes
 
 
 class RoutesWatch:

@@ -15,7 +15,7 @@ from rollout.core.plan import Plan, Share
 from rollout.core.suite import Golden
 from rollout.errors import Unreadable
 from rollout.ports import Manifests, World
-from rollout.usecases.evaluate import load_golden
+from rollout.usecases.golden import load_golden
 from rollout.usecases.workspace import Workspace
 
 

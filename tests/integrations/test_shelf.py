@@ -1,0 +1,106 @@
+"""Adapters are laid down whole and verified, or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from rollout.core.manifest import AdapterManifest
+from rollout.errors import Unreadable
+from rollout.integrations.shelf import AdapterShelf
+from rollout.wiring import artifact_folder
+
+FILES = {"adapter_config.json": b"{}", "adapter_model.safetensors": b"weights"}
+
+
+def manifest(uri: str = "adapters/bot", **files: bytes) -> AdapterManifest:
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in (FILES | files).items()}
+    document = {
+        "schema": "adapter-rollout/manifest/v1",
+        "name": "bot",
+        "use_case": "support",
+        "task": "triage",
+        "version": "1.0.0",
+        "base": {
+            "name": "tiny",
+            "repo": "org/tiny",
+            "revision": "a" * 40,
+            "quantization": "none",
+            "dtype": "float32",
+            "tokenizer_sha256": "b" * 64,
+            "chat_template_sha256": "c" * 64,
+        },
+        "artifact": {"uri": uri, "files": digests, "rank": 8, "alpha": 16, "target_modules": ["q_proj"]},
+        "lineage": {
+            "parent": None,
+            "dataset": {"name": "d", "sha256": "d" * 64},
+            "training_commit": "e" * 40,
+            "inference_code": "1",
+        },
+        "evaluation": {"suite": "s"},
+        "rollout": {"plan": "p"},
+        "risk": {"tier": "low", "data_fresh_until": "2030-01-01", "license": "Apache-2.0"},
+        "owner": {"team": "t", "escalation": "x", "review_every_days": 90},
+        "change": {"purpose": "p"},
+    }
+    return AdapterManifest.model_validate_json(json.dumps(document), strict=True)
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> AdapterShelf:
+    source = tmp_path / "adapters" / "bot"
+    source.mkdir(parents=True)
+    for name, content in FILES.items():
+        (source / name).write_bytes(content)
+    return AdapterShelf(tmp_path / "shelf", locate=partial(artifact_folder, tmp_path))
+
+
+def test_the_folder_bears_the_served_name_and_holds_just_the_files_of_the_manifest(
+    shelf: AdapterShelf, tmp_path: Path
+) -> None:
+    (tmp_path / "adapters" / "bot" / "training_args.bin").write_bytes(b"pickle")
+    folder = shelf.lay_down(manifest())
+    assert folder.name == manifest().served_name
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == FILES
+
+
+def test_laying_down_twice_changes_nothing(shelf: AdapterShelf, tmp_path: Path) -> None:
+    first = shelf.lay_down(manifest())
+    stamp = (first / "adapter_config.json").stat().st_mtime_ns
+    assert shelf.lay_down(manifest()) == first
+    assert (first / "adapter_config.json").stat().st_mtime_ns == stamp
+    assert [path.name for path in (tmp_path / "shelf").iterdir() if path.is_dir()] == [first.name]
+
+
+def test_other_bytes_are_refused_and_leave_nothing_behind(shelf: AdapterShelf, tmp_path: Path) -> None:
+    (tmp_path / "adapters" / "bot" / "adapter_model.safetensors").write_bytes(b"other")
+    with pytest.raises(Unreadable, match=r"adapter_model.safetensors has sha256 .* the manifest says"):
+        shelf.lay_down(manifest())
+    assert not [path for path in (tmp_path / "shelf").iterdir() if path.is_dir()]
+
+
+def test_a_folder_that_was_tampered_with_is_seen(shelf: AdapterShelf) -> None:
+    folder = shelf.lay_down(manifest())
+    (folder / "adapter_model.safetensors").write_bytes(b"other!!")
+    with pytest.raises(Unreadable, match="the manifest says"):
+        shelf.lay_down(manifest())
+
+
+@pytest.mark.parametrize(
+    "uri", ["../elsewhere", "/etc", "adapters/../../x", "adapters/missing", "s3://bucket/x"]
+)
+def test_a_uri_that_leads_out_or_nowhere_is_refused(shelf: AdapterShelf, uri: str) -> None:
+    with pytest.raises(Unreadable):
+        shelf.lay_down(manifest(uri))
+
+
+def test_a_link_is_not_followed(shelf: AdapterShelf, tmp_path: Path) -> None:
+    weights = tmp_path / "adapters" / "bot" / "adapter_model.safetensors"
+    weights.rename(tmp_path / "real")
+    weights.symlink_to(tmp_path / "real")
+    with pytest.raises(Unreadable, match="symbolic link"):
+        shelf.lay_down(manifest())
