@@ -20,15 +20,15 @@ from rollout.errors import Unreadable, Usage
 from rollout.integrations.documents import StrictDocuments
 from rollout.integrations.workfolder import WorkingFolder
 from rollout.ports import Engine, Shelf, World
-from rollout.usecases.advance import Gatekeeper
-from rollout.usecases.book import Signature
-from rollout.usecases.release import Desire
 from rollout.usecases.validate import Checks, validate
 from rollout.usecases.workspace import Workspace
 
 if TYPE_CHECKING:
     from rollout.gateway.openai import App
     from rollout.gateway.router import AdapterRouter
+    from rollout.usecases.advance import Gatekeeper
+    from rollout.usecases.book import Signature
+    from rollout.usecases.release import Desire
 
 
 def find_root(start: Path) -> Path:
@@ -239,6 +239,8 @@ def build_gatekeeper(root: Path, environment: str) -> Gatekeeper:
 def build_signature(environment: str, actor: str | None = None) -> Signature:
     """Who acts: the name given, the actor of a workflow run, or the user of this machine."""
     from getpass import getuser
+
+    from rollout.usecases.book import Signature
 
     server, repository, run = (os.environ.get(f"GITHUB_{key}") for key in ("SERVER_URL", "REPOSITORY", "RUN_ID"))
     run_url = f"{server}/{repository}/actions/runs/{run}" if server and repository and run else None
