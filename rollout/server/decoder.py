@@ -13,11 +13,6 @@ from rollout.ports import Message
 class Decoder(Protocol):
     """A running batch of rows. All calls come from one thread."""
 
-    @property
-    def busy(self) -> bool:
-        """Whether a step would do something."""
-        ...
-
     def load(self, key: str, folder: Path) -> None:
         """Load an adapter. Raises LoadRefused or Unreadable, and is then as before."""
         ...

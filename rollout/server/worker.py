@@ -116,12 +116,12 @@ class Worker:
         while not self._stopping:
             self._take_orders()
             self._admit()
-            self._let_go()
-            if self._decoder.busy and self._broken is None:
+            if self._running:
                 self._advance()
+            self._let_go()
 
     def _take_orders(self) -> None:
-        idle = not self._decoder.busy or self._broken is not None
+        idle = not self._running and not self._waiting
         try:
             while not self._stopping:
                 self._inbox.get(block=idle)()

@@ -553,7 +553,8 @@ def test_an_untrained_adapter_is_exactly_its_base(demo: TransformersEngine) -> N
 
 
 @pytest.mark.parametrize(
-    ("name", "reason"), [("wrong-rank", "size of tensor"), ("wrong-base", "size of tensor")]
+    ("name", "reason"),
+    [("wrong-rank", "LoRA rank 32 is greater than max_lora_rank 16"), ("wrong-base", "size of tensor")],
 )
 def test_the_broken_demo_adapters_are_refused(demo: TransformersEngine, name: str, reason: str) -> None:
     with pytest.raises(LoadRefused, match=reason):
