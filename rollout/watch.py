@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 
 POLL_S = 0.05
 REHASH_S = 2.0
+_LOG = logging.getLogger(__name__)
 _LARGEST = 64 * 1024 * 1024
 
 
@@ -98,4 +100,6 @@ class FileWatch:
         self._taken, self._error, self._fresh_at = digest, None, now
 
     def _refuse(self, reason: str) -> None:
+        if reason != self._error:
+            _LOG.warning("what was read before stays in force: %s", reason)
         self._error = reason

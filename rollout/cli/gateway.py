@@ -34,8 +34,12 @@ def command(environment: str, name: str | None, host: str | None, port: int | No
     Gives each request for a logical model name to the stable or the candidate adapter, as the flag says, and
     records what came back. Ends on SIGTERM once the requests under way are answered, or after ten seconds.
     """
+    import logging
+
     from rollout.wiring import gateway_app, load_environment
 
+    # It warns of connections that a flag file never has; what is wrong with the file we say ourselves.
+    logging.getLogger("ldclient").setLevel(logging.ERROR)
     root = root.resolve()
     document = load_environment(environment, root)
     url = urlsplit(_endpoint(document, name).url)

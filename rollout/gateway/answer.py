@@ -71,6 +71,11 @@ class AnswerReader:
         self._pending.clear()
 
     @property
+    def complete(self) -> bool:
+        """Whether the answer's own last event was seen, or the whole of its JSON."""
+        return self._finished
+
+    @property
     def text(self) -> str | None:
         """What the model said; None if nothing could be read or it called tools instead."""
         if not self._readable or (self.called_tools and not self.text_parts):

@@ -81,10 +81,12 @@ class Passage:
         except Exception as error:
             self._failure = self._failure or f"the engine raised {type(error).__name__}"
             raise
+        finally:
+            self._settle()
 
     def record(self, *, mirrored: bool = False) -> None:
         """Leave the row of this request. To be called once, when `run` is over."""
-        left = self._left and not self._finished
+        left = self._left
         error = None if left else self._error()
         live = self.choice.live
         self._telemetry.end(
@@ -149,6 +151,14 @@ class Passage:
             self._finished = True
             self._latency_ms = self._elapsed_ms()
             self._reader.finish()
+
+    def _settle(self) -> None:
+        if self._started and not self._finished:
+            self._reader.finish()
+            if self._left and self._reader.complete:
+                # It has read the last event and hung up, as some client libraries do: nothing was lost.
+                self._finished, self._left = True, False
+                self._latency_ms = self._elapsed_ms()
 
     def _error(self) -> str | None:
         if self._failure:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -105,20 +107,38 @@ class World:
 @contextmanager
 def running(root: Path, *, replicas: tuple[str, ...] = (), **changes: Any) -> Iterator[World]:
     """A gateway in front of one fake upstream that has both adapters."""
-    upstream = FakeUpstream({STABLE: Behaviour(), CANDIDATE: Behaviour()})
-    with serving(upstream) as upstream_url:
-        document = environment(*replicas, upstream_url, **changes)
-        RoutesFile(root / "routes.json", "test").write(routes())
-        with serving(gateway_app(document, root)) as url, httpx.Client(base_url=url, timeout=10) as client:
-            yield World(
-                root=root,
-                url=url,
-                client=client,
-                flags=FlagFile(root / "flags.json"),
-                routes=RoutesFile(root / "routes.json", "test"),
-                log=TrafficLog(root / "traffic.sqlite"),
-                upstream=upstream,
-            )
+    document = environment(*replicas, _upstream_url(), **changes)
+    upstream = _behind.app = FakeUpstream({STABLE: Behaviour(), CANDIDATE: Behaviour()})
+    RoutesFile(root / "routes.json", "test").write(routes())
+    with serving(gateway_app(document, root)) as url, httpx.Client(base_url=url, timeout=10) as client:
+        yield World(
+            root=root,
+            url=url,
+            client=client,
+            flags=FlagFile(root / "flags.json"),
+            routes=RoutesFile(root / "routes.json", "test"),
+            log=TrafficLog(root / "traffic.sqlite"),
+            upstream=upstream,
+        )
+
+
+class _Behind:
+    """The app of the one upstream server of the test process; a server a test would cost half a second."""
+
+    app = FakeUpstream()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self.app(scope, receive, send)
+
+
+_behind = _Behind()
+
+
+@functools.cache
+def _upstream_url() -> str:
+    server = serving(_behind)
+    atexit.register(server.__exit__, None, None, None)
+    return server.__enter__()
 
 
 def eventually(condition: Callable[[], T], *, within_s: float = 5.0) -> T:

@@ -22,7 +22,7 @@ class Behaviour:
     delay_s: float = 0.0
     token_delay_s: float = 0.0
     break_after: int | None = None
-    content_type: str = "application/json"
+    linger_s: float = 0.0
 
 
 @dataclass
@@ -98,6 +98,7 @@ class FakeUpstream:
                 return
             await send({"type": "http.response.body", "body": event, "more_body": True})
             await asyncio.sleep(behaviour.token_delay_s)
+        await asyncio.sleep(behaviour.linger_s)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

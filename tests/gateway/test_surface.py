@@ -1,0 +1,69 @@
+"""What can be reached through the stand-alone gateway, and how everything else is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.gateway import CANDIDATE, NAME, STABLE, World, running
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with running(tmp_path_factory.mktemp("surface")) as world:
+        yield world
+        assert world.upstream.paths == [], "none of these requests may reach a server"
+        assert world.rows() == [], "none of these requests says anything about an adapter"
+
+
+def test_unknown_models_are_refused_in_openai_form(world: World) -> None:
+    answer = world.ask("ann", model="nobody")
+    assert answer.status_code == 404
+    assert answer.json()["error"]["code"] == "model_not_found"
+
+
+def test_served_names_cannot_be_asked_for_directly(world: World) -> None:
+    assert world.ask("ann", model=CANDIDATE).status_code == 404
+    assert world.upstream.seen == []
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"{}", b'{"model": 3}', b'{"model": ""}', b"[" * 100_000])
+def test_a_request_without_a_model_is_refused(world: World, body: bytes) -> None:
+    answer = world.client.post("/v1/chat/completions", content=body)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/v1/load_lora_adapter"),
+        ("POST", "/v1/unload_lora_adapter"),
+        ("POST", "/adapters"),
+        ("POST", "/invocations"),
+        ("POST", "/v1/chat/completions/"),
+        ("POST", "/v1/../v1/load_lora_adapter"),
+        ("GET", "/v1/chat/completions"),
+        ("DELETE", "/adapters/x"),
+        ("POST", "/v1/models"),
+        ("GET", "/docs"),
+    ],
+)
+def test_nothing_else_of_the_server_can_be_reached(world: World, method: str, path: str) -> None:
+    answer = world.client.request(method, path, json={"lora_name": "x", "lora_path": "/"})
+    assert answer.status_code == 404
+    assert answer.json()["error"]["code"] == "not_found"
+    assert world.upstream.paths == []
+
+
+def test_models_are_logical_names_only(world: World) -> None:
+    assert [model["id"] for model in world.client.get("/v1/models").json()["data"]] == [NAME]
+    assert world.client.get(f"/v1/models/{NAME}").status_code == 200
+    assert world.client.get(f"/v1/models/{STABLE}").status_code == 404
+    assert world.client.get("/health").status_code == 200
+
+
+def test_a_request_larger_than_the_limit_is_refused(world: World) -> None:
+    answer = world.client.post("/v1/completions", content=b" " * (32 * 1024 * 1024 + 1))
+    assert answer.status_code == 413
