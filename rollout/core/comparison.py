@@ -20,7 +20,7 @@ from rollout.core.paired import (
     score_interval,
     sign_flip_drop,
 )
-from rollout.core.score import metric, shown, signed, signed_number
+from rollout.core.score import Unit, metric, shown, signed, signed_number
 from rollout.core.suite import OnInconclusive
 from rollout.core.verdict import Interval, Outcome, Verdict
 
@@ -77,7 +77,9 @@ def pair(measured: Measured, name: str, slice_: str | None = None) -> Pairs:
         name=name,
         ids=tuple(id_ for id_, _, _ in found),
         gains=tuple(sign * (ours - theirs) for _, ours, theirs in found),
-        binary=all({ours, theirs} <= {0.0, 1.0} for _, ours, theirs in found),
+        # By the metric first: a score that happens to be 1 everywhere is still a score.
+        binary=metric(name).unit is Unit.SHARE
+        and all({ours, theirs} <= {0.0, 1.0} for _, ours, theirs in found),
     )
 
 
@@ -87,7 +89,7 @@ def two_sided(confidence: float) -> float:
 
 
 def judge_margins(measured: Measured, rules: Rules) -> list[Verdict]:
-    paired = {name: pair(measured, name) for name in rules.champion_margin}
+    paired = {name: pair(measured, name) for name in sorted(rules.champion_margin)}
     adjusted = holm({name: pairs.drop(rules.seed) for name, pairs in paired.items() if pairs.gains})
     return [
         _no_worse(pairs, measured.opponent, rules, adjusted.get(name, 1.0)) for name, pairs in paired.items()

@@ -17,7 +17,7 @@ def judge_effect(measured: Measured) -> list[Verdict]:
 
 
 def _finite(measured: Measured) -> Verdict:
-    bad = {side: number for side, number in measured.not_finite.items() if number}
+    bad = {side: number for side, number in sorted(measured.not_finite.items()) if number}
     if bad.get(Side.CANDIDATE):
         reason = f"{bad[Side.CANDIDATE]} answers of the candidate are not finite numbers inside: its weights are broken"
         return Verdict(subject="finite", outcome=Outcome.FAIL, reason=reason)

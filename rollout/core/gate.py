@@ -21,11 +21,14 @@ from rollout.core.verdict import Analysis, Interval, Outcome, Verdict
 
 
 def gate(measured: Measured, rules: Rules) -> Analysis:
-    """All verdicts, in the order of the four questions. Pure: the same input gives the same verdicts."""
+    """All verdicts, in the order of the four questions.
+
+    The same input gives the same verdicts, whatever the order of its mappings: a stored report has sorted keys.
+    """
     return Analysis(
         verdicts=(
             *judge_effect(measured),
-            *(_absolute(measured, name, limits) for name, limits in rules.gates.items()),
+            *(_absolute(measured, name, limits) for name, limits in sorted(rules.gates.items())),
             *judge_margins(measured, rules),
             *judge_slices(measured, rules),
             _repeats(measured),
@@ -87,7 +90,7 @@ def _culprits(measured: Measured, name: str) -> list[str]:
 def _repeats(measured: Measured) -> Verdict:
     """Shown, never blocking: an engine that answers twice differently makes every paired count noisier."""
     asked = sum(repeat.asked for repeat in measured.repeats.values())
-    changed = {side: repeat.changed for side, repeat in measured.repeats.items() if repeat.changed}
+    changed = {side: repeat.changed for side, repeat in sorted(measured.repeats.items()) if repeat.changed}
     if not asked:
         outcome, reason = Outcome.NO_DATA, "nothing was asked twice"
     elif changed:

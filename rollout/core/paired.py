@@ -45,7 +45,7 @@ def score_interval(lost: float, gained: float, items: float, confidence: float) 
     effect = (gained - lost) / items
     low = _crossing(lambda delta: _tango(gained, lost, items, delta) - z, -1.0, effect)
     high = _crossing(lambda delta: _tango(gained, lost, items, delta) + z, effect, 1.0)
-    return Interval(low=low, high=high, confidence=confidence)
+    return _interval(low, high, confidence)
 
 
 def bootstrap_interval(differences: Sequence[float], confidence: float, seed: int) -> Interval:
@@ -62,11 +62,11 @@ def bootstrap_interval(differences: Sequence[float], confidence: float, seed: in
         raise ValueError("there is no pair to resample")
     mean = float(values.mean())
     if isclose(float(values.min()), float(values.max()), abs_tol=1e-15):
-        return Interval(low=mean, high=mean, confidence=confidence)
+        return _interval(mean, mean, confidence)
     means = np.sort(_resampled_means(values, seed))
     edges = _bca_edges(values, means, mean, confidence)
     low, high = (float(np.quantile(means, edge)) for edge in edges)
-    return Interval(low=low, high=high, confidence=confidence)
+    return _interval(low, high, confidence)
 
 
 def sign_flip_drop(differences: Sequence[float], seed: int) -> float:
@@ -119,6 +119,11 @@ def items_to_settle(items: int, settled: Callable[[float], bool]) -> int | None:
         middle = (low + high) // 2
         low, high = (low, middle) if settled(middle / items) else (middle, high)
     return high
+
+
+def _interval(low: float, high: float, confidence: float) -> Interval:
+    # The last bits differ between processors; a stored report must be the same on all of them.
+    return Interval(low=round(low, 12), high=round(high, 12), confidence=confidence)
 
 
 def _two_sided(confidence: float) -> float:

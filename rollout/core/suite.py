@@ -16,7 +16,7 @@ from pydantic import Field, JsonValue, StringConstraints, ValidationError, model
 
 from rollout.core.document import DocumentErrors, Place, Problem
 from rollout.core.manifest import Document, Line, Name, Sha256
-from rollout.core.score import is_known
+from rollout.core.score import is_known, metric
 from rollout.errors import Unreadable
 
 SUITE_SCHEMA: Literal["adapter-rollout/suite/v1"] = "adapter-rollout/suite/v1"
@@ -109,9 +109,13 @@ class Suite(Document):
 
     @model_validator(mode="after")
     def _margins_name_metrics(self) -> Suite:
-        for metric in self.champion_margin:
-            if not is_known(metric, self.fields):
-                raise ValueError(f"champion_margin: there is no metric {metric!r} in this suite")
+        for name in self.champion_margin:
+            if not is_known(name, self.fields):
+                raise ValueError(f"champion_margin: there is no metric {name!r} in this suite")
+            if metric(name).timed:
+                raise ValueError(
+                    f"champion_margin: {name} is timed and not paired by item: it takes a gate, not a margin"
+                )
         return self
 
 
@@ -139,9 +143,9 @@ class Gates(Document):
 
     @model_validator(mode="after")
     def _gates_name_metrics(self) -> Gates:
-        for metric in self.gates:
-            if not is_known(metric, None):
-                raise ValueError(f"there is no metric {metric!r}")
+        for name in self.gates:
+            if not is_known(name, None):
+                raise ValueError(f"there is no metric {name!r}")
         return self
 
 
@@ -193,7 +197,7 @@ def check_fit(suite: Suite, items: Iterable[Item], gates: Gates, source: str) ->
         )
     if Expect.REFUSAL in kinds and not suite.refusals:
         raise Unreadable(f"{source}: items expect a refusal, but the suite does not say how one begins")
-    if unknown := [metric for metric in gates.gates if not is_known(metric, suite.fields)]:
+    if unknown := [name for name in gates.gates if not is_known(name, suite.fields)]:
         raise Unreadable(
             f"{source}: gate file {suite.gates!r} has gates on fields it does not compare: {unknown}"
         )

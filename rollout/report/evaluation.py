@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -36,6 +37,15 @@ class Line:
 def to_json(report: EvalReport) -> str:
     """The report as JSON for people and tools; `EvalReport.content` is the canonical form of the same."""
     return report.model_dump_json(by_alias=True, indent=2) + "\n"
+
+
+def visible(text: str) -> str:
+    """The text with what cannot be seen written out: control characters, escapes, marks that turn writing round."""
+    hidden = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
+    return "".join(
+        f"\\u{ord(letter):04x}" if letter != "\n" and unicodedata.category(letter) in hidden else letter
+        for letter in text
+    )
 
 
 def headline(report: EvalReport) -> str:
@@ -87,7 +97,7 @@ def facts(report: EvalReport) -> list[tuple[str, str]]:
         ("suite", f"{report.suite} {report.suite_digest[:12]}, {len(report.measured.items)} items"),
         ("gates", f"{report.gates_name} {report.gates_digest[:12]}"),
         ("engine", f"{engine.name} {engine.version}, {engine.dtype}, {_quantization(engine.quantization)}{engine.device}"
-                   f", {engine.threads} threads, batch {engine.batch_size}"),
+                   f", {engine.threads} thread{'s' * (engine.threads != 1)}, batch {engine.batch_size}"),
         ("confidence", f"{report.rules.confidence:.0%} one-sided, intervals {2 * report.rules.confidence - 1:.0%}"
                        f", seed {report.rules.seed}"),
         ("measured", f"{report.started_at:%Y-%m-%d %H:%M:%S} UTC, {took:.1f} s, rollout {report.tool}"),

@@ -18,6 +18,7 @@ from rollout.report.evaluation import (
     open_verdicts,
     opponent,
     slice_table,
+    visible,
 )
 
 REASONS = 12
@@ -41,7 +42,7 @@ _SIGNS: Mapping[Outcome | None, str] = MappingProxyType(
     }
 )
 # Everything that means something in Markdown, HTML or to GitHub (mentions, references, autolinks).
-_SPECIAL = re.compile(r"[\\`*_{}\[\]()<>#+!|~@&$:]")
+_SPECIAL = re.compile(r"[\\`*_{}\[\]<>#|~@&$]|:(?=\S)|(?<=www)\.", re.IGNORECASE)
 _MOST_LETTERS = 1500
 
 
@@ -61,11 +62,12 @@ def to_markdown(report: EvalReport) -> str:
 
 def escaped(text: str) -> str:
     """Any text as one line of Markdown that shows it and does nothing else."""
-    return _SPECIAL.sub(lambda found: f"&#{ord(found[0])};", " ".join(text.split()))
+    return _SPECIAL.sub(lambda found: f"&#{ord(found[0])};", visible(" ".join(text.split())))
 
 
 def fenced(text: str) -> str:
     """Any text as a code block; the fence is longer than any run of backticks in it."""
+    text = visible(text)
     text = text if len(text) <= _MOST_LETTERS else text[:_MOST_LETTERS] + "…"
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)

@@ -20,6 +20,7 @@ from rollout.report.evaluation import (
     open_verdicts,
     opponent,
     slice_table,
+    visible,
 )
 
 EXAMPLES = 3
@@ -50,19 +51,8 @@ def to_text(report: EvalReport) -> str:
 
 def plain(text: str, width: int = _WIDTH) -> str:
     """Text of a model or a file on one line: nothing in it can move the cursor or colour the terminal."""
-    safe = "".join(_visible(letter) for letter in text)
+    safe = visible(text.replace("\n", "\\n").replace("\r", "\\r").replace("\t", " "))
     return safe if len(safe) <= width else safe[: width - 1] + "…"
-
-
-def _visible(letter: str) -> str:
-    if letter in "\n\r\t":
-        return {"\n": "\\n", "\r": "\\r", "\t": " "}[letter]
-    # Other, control and format characters: escapes, and marks that turn the direction of writing round.
-    return (
-        f"\\u{ord(letter):04x}"
-        if unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
-        else letter
-    )
 
 
 def _verdict(report: EvalReport) -> str:

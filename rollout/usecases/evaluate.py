@@ -5,6 +5,7 @@ Nothing is loaded before its bytes are verified: the shelf lays down exactly wha
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
