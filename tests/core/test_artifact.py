@@ -8,7 +8,12 @@ from rollout.core.adapterconfig import read_config
 from rollout.core.artifact import ArtifactFacts, FileFact, TensorFact, examine
 
 Q, V = "model.layers.0.self_attn.q_proj", "model.layers.0.self_attn.v_proj"
-BASE = {f"{Q}.weight": (8, 8), f"{V}.weight": (4, 8), "model.embed_tokens.weight": (32, 8), "model.norm.weight": (8,)}
+BASE = {
+    f"{Q}.weight": (8, 8),
+    f"{V}.weight": (4, 8),
+    "model.embed_tokens.weight": (32, 8),
+    "model.norm.weight": (8,),
+}
 CONFIG = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["q_proj", "v_proj"]}
 
 
@@ -32,7 +37,13 @@ def facts(
 
 def test_pairs_that_fit_the_base_have_nothing_to_report() -> None:
     found = facts(PAIRS)
-    assert (found.ignored, found.unpaired, found.missing, found.wrong_rank, found.misshapen) == ((), (), (), (), ())
+    assert (found.ignored, found.unpaired, found.missing, found.wrong_rank, found.misshapen) == (
+        (),
+        (),
+        (),
+        (),
+        (),
+    )
 
 
 @pytest.mark.parametrize(
@@ -51,7 +62,9 @@ def test_a_key_that_some_reader_drops_is_ignored(key: str) -> None:
     assert key in facts([*PAIRS, matrix(key, (2, 8))]).ignored
 
 
-@pytest.mark.parametrize("module", ["foo.layers.0.self_attn.q_proj", "model.layers.7.self_attn.q_proj", "model.norm"])
+@pytest.mark.parametrize(
+    "module", ["foo.layers.0.self_attn.q_proj", "model.layers.7.self_attn.q_proj", "model.norm"]
+)
 def test_a_module_that_the_base_does_not_have_is_ignored(module: str) -> None:
     stray = [lora(module, "A", (2, 8)), lora(module, "B", (8, 2))]
     assert facts([*PAIRS, *stray]).ignored == (module,)

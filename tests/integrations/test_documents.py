@@ -6,7 +6,7 @@ from datetime import date
 from typing import Annotated, Literal
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import Field, JsonValue
 from ruamel.yaml import YAML
@@ -153,7 +153,9 @@ HOSTILE = {
     "nested maps": b"{a: " * (MAX_BYTES // 4),
     "nested sequences": b"- " * (MAX_BYTES // 2),
     "an alias bomb": b"a: &a [x, x]\n"
-    + b"".join(f"{chr(98 + i)}: &{chr(98 + i)} [*{chr(97 + i)}, *{chr(97 + i)}]\n".encode() for i in range(20)),
+    + b"".join(
+        f"{chr(98 + i)}: &{chr(98 + i)} [*{chr(97 + i)}, *{chr(97 + i)}]\n".encode() for i in range(20)
+    ),
     "many nodes": b"[" + b"a," * (MAX_BYTES // 2 - 1) + b"]",
     "many keys": b"".join(b"k%d: 1\n" % i for i in range(12_000)),
     "one key again and again": b"a: 1\n" * (MAX_BYTES // 5),
@@ -178,29 +180,36 @@ def test_a_flood_of_problems_is_cut_off() -> None:
     assert len(caught.value.problems) == 100
 
 
+PATIENT = settings(deadline=None, max_examples=60)
+
 # Words without a meaning of their own in YAML 1.1, which ruamel's own resolver still heeds here and there.
-texts = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Zl", "Zp")), max_size=20).filter(
-    lambda text: text.isprintable()
-)
+texts = st.text(
+    st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Zl", "Zp")), max_size=20
+).filter(lambda text: text.isprintable())
 scalars = st.one_of(st.none(), st.booleans(), st.integers(-(10**15), 10**15), texts)
 trees = st.dictionaries(
     texts.filter(lambda key: key != "<<"),
-    st.recursive(scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4)),
+    st.recursive(
+        scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4)
+    ),
     min_size=1,
     max_size=5,
 ).filter(lambda tree: "<<" not in json.dumps(tree))
 
 
+@PATIENT
 @given(trees)
 def test_what_is_rendered_is_read_back_the_same(data: dict[str, object]) -> None:
     assert parse(render(data), "x.yaml").data == data
 
 
+@PATIENT
 @given(trees)
 def test_json_is_read_as_yaml_the_same(data: dict[str, object]) -> None:
     assert parse(json.dumps(data, ensure_ascii=False, indent=1).encode(), "x.json").data == data
 
 
+@PATIENT
 @given(trees)
 def test_our_reader_and_ruamels_own_agree_on_plain_data(data: dict[str, object]) -> None:
     content = render(data)
@@ -211,6 +220,7 @@ plain = st.text(st.sampled_from("abcdef019.-_:/+ "), min_size=1, max_size=12)
 values = st.one_of(st.none(), st.booleans(), st.integers(-99, 99), plain, texts)
 
 
+@PATIENT
 @given(
     old=plain.filter(lambda text: "\n" not in text),
     new=values,
@@ -230,16 +240,12 @@ def test_an_edit_changes_one_value_and_no_other_byte(old: str, new: object, quot
         "double": json.dumps(old),
         "flow": json.dumps(old),
     }[quoting]
-    line = f"b: {{x: {written}, y: [1, 2]}}  # tail" if quoting == "flow" else f"b:\n  x:   {written}   # tail"
-    before = f"# head: x\na: {json.dumps(other)}\n\n"
-    after = "\n\nc:\n    - 1   # odd\n"
-    content = (before + line + after).encode()
-    edited = edit(content, {("b", "x"): new})  # type: ignore[dict-item]
-    head, tail = (before + line).split(written, 1)[0] if written not in before else before, "# tail"
-    assert edited.startswith(head.encode())
-    assert edited.endswith((tail + after).encode()) or quoting == "flow"
-    assert edited.decode().split("# tail")[1] == after
-    assert edited.decode().startswith(before)
+    before, after = f"# head: x\na: {json.dumps(other)}\n\nb:\n  x:   ", "   # tail\n\nc:\n    - 1   # odd\n"
+    if quoting == "flow":
+        before, after = before.replace("  x:   ", "  {x: "), ", y: [1, 2]}" + after
+    edited = edit((before + written + after).encode(), {("b", "x"): new})  # type: ignore[dict-item]
+    assert edited.startswith(before.encode())
+    assert edited.endswith(after.encode())
     assert parse(edited, "x").data["b"]["x"] == new
     assert edit(edited, {("b", "x"): new}) == edited  # type: ignore[dict-item]
 
@@ -256,7 +262,11 @@ def test_an_empty_value_can_be_edited() -> None:
 
 @pytest.mark.parametrize(
     ("pointer", "reason"),
-    [(("nope",), "no single value at /nope"), (("m",), "no single value at /m"), (("t",), "spans several lines")],
+    [
+        (("nope",), "no single value at /nope"),
+        (("m",), "no single value at /m"),
+        (("t",), "spans several lines"),
+    ],
 )
 def test_an_edit_of_what_is_not_one_value_is_refused(pointer: tuple[str, ...], reason: str) -> None:
     with pytest.raises(Exception, match=reason):

@@ -66,7 +66,10 @@ def test_every_float_type_is_read(tmp_path: Path, dtype: str) -> None:
 
 def test_the_safetensors_library_reads_what_we_write_and_we_read_what_it_writes(tmp_path: Path) -> None:
     library = pytest.importorskip("safetensors.numpy")
-    arrays = {name: np.full((2, HIDDEN) if "_A" in name else (HIDDEN, 2), 0.5, np.float32) for name in good_tensors()}
+    arrays = {
+        name: np.full((2, HIDDEN) if "_A" in name else (HIDDEN, 2), 0.5, np.float32)
+        for name in good_tensors()
+    }
     folder = write_adapter(tmp_path)
     assert set(library.load_file(folder / "adapter_model.safetensors")) == set(arrays)
     library.save_file(arrays, folder / "adapter_model.safetensors", metadata={"format": "pt"})
@@ -167,19 +170,31 @@ SIZE = RANK * HIDDEN * 4
         (lambda c: c[:100], "the header claims"),
         (lambda c: c[:4], "too short"),
         (lambda c: c + b"x", "cover"),
-        (lambda c: b"", "too short"),
-        (lambda c: b"version https://git-lfs.github.com/spec/v1\n", "the header claims"),
+        (lambda _: b"", "too short"),
+        (lambda _: b"version https://git-lfs.github.com/spec/v1\n", "the header claims"),
         (lambda c: (1 << 60).to_bytes(8, "little") + c[8:], "the header claims"),
-        (lambda c: (2).to_bytes(8, "little") + b"[]", "not an object"),
-        (lambda c: (2).to_bytes(8, "little") + b"{}", "holds no tensors"),
+        (lambda _: (2).to_bytes(8, "little") + b"[]", "not an object"),
+        (lambda _: (2).to_bytes(8, "little") + b"{}", "holds no tensors"),
         (lambda c: c.replace(b'"F32"', b'"I32"'), "floating-point"),
         (lambda c: c.replace(b'"F32"', b'"X32"'), "unknown type"),
         (lambda c: c.replace(b'"v_proj', b'"q_proj').replace(b"v_proj", b"q_proj"), "twice"),
-        (with_header(**{FIRST: {"dtype": "F32", "shape": [2, 8], "data_offsets": [4, SIZE + 4]}}), "overlap or hole"),
+        (
+            with_header(**{FIRST: {"dtype": "F32", "shape": [2, 8], "data_offsets": [4, SIZE + 4]}}),
+            "overlap or hole",
+        ),
         (with_header(**{FIRST: {"dtype": "F32", "shape": [2, 8], "data_offsets": [0, 4]}}), "does not fit"),
-        (with_header(**{FIRST: {"dtype": "F32", "shape": [2, -8], "data_offsets": [0, 64]}}), "impossible shape"),
-        (with_header(**{FIRST: {"dtype": "F32", "shape": [2, 8.0], "data_offsets": [0, 64]}}), "impossible shape"),
-        (with_header(**{FIRST: {"dtype": "F32", "shape": [1 << 47, 8], "data_offsets": [0, 64]}}), "does not fit"),
+        (
+            with_header(**{FIRST: {"dtype": "F32", "shape": [2, -8], "data_offsets": [0, 64]}}),
+            "impossible shape",
+        ),
+        (
+            with_header(**{FIRST: {"dtype": "F32", "shape": [2, 8.0], "data_offsets": [0, 64]}}),
+            "impossible shape",
+        ),
+        (
+            with_header(**{FIRST: {"dtype": "F32", "shape": [1 << 47, 8], "data_offsets": [0, 64]}}),
+            "does not fit",
+        ),
         (with_header(**{FIRST: {"dtype": "F32", "shape": [2, 8]}}), "malformed"),
         (with_header(**{FIRST: 3}), "malformed"),
     ],
@@ -199,7 +214,9 @@ def test_no_damage_to_the_file_is_more_than_a_problem(tmp_path: Path, data: st.D
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, min(700, len(content) - 1)))] = data.draw(st.integers(0, 255))
     folder = write_adapter(tmp_path)
-    folder.joinpath("adapter_model.safetensors").write_bytes(content[: data.draw(st.integers(0, len(content)))])
+    folder.joinpath("adapter_model.safetensors").write_bytes(
+        content[: data.draw(st.integers(0, len(content)))]
+    )
     facts(folder)
 
 
@@ -251,15 +268,15 @@ def test_a_config_that_cannot_be_relied_on_is_a_problem(tmp_path: Path, text: st
 def test_links_folders_and_pipes_in_an_adapter_are_refused(tmp_path: Path) -> None:
     folder = write_adapter(tmp_path / "a")
     (folder / "link").symlink_to("/etc/hostname")
-    with pytest.raises(Unreadable, match="'link' .* is not a plain file"):
+    with pytest.raises(Unreadable, match=r"'link' .* is not a plain file"):
         facts(folder)
     (folder / "link").unlink()
     (folder / "sub").mkdir()
-    with pytest.raises(Unreadable, match="'sub' .* is not a plain file"):
+    with pytest.raises(Unreadable, match=r"'sub' .* is not a plain file"):
         facts(folder)
     (folder / "sub").rmdir()
     os.mkfifo(folder / "pipe")
-    with pytest.raises(Unreadable, match="'pipe' .* is not a plain file"):
+    with pytest.raises(Unreadable, match=r"'pipe' .* is not a plain file"):
         facts(folder)
 
 

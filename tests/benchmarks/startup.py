@@ -1,0 +1,42 @@
+"""Whole-process times of `rollout --help` and `rollout validate`: python tests/benchmarks/startup.py.
+
+The limits are those of the product: 0.3 s and 1 s. Prints the median and the best of a few runs.
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tests.support.adapters import write_repository
+
+RUNS = 7
+
+
+def seconds(words: list[str], folder: Path) -> float:
+    began = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "rollout", *words], cwd=folder, check=True, capture_output=True)
+    return time.perf_counter() - began
+
+
+def main() -> int:
+    late = 0
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = write_repository(Path(scratch) / "repository")
+        subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
+        for words, limit in ((["--help"], 0.3), (["validate"], 1.0), (["validate", "manifests"], 1.0)):
+            runs = [seconds(words, folder) for _ in range(RUNS)]
+            median, best = statistics.median(runs), min(runs)
+            late += median > limit
+            print(f"rollout {' '.join(words):20} median {median:.3f} s, best {best:.3f} s, limit {limit} s")
+    return 1 if late else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

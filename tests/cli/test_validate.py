@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from rollout.cli import VERBS, run
+from rollout.cli.validate import command
+from tests.support.adapters import write_repository
+
+MANIFEST = "manifests/support/support-bot.yaml"
+
+
+def git(root: Path, *words: str) -> None:
+    subprocess.run(
+        ["git", "-C", str(root), "-c", "user.name=t", "-c", "user.email=t@example.org", *words],
+        check=True,
+        capture_output=True,
+    )
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    root = write_repository(tmp_path / "repository")
+    git(root, "init", "-q", "-b", "main")
+    git(root, "add", "-A")
+    git(root, "commit", "-q", "-m", "first")
+    monkeypatch.chdir(root)
+    return root
+
+
+def edit(root: Path, old: str, new: str) -> None:
+    manifest = root / MANIFEST
+    assert old in manifest.read_text()
+    manifest.write_text(manifest.read_text().replace(old, new))
+
+
+def status_of(*words: str) -> int:
+    return run(["validate", *words])
+
+
+def invoke(*words: str) -> Result:
+    return CliRunner().invoke(command, words, standalone_mode=False)
+
+
+def test_the_help_is_the_line_in_the_list_of_verbs() -> None:
+    assert (command.help or "").split("\n")[0] == VERBS["validate"]
+
+
+def test_a_repository_in_order_ends_with_zero(repository: Path) -> None:
+    assert status_of() == 0
+    assert invoke().output.endswith("1 manifest, 19 rules: nothing found\n")
+
+
+def test_a_blocking_finding_ends_with_one_and_shows_the_line(repository: Path) -> None:
+    edit(repository, "license: Apache-2.0", "license: CC-BY-NC-4.0")
+    assert status_of("--base", "HEAD") == 1
+    assert invoke("--base", "HEAD").output == (
+        f"{MANIFEST}:35:12: error[license-known]: the license CC-BY-NC-4.0 is not among those that were cleared\n"
+        "  35 |   license: CC-BY-NC-4.0\n"
+        "     |            ^\n"
+        "  = help: Have the license cleared and added to this rule, or train on data with another one.\n"
+        "\n"
+        "1 manifest, 19 rules: 1 blocking finding\n"
+    )
+
+
+def test_a_warning_alone_ends_with_zero(repository: Path) -> None:
+    edit(repository, "quantization: none", "quantization: nf4")
+    assert status_of() == 0
+    assert "warning[served-as-trained]" in invoke().output
+
+
+def test_an_unreadable_manifest_ends_with_three_and_shows_every_problem(repository: Path) -> None:
+    edit(repository, 'version: "1.0.0"', "version: 1.10")
+    edit(repository, "tier: low", "tier: lwo")
+    assert status_of() == 3
+    output = invoke().output
+    assert f"error: {MANIFEST}:6:10: /version: this must be text" in output
+    assert f"error: {MANIFEST}:33:9: /risk/tier:" in output
+
+
+def test_no_rules_end_with_three(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for rule in (repository / "policies/rules").glob("*/rule.yaml"):
+        rule.unlink()
+    assert status_of() == 3
+    assert "there are no rules" in capsys.readouterr().err
+
+
+def test_no_manifests_end_with_three(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (repository / MANIFEST).unlink()
+    assert status_of() == 3
+    assert "there is no manifest below manifests/" in capsys.readouterr().err
+
+
+def test_an_unknown_base_ends_with_three(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert status_of("--base", "no-such-branch") == 3
+    assert "no-such-branch" in capsys.readouterr().err
+
+
+def test_a_base_that_looks_like_an_option_is_only_a_name(repository: Path) -> None:
+    assert status_of("--base", "--output=/tmp/x") == 3
+
+
+def test_a_path_outside_of_the_repository_is_a_wrong_use(repository: Path) -> None:
+    assert status_of("../other.yaml") == 2
+
+
+def test_paths_are_relative_to_where_one_stands(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(repository / "manifests")
+    assert status_of("support/support-bot.yaml") == 0
+    assert status_of("../manifests") == 0
+
+
+def test_policies_come_from_the_base_and_not_from_the_change(repository: Path) -> None:
+    edit(repository, "license: Apache-2.0", "license: CC-BY-NC-4.0")
+    (repository / "policies/rules/license-known/rule.yaml").unlink()
+    assert status_of() == 0
+    assert status_of("--base", "HEAD") == 1
+
+
+def test_content_that_the_base_had_before_is_a_revert(repository: Path) -> None:
+    before = (repository / MANIFEST).read_text()
+    edit(repository, 'version: "1.0.0"', 'version: "1.1.0"')
+    git(repository, "commit", "-qam", "second")
+    edit(repository, 'version: "1.1.0"', 'version: "0.9.0"')
+    assert status_of("--base", "HEAD") == 1
+    (repository / MANIFEST).write_text(before)
+    assert status_of("--base", "HEAD") == 0
+
+
+def test_json_is_for_machines(repository: Path) -> None:
+    edit(repository, "license: Apache-2.0", "license: CC-BY-NC-4.0")
+    document = json.loads(invoke("--base", "HEAD", "--format", "json").output)
+    assert document["outcome"] == "blocked"
+    (finding,) = document["findings"]
+    assert (finding["rule"], finding["line"], finding["blocks"]) == ("license-known", 35, True)
+
+
+def test_markdown_lets_no_text_out_of_its_code_span(repository: Path) -> None:
+    edit(repository, "license: Apache-2.0", 'license: "`<img src=x>` | @everyone"')
+    rows = [line for line in invoke("--format", "markdown").output.splitlines() if "license-known" in line]
+    assert rows == [
+        f"| error | `{MANIFEST}:35` | **license-known**: "
+        "`the license '<img src=x>' \\| @everyone is not among those that were cleared` | "
+        "`Have the license cleared and added to this rule, or train on data with another one.` |"
+    ]
+
+
+def test_the_report_can_go_to_a_file(repository: Path, tmp_path: Path) -> None:
+    place = tmp_path / "report.json"
+    assert status_of("--format", "json", "--output", str(place)) == 0
+    assert json.loads(place.read_text())["outcome"] == "pass"
+
+
+def test_outside_of_a_repository_there_is_nothing_to_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert status_of() == 3
+    assert "lies in no repository" in capsys.readouterr().err
+
+
+@pytest.mark.e2e
+def test_validate_imports_neither_torch_nor_a_server(repository: Path) -> None:
+    import sys
+
+    program = (
+        "import sys; from rollout.cli import run; status = run(['validate', '--base', 'HEAD~0']); "
+        "heavy = {'torch', 'transformers', 'peft', 'ldclient', 'httpx', 'starlette', 'uvicorn', 'rich'}; "
+        "print(sorted(heavy & set(sys.modules))); sys.exit(status)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -1,0 +1,341 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pytest
+
+from rollout.core.policy import CheckedAt, Validation
+from rollout.errors import RolloutError, Unreadable
+from rollout.integrations.cel import evaluate
+from rollout.integrations.documents import StrictDocuments
+from rollout.integrations.workfolder import WorkingFolder
+from rollout.usecases.validate import Checks, validate
+from rollout.usecases.workspace import Workspace
+from rollout.wiring import inspect_artifact
+from tests.support.adapters import (
+    MODULES,
+    REPOSITORY,
+    good_config,
+    good_tensors,
+    key,
+    manifest_text,
+    tensor,
+    write_adapter,
+    write_repository,
+)
+
+MANIFEST = PurePosixPath("manifests/support/support-bot.yaml")
+
+
+def workspace(root: Path) -> Workspace:
+    return Workspace(WorkingFolder(root), StrictDocuments())
+
+
+def checks(head: Path, base: Path | None = None, **changes: Any) -> Checks:
+    return replace(
+        Checks(
+            head=workspace(head),
+            base=None if base is None else workspace(base),
+            inspect=lambda uri, dtypes, base_path: inspect_artifact(head, uri, dtypes, base_path),
+            evaluate=evaluate,
+            now=datetime(2026, 11, 22, tzinfo=UTC),
+        ),
+        **changes,
+    )
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    return write_repository(tmp_path / "base")
+
+
+@pytest.fixture
+def head(tmp_path: Path) -> Path:
+    return write_repository(tmp_path / "head")
+
+
+def write(root: Path, text: str, path: PurePosixPath = MANIFEST) -> None:
+    (root / path).parent.mkdir(parents=True, exist_ok=True)
+    (root / path).write_text(text)
+
+
+def edit(root: Path, old: str, new: str, path: PurePosixPath = MANIFEST) -> None:
+    text = (root / path).read_text()
+    assert old in text
+    write(root, text.replace(old, new), path)
+
+
+def release(root: Path, version: str = "1.1.0", parent: str | None = "1.0.0", **adapter: Any) -> None:
+    """A change to a newer adapter, in order unless the adapter is not."""
+    changed = {key(MODULES[0], "A"): tensor([[0.25] * 8, [0.75] * 8])}
+    tensors = {**good_tensors(), **changed, **adapter.get("tensors", {})}
+    write_adapter(root / f"adapters/{version}", tensors, adapter.get("config"))
+    write(root, manifest_text(root, f"adapters/{version}", version=version, parent=parent))
+
+
+def rules_of(validation: Validation) -> set[str]:
+    return {finding.rule for finding in validation.findings if finding.blocks}
+
+
+def test_a_change_that_is_in_order_passes_every_rule(head: Path, base: Path) -> None:
+    release(head)
+    validation = validate(checks(head, base))
+    assert (validation.findings, validation.problems, validation.unchecked) == ((), (), ())
+    assert validation.checked == (str(MANIFEST),)
+
+
+def test_without_a_base_the_rules_that_compare_are_named_as_unchecked(head: Path) -> None:
+    validation = validate(checks(head))
+    assert validation.findings == ()
+    assert validation.unchecked == ("parent-is-previous", "version-bumped")
+
+
+def test_only_manifests_that_differ_from_the_base_are_checked(head: Path, base: Path) -> None:
+    assert validate(checks(head, base)).checked == ()
+    assert validate(checks(head, base), [PurePosixPath("manifests")]).checked == (str(MANIFEST),)
+
+
+def test_a_finding_points_to_the_line_of_its_field(head: Path, base: Path) -> None:
+    edit(head, "Apache-2.0", "CC-BY-NC-4.0")
+    (finding,) = validate(checks(head, base)).findings
+    assert finding.rule == "license-known"
+    assert finding.source_line == "  license: CC-BY-NC-4.0"
+    assert finding.source_line[finding.place.column - 1 :] == "CC-BY-NC-4.0"
+
+
+def spoiled(values: float) -> dict[str, Any]:
+    return {key(MODULES[0], "B"): tensor([[values, 1.0]] * 8)}
+
+
+@pytest.mark.parametrize(
+    ("adapter", "rule"),
+    [
+        ({"tensors": spoiled(float("nan"))}, "finite-weights"),
+        ({"tensors": spoiled(3e38)}, "finite-weights"),
+        ({"tensors": {key(m, "B"): tensor([[0.0, 0.0]] * 8) for m in MODULES}}, "adapter-has-effect"),
+        ({"tensors": {"model.layers.0.x.lora_A.weight": tensor([[1.0]])}}, "keys-apply-to-base"),
+        ({"config": good_config(use_dora=True)}, "config-is-servable"),
+        ({"config": good_config(r=32)}, "rank-within-server"),
+        ({"config": good_config(lora_alpha=8)}, "manifest-matches-config"),
+        ({"config": good_config(revision="main")}, "base-revision-pinned"),
+    ],
+)
+def test_a_bad_adapter_is_blocked_by_its_bytes(
+    head: Path, base: Path, adapter: dict[str, Any], rule: str
+) -> None:
+    release(head, **adapter)
+    assert rule in rules_of(validate(checks(head, base)))
+
+
+def test_bytes_that_change_after_the_review_are_blocked(head: Path, base: Path) -> None:
+    release(head)
+    with (head / "adapters/1.1.0/adapter_model.safetensors").open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"\x3f")
+    (finding,) = validate(checks(head, base)).findings
+    assert finding.rule == "digest-matches-bytes"
+    assert "adapter_model.safetensors" in finding.message
+
+
+def test_a_pickle_beside_the_adapter_is_blocked(head: Path, base: Path) -> None:
+    release(head)
+    (head / "adapters/1.1.0/training_args.bin").write_bytes(b"\x80\x04x")
+    assert {"safetensors-only", "digest-matches-bytes"} == rules_of(validate(checks(head, base)))
+
+
+@pytest.mark.parametrize(
+    ("uri", "reason"),
+    [
+        ("adapters/none", "does not exist"),
+        ("../base/adapters/1.0.0", "lies outside"),
+        ("/etc", "lies outside"),
+        ("s3://bucket/adapter", "only folders of the repository"),
+        ("file://../x", "not an absolute path"),
+        ("linked", "through a link"),
+    ],
+)
+def test_an_adapter_that_is_not_at_hand_blocks_and_cannot_be_waived(
+    head: Path, base: Path, uri: str, reason: str
+) -> None:
+    (head / "linked").symlink_to(head / "adapters/1.0.0")
+    edit(head, "uri: adapters/1.0.0", f"uri: {uri}")
+    edit(base, "waivers: []", waiver("artifact-readable"), PurePosixPath("policies/waivers.yaml"))
+    findings = [finding for finding in validate(checks(head, base)).findings if finding.blocks]
+    assert [finding.rule for finding in findings] == ["artifact-readable"]
+    assert reason in findings[0].message
+
+
+def test_an_unreadable_file_of_the_adapter_blocks_once(head: Path, base: Path) -> None:
+    release(head)
+    (head / "adapters/1.1.0/adapter_config.json").write_text("{")
+    validation = validate(checks(head, base))
+    assert [finding.rule for finding in validation.findings] == ["artifact-readable"]
+
+
+def waiver(rule: str, expires: str = "2026-12-01") -> str:
+    fields = {"rule": rule, "manifest": "support-bot", "reason": "r", "owner": "a", "approver": "b"}
+    return "waivers:\n  - " + json.dumps({**fields, "expires": expires})
+
+
+@pytest.mark.parametrize(("expires", "blocked"), [("2026-12-01", False), ("2026-11-22", True)])
+def test_a_waiver_at_the_base_holds_until_it_expires(
+    head: Path, base: Path, expires: str, blocked: bool
+) -> None:
+    edit(head, "Apache-2.0", "CC-BY-NC-4.0")
+    edit(base, "waivers: []", waiver("license-known", expires), PurePosixPath("policies/waivers.yaml"))
+    assert validate(checks(head, base)).blocked is blocked
+
+
+def test_an_author_cannot_lower_their_own_bar(head: Path, base: Path) -> None:
+    edit(head, "Apache-2.0", "CC-BY-NC-4.0")
+    edit(head, "waivers: []", waiver("license-known"), PurePosixPath("policies/waivers.yaml"))
+    edit(head, "'MIT'", "'CC-BY-NC-4.0'", PurePosixPath("policies/rules/license-known/rule.yaml"))
+    assert rules_of(validate(checks(head, base))) == {"license-known"}
+
+
+def test_a_broken_policy_in_the_change_is_told_before_it_is_merged(head: Path, base: Path) -> None:
+    edit(head, "severity: block", "severity: maybe", PurePosixPath("policies/rules/license-known/rule.yaml"))
+    (problem,) = validate(checks(head, base)).problems
+    assert problem.source == "policies/rules/license-known/rule.yaml"
+    assert problem.pointer == ("severity",)
+
+
+def test_the_same_version_with_other_bytes_is_blocked(head: Path, base: Path) -> None:
+    release(head, version="1.0.0", parent=None)
+    assert rules_of(validate(checks(head, base))) == {"version-bumped"}
+
+
+def test_a_parent_that_is_not_what_stands_at_the_base_is_blocked(head: Path, base: Path) -> None:
+    release(head, parent="0.9.0")
+    assert rules_of(validate(checks(head, base))) == {"parent-is-previous"}
+
+
+def test_going_back_is_blocked_unless_it_is_a_revert_byte_for_byte(head: Path, base: Path) -> None:
+    release(base)
+    assert {"version-bumped", "parent-is-previous"} == rules_of(validate(checks(head, base)))
+    content = (head / MANIFEST).read_bytes()
+    released = frozenset({hashlib.sha256(content).hexdigest()})
+    assert rules_of(validate(checks(head, base, released=released))) == set()
+    assert rules_of(validate(checks(head, base, was_there=lambda _, found: found == content))) == set()
+
+
+def test_a_revert_still_needs_a_sound_adapter(head: Path, base: Path) -> None:
+    release(base)
+    (head / "adapters/1.0.0/extra.bin").write_bytes(b"x")
+    released = frozenset({hashlib.sha256((head / MANIFEST).read_bytes()).hexdigest()})
+    assert "safetensors-only" in rules_of(validate(checks(head, base, released=released)))
+
+
+def test_stale_data_is_blocked_and_a_revert_to_it_is_not(head: Path, base: Path) -> None:
+    edit(head, "2099-01-01", "2026-01-01")
+    assert rules_of(validate(checks(head, base))) == {"fresh-data"}
+    assert rules_of(validate(checks(head, base, was_there=lambda *_: True))) == set()
+
+
+def test_a_moved_manifest_is_compared_by_its_name(head: Path, base: Path) -> None:
+    release(head, version="1.0.0", parent=None)
+    (head / MANIFEST).rename(head / "manifests/support/moved.yaml")
+    validation = validate(checks(head, base))
+    assert rules_of(validation) == {"version-bumped"}
+    assert validation.retired == (str(MANIFEST),)
+
+
+def test_two_manifests_of_one_name_are_a_problem(head: Path, base: Path) -> None:
+    write(head, (head / MANIFEST).read_text(), PurePosixPath("manifests/other/bot.yaml"))
+    (problem,) = validate(checks(head, base)).problems
+    assert problem.source == "manifests/other/bot.yaml"
+    assert "would steer one flag" in problem.message
+
+
+def test_every_problem_of_every_manifest_is_told(head: Path) -> None:
+    edit(head, "tier: low", "tier: none")
+    write(head, "schema: x\n", PurePosixPath("manifests/other/bot.yaml"))
+    sources = {problem.source for problem in validate(checks(head)).problems}
+    assert sources == {str(MANIFEST), "manifests/other/bot.yaml"}
+
+
+def no_rules(root: Path) -> None:
+    for rule in (root / "policies/rules").glob("*/rule.yaml"):
+        rule.unlink()
+
+
+def no_manifests(root: Path) -> None:
+    (root / MANIFEST).unlink()
+
+
+def misplaced_rule(root: Path) -> None:
+    (root / "policies/rules/license-known").rename(root / "policies/rules/other")
+
+
+def broken_rule(root: Path) -> None:
+    (root / "policies/rules/license-known/rule.yaml").write_text("schema: [")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (no_rules, "there are no rules"),
+        (no_manifests, "there is no manifest"),
+        (misplaced_rule, "stands in the folder 'other'"),
+        (broken_rule, "not YAML"),
+    ],
+)
+def test_nothing_to_check_or_to_check_by_is_an_error_and_never_a_pass(
+    head: Path, change: Callable[[Path], None], reason: str
+) -> None:
+    change(head)
+    with pytest.raises(Unreadable, match=reason) as caught:
+        validate(checks(head))
+    assert caught.value.exit_status == 3
+
+
+def test_an_unknown_environment_is_an_error_that_names_those_there_are(head: Path) -> None:
+    with pytest.raises(RolloutError, match=r"no environment 'prod'.*there are: demo"):
+        validate(checks(head, environments=("prod",)))
+
+
+def test_without_any_environment_the_rank_cannot_be_judged(head: Path) -> None:
+    (head / "policies/environments/demo.yaml").unlink()
+    assert "rank-within-server" in rules_of(validate(checks(head)))
+
+
+def test_rules_of_the_release_stage_are_checked_at_release(head: Path) -> None:
+    edit(
+        head,
+        "severity: block",
+        "severity: block\nstage: release",
+        PurePosixPath("policies/rules/fresh-data/rule.yaml"),
+    )
+    edit(head, "2099-01-01", "2026-01-01")
+    assert rules_of(validate(checks(head))) == set()
+    assert rules_of(validate(checks(head, at=CheckedAt.RELEASE))) == {"fresh-data"}
+
+
+def test_a_path_that_is_not_there_is_an_error(head: Path) -> None:
+    with pytest.raises(Unreadable, match="there is no manifest at manifests/nope"):
+        validate(checks(head), [PurePosixPath("manifests/nope")])
+
+
+def test_a_manifest_behind_a_link_is_refused(head: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret.yaml").write_text("schema: x")
+    (head / "manifests/support/link.yaml").symlink_to(tmp_path / "secret.yaml")
+    with pytest.raises(Unreadable):
+        validate(checks(head), [PurePosixPath("manifests/support/link.yaml")])
+    assert validate(checks(head)).checked == (str(MANIFEST),)
+
+
+def test_this_repository_has_readable_documents() -> None:
+    ours = workspace(REPOSITORY)
+    assert ours.rules()
+    for path in ours.manifest_paths():
+        ours.manifest(path)
+    for name in ours.environment_names():
+        ours.environment(name)
+    for name in ours.plan_names():
+        assert ours.metrics(ours.plan(name).value.metrics)
