@@ -55,6 +55,8 @@ def _endpoint(environment: Environment, name: str | None) -> Endpoint:
 
 
 def _serve(app: Any, host: str, port: int) -> int:
+    import signal
+
     import uvicorn
 
     class Server(uvicorn.Server):
@@ -78,5 +80,8 @@ def _serve(app: Any, host: str, port: int) -> int:
         lifespan="on",
     )
     server = Server(config)
+    # uvicorn raises the signal again once it has shut down in order; an orderly end is a success.
+    for ending in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(ending, lambda *_: None)
     server.run()
     return 0 if server.started else 4

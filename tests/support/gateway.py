@@ -87,7 +87,7 @@ class World:
 
     def route(self, revision: int, **changes: Any) -> None:
         """Write routes and wait until the gateway has them."""
-        self.routes.write(routes(revision, **changes))
+        self.routes.update(lambda _: routes(revision, **changes))
         eventually(lambda: self.status()["routes_revision"] == revision)
 
     def status(self) -> dict[str, Any]:
@@ -109,7 +109,7 @@ def running(root: Path, *, replicas: tuple[str, ...] = (), **changes: Any) -> It
     """A gateway in front of one fake upstream that has both adapters."""
     document = environment(*replicas, _upstream_url(), **changes)
     upstream = _behind.app = FakeUpstream({STABLE: Behaviour(), CANDIDATE: Behaviour()})
-    RoutesFile(root / "routes.json", "test").write(routes())
+    RoutesFile(root / "routes.json", "test").update(lambda _: routes())
     with serving(gateway_app(document, root)) as url, httpx.Client(base_url=url, timeout=10) as client:
         yield World(
             root=root,

@@ -1,0 +1,216 @@
+"""What every MetricSource must do, over every implementation."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from rollout.core.metric import Comparison, Counts, MetricSpec, RequestRecord, Stage
+from rollout.integrations.trafficlog import TrafficLog, TrafficLogRecorder
+from rollout.ports import MetricSource
+
+STABLE, CANDIDATE = "bot-1.0.0-a", "bot-1.1.0-b"
+_ids = itertools.count()
+
+
+@dataclass
+class Source:
+    """A source and a way to make it see requests."""
+
+    metrics: MetricSource
+    see: Callable[[Sequence[RequestRecord]], None]
+
+
+def _traffic_log(root: Path) -> Source:
+    path = root / "traffic.sqlite"
+    TrafficLogRecorder(path).close()
+
+    def see(records: Sequence[RequestRecord]) -> None:
+        recorder = TrafficLogRecorder(path)
+        for record in records:
+            recorder.record(record)
+        recorder.close()
+
+    return Source(TrafficLog(path), see)
+
+
+SOURCES: dict[str, Callable[[Path], Source]] = {"traffic-log": _traffic_log}
+
+
+@pytest.fixture(params=sorted(SOURCES))
+def source(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Source]:
+    return SOURCES[request.param](tmp_path)
+
+
+def record(served: str = STABLE, **changes: Any) -> RequestRecord:
+    """One good keyed answer."""
+    values: dict[str, Any] = {
+        "request_id": f"r{next(_ids)}",
+        "name": "bot",
+        "served": served,
+        "slot": "stable" if served == STABLE else "candidate",
+        "shadow": False,
+        "mirrored": False,
+        "pair": None,
+        "keyed": True,
+        "key_hash": "k",
+        "flag_version": 1,
+        "flag_reason": "FALLTHROUGH",
+        "routed_at": 1000.0,
+        "first_byte_ms": 5.0,
+        "latency_ms": 50.0,
+        "status": 200,
+        "error": None,
+        "format_valid": True,
+        "completion_tokens": 7,
+        "output_chars": 20,
+    }
+    return RequestRecord(**{**values, **changes})
+
+
+def pair(*, stable: dict[str, Any] | None = None, **candidate: Any) -> list[RequestRecord]:
+    """A request of stable and its shadow copy."""
+    primary = record(STABLE, mirrored=True, **(stable or {}))
+    return [primary, record(CANDIDATE, shadow=True, pair=primary.request_id, **candidate)]
+
+
+def spec(event: str, **changes: Any) -> MetricSpec:
+    """A metric of that event."""
+    values = {
+        "schema": "adapter-rollout/metric/v1",
+        "id": event,
+        "title": event,
+        "kind": "rate",
+        "event": event,
+        "direction": "lower_is_better",
+        "margin": 0.1,
+        "min_samples": 1,
+        "on_missing": "inconclusive",
+        "stages": ["shadow", "canary", "bake"],
+    }
+    return MetricSpec.model_validate_json(json.dumps({**values, **changes}))
+
+
+ERROR, FORMAT, SLOW = spec("error"), spec("format_invalid"), spec("slow", slow_after_ms=100)
+
+
+def comparison(stage: Stage = Stage.CANARY) -> Comparison:
+    return Comparison(name="bot", stable=STABLE, candidate=CANDIDATE, stage=stage)
+
+
+def look(source: Source, records: Sequence[RequestRecord], metric: MetricSpec, stage: Stage) -> Any:
+    """Counts of both arms over these records alone."""
+    since = source.metrics.edge()
+    source.see(records)
+    found = source.metrics.samples(metric, comparison(stage), since=since, until=source.metrics.edge())
+    assert (found.metric, found.since) == (metric.id, since)
+    return found.stable, found.candidate
+
+
+def counts(total: int, bad: int) -> Counts:
+    return Counts(total=total, bad=bad)
+
+
+def test_no_requests_are_zero_and_not_missing(source: Source) -> None:
+    assert look(source, [], ERROR, Stage.CANARY) == (counts(0, 0), counts(0, 0))
+
+
+def test_arms_are_told_apart_by_the_served_adapter(source: Source) -> None:
+    records = [record(STABLE), record(STABLE), record(CANDIDATE), record("bot-0.9.0-z")]
+    assert look(source, records, ERROR, Stage.CANARY) == (counts(2, 0), counts(1, 0))
+
+
+def test_other_adapters_and_shadow_copies_are_not_counted(source: Source) -> None:
+    records = [record(STABLE, name="other"), *pair()]
+    assert look(source, records, ERROR, Stage.CANARY) == (counts(1, 0), counts(0, 0))
+
+
+@pytest.mark.parametrize("status", [0, 404, 429, 500, 502, 599])
+def test_what_the_user_did_not_get_is_an_error(source: Source, status: int) -> None:
+    assert look(source, [record(CANDIDATE, status=status)], ERROR, Stage.CANARY)[1] == counts(1, 1)
+
+
+def test_an_error_inside_an_answer_is_an_error(source: Source) -> None:
+    records = [record(CANDIDATE, error="the answer broke off")]
+    assert look(source, records, ERROR, Stage.CANARY)[1] == counts(1, 1)
+
+
+def test_a_request_that_the_client_got_wrong_is_no_error(source: Source) -> None:
+    assert look(source, [record(CANDIDATE, status=400)], ERROR, Stage.CANARY)[1] == counts(1, 0)
+
+
+@pytest.mark.parametrize("status", [401, 403, 413, 499])
+@pytest.mark.parametrize("metric", [ERROR, FORMAT, SLOW], ids=lambda metric: metric.id)
+def test_answers_that_say_nothing_of_the_adapter_count_nowhere(
+    source: Source, status: int, metric: MetricSpec
+) -> None:
+    records = [record(CANDIDATE, status=status, format_valid=None, latency_ms=9999)]
+    assert look(source, records, metric, Stage.CANARY)[1] == counts(0, 0)
+
+
+def test_format_counts_good_answers_with_a_known_format_only(source: Source) -> None:
+    records = [
+        record(CANDIDATE, format_valid=False),
+        record(CANDIDATE, format_valid=True),
+        record(CANDIDATE, format_valid=None),
+        record(CANDIDATE, format_valid=False, status=500),
+    ]
+    assert look(source, records, FORMAT, Stage.CANARY)[1] == counts(2, 1)
+
+
+def test_slow_counts_good_answers_only(source: Source) -> None:
+    records = [
+        record(CANDIDATE, latency_ms=100.0),
+        record(CANDIDATE, latency_ms=100.1),
+        record(CANDIDATE, latency_ms=5000, status=500),
+        record(CANDIDATE, latency_ms=5000, error="the answer broke off"),
+    ]
+    assert look(source, records, SLOW, Stage.CANARY)[1] == counts(2, 1)
+
+
+def test_a_canary_compares_keyed_requests_because_no_others_are_dealt_at_random(source: Source) -> None:
+    records = [record(STABLE), record(STABLE, keyed=False, status=500), record(CANDIDATE, keyed=False)]
+    assert look(source, records, ERROR, Stage.CANARY) == (counts(1, 0), counts(1, 0))
+
+
+def test_the_bake_counts_everyone(source: Source) -> None:
+    records = [record(STABLE, keyed=False), record(CANDIDATE, keyed=False, status=500), record(CANDIDATE)]
+    assert look(source, records, ERROR, Stage.BAKE) == (counts(1, 0), counts(2, 1))
+
+
+def test_shadow_counts_complete_pairs_only(source: Source) -> None:
+    lonely_copy = record(CANDIDATE, shadow=True, pair="nobody")
+    dropped = record(STABLE, mirrored=True)
+    records = [*pair(), *pair(status=500), dropped, lonely_copy, record(STABLE), record(CANDIDATE)]
+    assert look(source, records, ERROR, Stage.SHADOW) == (counts(2, 0), counts(2, 1))
+
+
+def test_a_failed_request_of_stable_is_part_of_its_pair(source: Source) -> None:
+    assert look(source, pair(stable={"status": 503}), ERROR, Stage.SHADOW) == (counts(1, 1), counts(1, 0))
+
+
+def test_a_pair_that_completes_after_an_edge_belongs_to_the_next_look(source: Source) -> None:
+    primary, copy = pair(status=500)
+    assert look(source, [primary], ERROR, Stage.SHADOW) == (counts(0, 0), counts(0, 0))
+    assert look(source, [copy], ERROR, Stage.SHADOW) == (counts(1, 0), counts(1, 1))
+
+
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(windows=st.lists(st.lists(st.booleans(), max_size=6), min_size=1, max_size=4))
+def test_consecutive_looks_count_every_request_once(source: Source, windows: list[list[bool]]) -> None:
+    start = source.metrics.edge()
+    parts = []
+    for window in windows:
+        records = [record(CANDIDATE, status=500 if bad else 200) for bad in window]
+        parts.append(look(source, records, ERROR, Stage.CANARY)[1])
+    whole = source.metrics.samples(ERROR, comparison(), since=start, until=source.metrics.edge()).candidate
+    assert whole == counts(sum(map(len, windows)), sum(map(sum, windows)))
+    assert whole == counts(sum(part.total for part in parts), sum(part.bad for part in parts))
