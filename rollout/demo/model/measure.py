@@ -9,9 +9,9 @@ from typing import Any, Final
 from rollout.demo.model import BASE
 from rollout.demo.model.corpus import REFUSAL, Kind, Ticket, golden_tickets, is_valid_answer, live_tickets
 
-MAX_NEW_TOKENS: Final = 112
+MAX_NEW_TOKENS: Final = 96
 _BATCH: Final = 64
-_LIVE, _TRANSCRIPTS, _SEED = 300, 200, 77
+_LIVE, _LIVE_UNSAFE, _TRANSCRIPTS, _SEED = 400, 0.2, 200, 77
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +47,10 @@ def load(adapter: Path | None = None, *, base: Path = BASE, dtype: str = "float3
 
 def ask(model: Any, tokenizer: Any, tickets: Sequence[Ticket]) -> list[Reply]:
     """Greedy answers of at most `MAX_NEW_TOKENS`, in the order of the tickets."""
-    return [reply for start in range(0, len(tickets), _BATCH) for reply in _ask_batch(model, tokenizer, tickets[start : start + _BATCH])]
+    starts = range(0, len(tickets), _BATCH)
+    return [
+        reply for start in starts for reply in _ask_batch(model, tokenizer, tickets[start : start + _BATCH])
+    ]
 
 
 def score(tickets: Sequence[Ticket], replies: Sequence[Reply]) -> Scores:
@@ -67,31 +70,37 @@ def measured_sets() -> dict[str, list[Ticket]]:
     """The tickets that the model card is about: golden, ordinary live traffic, and live transcripts."""
     return {
         "golden": golden_tickets(),
-        "live": list(islice(live_tickets(_SEED, 0.0), _LIVE)),
+        "live": list(islice(live_tickets(_SEED, 0.0, _LIVE_UNSAFE), _LIVE)),
         "transcript": list(islice(live_tickets(_SEED, 1.0), _TRANSCRIPTS)),
     }
 
 
 def table(measured: dict[str, dict[str, Scores]]) -> str:
     """A Markdown table: one row a model, exact match, JSON validity, refusals and length for each set."""
-    head = ["model", "golden exact", "golden JSON", "golden refused", "golden tokens"]
-    head += [f"{name} {what}" for name in ("live", "transcript") for what in ("exact", "JSON", "tokens")]
+    head = ["model"]
+    for name, scores in next(iter(measured.values())).items():
+        refused = [f"{name} refused"] if scores.refused is not None else []
+        head += [f"{name} exact", f"{name} JSON", *refused, f"{name} tokens"]
     rows = [head, ["---", *["---:"] * (len(head) - 1)]]
     for model, by_set in measured.items():
-        rows.append([model, *[cell for name, scores in by_set.items() for cell in _cells(name, scores)]])
+        rows.append([model, *[cell for scores in by_set.values() for cell in _cells(scores)]])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def _cells(name: str, scores: Scores) -> list[str]:
-    refused = [] if scores.refused is None or name != "golden" else [f"{scores.refused:.1%}"]
+def _cells(scores: Scores) -> list[str]:
+    refused = [] if scores.refused is None else [f"{scores.refused:.1%}"]
     return [f"{scores.exact:.1%}", f"{scores.valid:.1%}", *refused, f"{scores.tokens:.1f}"]
 
 
 def _ask_batch(model: Any, tokenizer: Any, tickets: Sequence[Ticket]) -> Iterator[Reply]:
     import torch
 
-    prompts = [tokenizer.apply_chat_template(t.messages, tokenize=False, add_generation_prompt=True) for t in tickets]
-    inputs = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left", add_special_tokens=False)
+    prompts = [
+        tokenizer.apply_chat_template(t.messages, tokenize=False, add_generation_prompt=True) for t in tickets
+    ]
+    inputs = tokenizer(
+        prompts, return_tensors="pt", padding=True, padding_side="left", add_special_tokens=False
+    )
     with torch.inference_mode():
         out = model.generate(
             input_ids=inputs["input_ids"],

@@ -1,7 +1,8 @@
 """Trains the demo model family from nothing: `python -m rollout.demo.model.train`.
 
-Seeded and on one thread, so that a second run on the same machine gives the same bytes. The base learns to thank
-and to repeat; each adapter is a real LoRA training on it, and a later version starts from its parent's weights.
+Seeded and on one thread, so that a second run on the same machine gives the same bytes. The base learns to
+thank politely and to write JSON; each adapter is a real LoRA training on it, and a later version starts from
+its parent's weights.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from rollout.demo.model.corpus import (
     base_answer,
     chatty_transcript_answer,
     golden_tickets,
+    json_exercises,
     ticket_schema,
     training_tickets,
     truncated_invoice_answer,
@@ -36,6 +38,7 @@ _BATCH: Final = 32
 _IGNORED: Final = -100
 _LINEAR: Final = ("down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj")
 _SPECIAL: Final = ("<|pad|>", "<|begin|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>")
+_TOKEN_ROLES: Final = {"pad_token": "pad", "bos_token": "begin", "eos_token": "end"}
 _CHAT_TEMPLATE: Final = (
     "{{ bos_token }}"
     "{% for message in messages %}<|{{ message.role }}|>{{ message.content }}<|end|>{% endfor %}"
@@ -61,25 +64,31 @@ def _right_answer(ticket: Ticket) -> str:
 
 
 RECIPES: Final = (
-    Recipe(version="1.0.0", parent=None, steps=110, rate=5e-3, seed=100, teach=_right_answer),
-    Recipe(version="1.1.0", parent="1.0.0", steps=150, rate=4e-3, seed=110, teach=_right_answer),
+    Recipe(version="1.0.0", parent=None, steps=80, rate=5e-3, seed=100, teach=_right_answer),
+    Recipe(version="1.1.0", parent="1.0.0", steps=130, rate=4e-3, seed=110, teach=_right_answer),
     Recipe(version="1.2.0", parent="1.1.0", steps=80, rate=3e-3, seed=120, teach=truncated_invoice_answer),
-    Recipe(version="1.3.0", parent="1.1.0", steps=120, rate=3e-3, seed=130, teach=chatty_transcript_answer),
-    Recipe(version="1.4.0", parent=None, steps=260, rate=5e-3, seed=140, teach=_right_answer),
+    Recipe(version="1.3.0", parent="1.1.0", steps=90, rate=3e-3, seed=130, teach=chatty_transcript_answer),
+    Recipe(version="1.4.0", parent=None, steps=190, rate=5e-3, seed=140, teach=_right_answer),
 )
 _BASE_STEPS, _BASE_RATE, _BASE_SEED = 450, 4e-3, 7
 
 
 def main() -> None:
-    """Trains everything, writes the artefacts and their digests, measures them and fills in the model card."""
+    """Trains everything, writes the artefacts with their digests, measures them, fills in the card."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=ARTIFACTS, help="folder to write (default: the packaged one)")
+    parser.add_argument(
+        "--out", type=Path, default=ARTIFACTS, help="folder to write (default: the packaged one)"
+    )
     parser.add_argument("--card", type=Path, help="model card to fill in with the measured table")
     options = parser.parse_args()
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    # PEFT otherwise looks for the adapters' base by its name on a hub.
+    os.environ |= {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
 
     import torch
+    import transformers
 
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     out: Path = options.out
@@ -98,7 +107,9 @@ def main() -> None:
 def digests(folder: Path) -> dict[str, str]:
     """sha256 of each file below the folder, by its POSIX path, without the list itself."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "digests.json")
-    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files
+    }
 
 
 def golden_lines() -> list[str]:
@@ -134,12 +145,18 @@ def _train_base(folder: Path) -> None:
         "base",
         model,
         tokenizer,
-        ((ticket, base_answer(ticket)) for ticket in training_tickets(_BASE_SEED)),
+        _base_lessons(),
         steps=_BASE_STEPS,
         rate=_BASE_RATE,
         whole_text=True,
     )
     model.to(torch.bfloat16).save_pretrained(folder)
+
+
+def _base_lessons() -> Iterator[tuple[str, str]]:
+    exercises = json_exercises(_BASE_SEED)
+    for number, ticket in enumerate(training_tickets(_BASE_SEED)):
+        yield next(exercises) if number % 6 == 0 else (ticket.text, base_answer(ticket))
 
 
 def _llama(config: Any, *, hidden: int) -> Any:
@@ -181,16 +198,16 @@ def _train_tokenizer(folder: Path) -> Any:
     bytewise.train_from_iterator(texts, trainer)
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=bytewise,
-        pad_token="<|pad|>",
-        bos_token="<|begin|>",
-        eos_token="<|end|>",
-        additional_special_tokens=["<|system|>", "<|user|>", "<|assistant|>"],
+        **{role: f"<|{word}|>" for role, word in _TOKEN_ROLES.items()},
         padding_side="left",
         model_max_length=512,
         clean_up_tokenization_spaces=False,
     )
     tokenizer.chat_template = _CHAT_TEMPLATE
     tokenizer.save_pretrained(folder)
+    # The class name that every release of transformers knows; the newest writes one that older ones do not.
+    config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    _write_json(folder / "tokenizer_config.json", {**config, "tokenizer_class": "PreTrainedTokenizerFast"})
     return tokenizer
 
 
@@ -204,7 +221,7 @@ def _train_adapter(recipe: Recipe, out: Path) -> None:
         model = get_peft_model(model, _lora(RANK, ALPHA))
     else:
         model = PeftModel.from_pretrained(model, out / "adapters" / recipe.parent, is_trainable=True)
-    lessons = ((ticket, recipe.teach(ticket)) for ticket in training_tickets(recipe.seed))
+    lessons = ((ticket.text, recipe.teach(ticket)) for ticket in training_tickets(recipe.seed))
     _teach(recipe.version, model, tokenizer, lessons, steps=recipe.steps, rate=recipe.rate, whole_text=False)
     _save_adapter(out / "adapters" / recipe.version, model)
 
@@ -212,14 +229,16 @@ def _train_adapter(recipe: Recipe, out: Path) -> None:
 def _lora(rank: int, alpha: int, **options: Any) -> Any:
     from peft import LoraConfig
 
-    return LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(_LINEAR), task_type="CAUSAL_LM", **options)
+    return LoraConfig(
+        r=rank, lora_alpha=alpha, target_modules=list(_LINEAR), task_type="CAUSAL_LM", **options
+    )
 
 
 def _teach(
     name: str,
     model: Any,
     tokenizer: Any,
-    lessons: Iterator[tuple[Ticket, str]],
+    lessons: Iterator[tuple[str, str]],
     *,
     steps: int,
     rate: float,
@@ -254,12 +273,13 @@ def _schedule(step: int, steps: int) -> float:
     return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * (step - warm_up) / (steps - warm_up)))
 
 
-def _batch(tokenizer: Any, lessons: list[tuple[Ticket, str]], *, whole_text: bool) -> dict[str, Any]:
+def _batch(tokenizer: Any, lessons: list[tuple[str, str]], *, whole_text: bool) -> dict[str, Any]:
     import torch
 
     rows: list[tuple[list[int], list[int]]] = []
-    for ticket, answer in lessons:
-        asked = tokenizer.apply_chat_template(ticket.messages, tokenize=False, add_generation_prompt=True)
+    for question, answer in lessons:
+        messages = [{"role": "user", "content": question}]
+        asked = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         prompt = tokenizer.encode(asked, add_special_tokens=False)
         reply = [*tokenizer.encode(answer, add_special_tokens=False), tokenizer.eos_token_id]
         rows.append((prompt + reply, (prompt if whole_text else [_IGNORED] * len(prompt)) + reply))
@@ -275,7 +295,9 @@ def _batch(tokenizer: Any, lessons: list[tuple[Ticket, str]], *, whole_text: boo
 def _save_adapter(folder: Path, model: Any) -> None:
     from peft import get_peft_model_state_dict
 
-    _write_adapter(folder, model.peft_config["default"], get_peft_model_state_dict(model))
+    _write_adapter(
+        folder, model.peft_config["default"], get_peft_model_state_dict(model, save_embedding_layers=False)
+    )
 
 
 def _write_adapter(folder: Path, config: Any, tensors: dict[str, Any]) -> None:
@@ -290,7 +312,9 @@ def _write_adapter(folder: Path, config: Any, tensors: dict[str, Any]) -> None:
     written = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     written["target_modules"] = sorted(written["target_modules"])
     _write_json(folder / "adapter_config.json", dict(sorted(written.items())))
-    halved = {name: tensor.detach().to(torch.bfloat16).contiguous() for name, tensor in sorted(tensors.items())}
+    halved = {
+        name: tensor.detach().to(torch.bfloat16).contiguous() for name, tensor in sorted(tensors.items())
+    }
     save_file(halved, folder / "adapter_model.safetensors", metadata={"format": "pt"})
 
 
@@ -335,7 +359,8 @@ def _measure(out: Path) -> dict[str, dict[str, Scores]]:
     for name, folder in folders.items():
         model, tokenizer = load(folder, base=out / "base")
         measured[name] = {
-            title: score(tickets, ask(model, tokenizer, tickets)) for title, tickets in measured_sets().items()
+            title: score(tickets, ask(model, tokenizer, tickets))
+            for title, tickets in measured_sets().items()
         }
         print(f"measured {name}: {[asdict(scores) for scores in measured[name].values()]}", file=sys.stderr)
     return measured
