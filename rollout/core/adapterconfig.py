@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-
-from rollout.core.artifact import AdapterConfig
+from dataclasses import dataclass, field
 
 _LITERAL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}\Z")
 _MAX_RANK = 4096
@@ -29,6 +28,28 @@ _MUST_BE_UNSET = (
     "velora_config",
 )
 _PLAIN_INITS = (True, False, None, "gaussian", "orthogonal")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdapterConfig:
+    """What adapter_config.json says, as far as a server heeds it. `unsupported` names what servers refuse."""
+
+    peft_type: str
+    r: int
+    alpha: float
+    target_modules: tuple[str, ...]
+    rank_pattern: Mapping[str, int] = field(default_factory=dict)
+    layers: tuple[int, ...] | None = None
+    base_model: str | None = None
+    revision: str | None = None
+    unsupported: tuple[str, ...] = ()
+
+    def rank_of(self, module: str) -> int:
+        """The rank that the config promises for a module: `r`, unless a pattern ends its name."""
+        for ending, rank in self.rank_pattern.items():
+            if module == ending or module.endswith("." + ending):
+                return rank
+        return self.r
 
 
 def read_config(data: object) -> AdapterConfig:

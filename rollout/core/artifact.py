@@ -11,6 +11,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
+from rollout.core.adapterconfig import AdapterConfig
+from rollout.core.basefit import missing_modules, weight_of
+
 LORA_KEY = re.compile(
     r"base_model\.model\.(?P<module>(?!base_model\.)[A-Za-z0-9_.-]+)\."
     r"(?:lora_(?P<side>[AB])\.weight|lora_embedding_(?P<embedding>[AB]))\Z"
@@ -48,28 +51,6 @@ class TensorFact:
     non_finite: int
     largest: float
     rank_norms: tuple[float, ...] | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AdapterConfig:
-    """What adapter_config.json says, as far as a server heeds it. `unsupported` names what servers refuse."""
-
-    peft_type: str
-    r: int
-    alpha: float
-    target_modules: tuple[str, ...]
-    rank_pattern: Mapping[str, int] = field(default_factory=dict)
-    layers: tuple[int, ...] | None = None
-    base_model: str | None = None
-    revision: str | None = None
-    unsupported: tuple[str, ...] = ()
-
-    def rank_of(self, module: str) -> int:
-        """The rank that the config promises for a module: `r`, unless a pattern ends its name."""
-        for ending, rank in self.rank_pattern.items():
-            if module == ending or module.endswith("." + ending):
-                return rank
-        return self.r
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +117,7 @@ def examine(
     sides, ignored = _sort_keys(tensors)
     pairs = {module: (sides[module]["A"], sides[module]["B"]) for module in sides if len(sides[module]) == 2}
     if base_shapes is not None:
-        ignored += [module for module in sides if _weight_of(module, base_shapes) is None]
+        ignored += [module for module in sides if weight_of(module, base_shapes) is None]
     return ArtifactFacts(
         problems=tuple(problems),
         files={file.name: file.sha256 for file in files},
@@ -150,7 +131,7 @@ def examine(
         ),
         ignored=tuple(sorted(ignored)),
         unpaired=tuple(sorted(module for module in sides if len(sides[module]) != 2)),
-        missing=_missing(config, sides, base_shapes),
+        missing=missing_modules(config, sides, base_shapes),
         wrong_rank=tuple(sorted(m for m, pair in pairs.items() if not _rank_fits(m, pair, config))),
         misshapen=tuple(sorted(m for m, pair in pairs.items() if not _shape_fits(m, pair, base_shapes))),
         non_finite=tuple(sorted(tensor.key for tensor in tensors if tensor.non_finite)),
@@ -195,7 +176,7 @@ def _shape_fits(module: str, pair: Pair, base_shapes: Mapping[str, tuple[int, ..
     """B·A has the shape of the weight that it is added to; a smaller one lands in a corner, silently."""
     if len(pair[0].shape) != 2 or len(pair[1].shape) != 2:
         return False
-    if base_shapes is None or (weight := _weight_of(module, base_shapes)) is None:
+    if base_shapes is None or (weight := weight_of(module, base_shapes)) is None:
         return True
     made = (pair[1].shape[0], pair[0].shape[1])
     return made == (weight[::-1] if "lora_embedding" in pair[0].key else weight)
@@ -207,39 +188,3 @@ def _is_dead(pair: Pair) -> bool:
     if a is None or b is None or len(a) != len(b):
         return False
     return all(left == 0 or right == 0 for left, right in zip(a, b, strict=True))
-
-
-def _weight_of(module: str, base_shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...] | None:
-    """The base's weight that a module changes; a head that is tied to the embedding is not stored twice."""
-    shape = base_shapes.get(f"{module}.weight")
-    if shape is None and module == "lm_head":
-        shape = base_shapes.get("model.embed_tokens.weight")
-    return shape if shape is not None and len(shape) == 2 else None
-
-
-def _missing(
-    config: AdapterConfig | None,
-    sides: Mapping[str, object],
-    base_shapes: Mapping[str, tuple[int, ...]] | None,
-) -> tuple[str, ...]:
-    """Modules that the config names and the file lacks: PEFT may fill them with noise, vLLM with nothing."""
-    if config is None or base_shapes is None:
-        return ()
-    names = [weight.removesuffix(".weight") for weight in base_shapes if weight.endswith(".weight")]
-    wanted = [name for name in names if _is_target(name, config) and _weight_of(name, base_shapes)]
-    hit = {target for target in config.target_modules for name in [*names, *sides] if _ends(name, target)}
-    unmet = [target for target in config.target_modules if target not in hit]
-    return tuple(sorted([*(name for name in wanted if name not in sides), *unmet]))
-
-
-def _is_target(name: str, config: AdapterConfig) -> bool:
-    if not any(_ends(name, target) for target in config.target_modules):
-        return False
-    if config.layers is None:
-        return True
-    numbers = [int(part) for part in name.split(".") if part.isdecimal()]
-    return not numbers or numbers[0] in config.layers
-
-
-def _ends(name: str, target: str) -> bool:
-    return name == target or name.endswith("." + target)

@@ -6,16 +6,15 @@ that blocks whatever the rule's severity is.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import date, datetime
 from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from rollout.core.document import Place, Problem
+from rollout.core.finding import Finding, Severity, fill
 from rollout.core.manifest import Document, Line, Name, Text
 
 RULE_SCHEMA: Literal["adapter-rollout/rule/v1"] = "adapter-rollout/rule/v1"
@@ -25,13 +24,6 @@ JsonPointer = Annotated[str, StringConstraints(pattern=r"^(/[^/\r\n]+)*$", max_l
 
 Evaluate = Callable[[str, Mapping[str, object]], object]
 """Evaluates one expression over named inputs. Raises ValueError if that is not possible."""
-
-
-class Severity(StrEnum):
-    """What a finding of the rule does."""
-
-    BLOCK = "block"
-    WARN = "warn"
 
 
 class CheckedAt(StrEnum):
@@ -100,48 +92,6 @@ class Waivers(Document):
     waivers: tuple[Waiver, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One rule that one manifest does not satisfy, with the place that it points to."""
-
-    rule: str
-    severity: Severity
-    message: str
-    remediation: str
-    file: str
-    pointer: str
-    place: Place = field(default=Place(1, 1))
-    source_line: str = ""
-    waived_by: str | None = None
-    can_be_waived: bool = True
-
-    @property
-    def blocks(self) -> bool:
-        """Whether the change must not go on."""
-        return self.severity is Severity.BLOCK and self.waived_by is None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Validation:
-    """What the checks of some manifests found. `problems` are documents that could not be read.
-
-    `retired` are manifests that exist at the base and no longer here; `unchecked` are rules whose inputs were
-    not at hand.
-    """
-
-    checked: tuple[str, ...]
-    rules: int
-    findings: tuple[Finding, ...] = ()
-    problems: tuple[Problem, ...] = ()
-    retired: tuple[str, ...] = ()
-    unchecked: tuple[str, ...] = ()
-
-    @property
-    def blocked(self) -> bool:
-        """Whether any finding blocks."""
-        return any(finding.blocks for finding in self.findings)
-
-
 def applicable(
     rules: Sequence[Rule], *, at: CheckedAt, absent: frozenset[Need], revert: bool
 ) -> tuple[Rule, ...]:
@@ -192,45 +142,6 @@ def _undecided(rule: Rule, file: str, reason: str) -> Finding:
         pointer=rule.pointer,
         can_be_waived=False,
     )
-
-
-_PLACEHOLDER = re.compile(r"\{([a-z_]+(?:\.[A-Za-z0-9_]+)*)\}")
-
-
-def fill(message: str, inputs: Mapping[str, object]) -> str:
-    """A message with `{artifact.max_rank}` replaced by the input's value; an unknown input reads `?`.
-
-    A part between semicolons that speaks of empty lists alone is left out, unless every part does.
-    """
-    parts = message.split("; ")
-    telling = [part for part in parts if not _is_about_nothing(part, inputs)]
-    return "; ".join(
-        _PLACEHOLDER.sub(lambda match: _shown(_lookup(inputs, match[1].split("."))), part)
-        for part in telling or parts
-    )
-
-
-def _is_about_nothing(part: str, inputs: Mapping[str, object]) -> bool:
-    values = [_lookup(inputs, match[1].split(".")) for match in _PLACEHOLDER.finditer(part)]
-    return bool(values) and all(value == [] for value in values)
-
-
-def _lookup(value: object, path: Sequence[str]) -> object:
-    for part in path:
-        value = value.get(part) if isinstance(value, Mapping) else None
-    return value
-
-
-def _shown(value: object) -> str:
-    if value is None:
-        return "?"
-    if isinstance(value, list | tuple):
-        shown = [str(item) for item in value[:4]]
-        return (
-            ", ".join(shown) + (f" and {len(value) - 4} more" if len(value) > 4 else "") if shown else "none"
-        )
-    text = str(value)
-    return text if len(text) <= 120 else text[:119] + "…"
 
 
 def waive(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 
 from rollout.core.document import Problem, show_pointer
-from rollout.core.policy import Finding, Severity, Validation
+from rollout.core.finding import Finding, Severity, Validation
 
 SCHEMA = "adapter-rollout/findings/v1"
 

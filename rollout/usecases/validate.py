@@ -6,34 +6,30 @@ Policies come from the base wherever one is given: the author of a change cannot
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import PurePosixPath
 
 from rollout.core.artifact import ArtifactFacts
 from rollout.core.change import compare, manifest_input
-from rollout.core.document import DocumentErrors, Located, Problem, read_pointer
+from rollout.core.document import Located, read_pointer
 from rollout.core.environment import Environment
-from rollout.core.manifest import AdapterManifest, Document, Dtype
-from rollout.core.metric import MetricSpec
-from rollout.core.plan import Plan
+from rollout.core.finding import Finding, Severity, Validation
+from rollout.core.manifest import AdapterManifest, Dtype
 from rollout.core.policy import (
     CheckedAt,
     Evaluate,
-    Finding,
     Need,
     Rule,
-    Severity,
-    Validation,
     Waiver,
-    Waivers,
     applicable,
     check,
     waive,
 )
 from rollout.errors import Unreadable
-from rollout.usecases.workspace import MANIFESTS, POLICIES, Workspace
+from rollout.usecases.changes import choose_manifests, policy_problems, read_manifests, shared_names
+from rollout.usecases.workspace import Workspace
 
 Inspect = Callable[[str, frozenset[Dtype], str | None], ArtifactFacts]
 """(artifact uri, serving types, folder of the base) -> facts. Raises Unreadable if it is not at hand."""
@@ -78,11 +74,11 @@ def validate(checks: Checks, paths: Sequence[PurePosixPath] | None = None) -> Va
     """
     policy = _policy(checks)
     previous = _previous(checks.base)
-    chosen, retired = _chosen(checks, paths)
-    manifests, problems = _read(checks.head, chosen)
-    problems += _same_names(checks.head, manifests)
+    chosen, retired = choose_manifests(checks.head, checks.base, paths)
+    manifests, problems = read_manifests(checks.head, chosen)
+    problems += shared_names(checks.head, manifests)
     if checks.base is not None:
-        problems += _policy_problems(checks.head, checks.base)
+        problems += policy_problems(checks.head, checks.base)
     findings = [
         finding for manifest in manifests for finding in _findings(checks, policy, manifest, previous)
     ]
@@ -114,104 +110,8 @@ def _previous(base: Workspace | None) -> dict[str, AdapterManifest]:
     """The base's manifests by name. One that cannot be read there is as good as none."""
     if base is None:
         return {}
-    found, _ = _read(base, base.manifest_paths())
+    found, _ = read_manifests(base, base.manifest_paths())
     return {manifest.value.name: manifest.value for manifest in found}
-
-
-def _chosen(
-    checks: Checks, paths: Sequence[PurePosixPath] | None
-) -> tuple[tuple[PurePosixPath, ...], tuple[PurePosixPath, ...]]:
-    """(what is checked, what was retired)."""
-    if paths is not None:
-        return _expanded(checks.head, paths), ()
-    here = checks.head.manifest_paths()
-    there = checks.base.manifest_paths() if checks.base else ()
-    if not here and not there:
-        raise Unreadable(
-            f"there is no manifest below {MANIFESTS}/", advice="Nothing to check is never a pass."
-        )
-    if checks.base is None:
-        return here, ()
-    changed = tuple(path for path in here if path not in there or _differs(checks.head, checks.base, path))
-    return changed, tuple(path for path in there if path not in here)
-
-
-def _expanded(head: Workspace, paths: Sequence[PurePosixPath]) -> tuple[PurePosixPath, ...]:
-    found: dict[PurePosixPath, None] = {}
-    for path in paths:
-        below = (path,) if head.tree.exists(path) else tuple(head.tree.files(path, ".yaml"))
-        if not below:
-            raise Unreadable(f"there is no manifest at {path}")
-        found.update(dict.fromkeys(below))
-    return tuple(found)
-
-
-def _differs(head: Workspace, base: Workspace, path: PurePosixPath) -> bool:
-    return head.tree.read(path) != base.tree.read(path)
-
-
-def _read(
-    workspace: Workspace, paths: Iterable[PurePosixPath]
-) -> tuple[list[Located[AdapterManifest]], list[Problem]]:
-    found: list[Located[AdapterManifest]] = []
-    problems: list[Problem] = []
-    for path in paths:
-        try:
-            found.append(workspace.manifest(path))
-        except DocumentErrors as error:
-            problems.extend(error.problems)
-    return found, problems
-
-
-def _same_names(head: Workspace, manifests: Sequence[Located[AdapterManifest]]) -> list[Problem]:
-    """Two manifests of one name would steer one flag. The others are read only as far as they can be."""
-    chosen = {manifest.source for manifest in manifests}
-    others, _ = _read(head, (path for path in head.manifest_paths() if str(path) not in chosen))
-    first: dict[str, str] = {manifest.value.name: manifest.source for manifest in others}
-    problems = []
-    for manifest in manifests:
-        other = first.setdefault(manifest.value.name, manifest.source)
-        if other != manifest.source:
-            problems.append(
-                Problem(
-                    source=manifest.source,
-                    place=manifest.place(("name",)),
-                    pointer=("name",),
-                    message=f"{other} has the same name, and both would steer one flag",
-                    found=manifest.value.name,
-                )
-            )
-    return problems
-
-
-def _policy_problems(head: Workspace, base: Workspace) -> list[Problem]:
-    """A change of the policies is not judged by itself, but it must be readable once it is merged."""
-    problems: list[Problem] = []
-    for path in head.tree.files(POLICIES, ".yaml"):
-        model = _model_of(path)
-        if model is None or (base.tree.exists(path) and not _differs(head, base, path)):
-            continue
-        try:
-            head.document(path, model)
-        except DocumentErrors as error:
-            problems.extend(error.problems)
-    return problems
-
-
-def _model_of(path: PurePosixPath) -> type[Document] | None:
-    match path.relative_to(POLICIES).parts:
-        case ("waivers.yaml",):
-            return Waivers
-        case ("rules", _, "rule.yaml"):
-            return Rule
-        case ("environments", _):
-            return Environment
-        case ("plans", _):
-            return Plan
-        case ("metrics", _):
-            return MetricSpec
-        case _:
-            return None
 
 
 def _findings(

@@ -11,18 +11,15 @@ from pydantic import ValidationError
 
 from rollout.core.change import ChangeKind, compare
 from rollout.core.document import Place
+from rollout.core.finding import Finding, Severity, Validation, fill
 from rollout.core.manifest import AdapterManifest
 from rollout.core.policy import (
     CheckedAt,
-    Finding,
     Need,
     Rule,
-    Severity,
-    Validation,
     Waiver,
     applicable,
     check,
-    fill,
     waive,
 )
 from rollout.integrations.cel import evaluate

@@ -16,7 +16,8 @@ from rollout.core.manifest import Document
 from rollout.core.plan import Plan
 from rollout.core.routes import Routes
 from rollout.integrations.documents import dump_json, edit, load, load_json, render
-from rollout.integrations.documents.yaml import MAX_BYTES, parse
+from rollout.integrations.documents.text import MAX_BYTES
+from rollout.integrations.documents.yaml import parse
 
 
 class Part(Document):

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from rollout.core.artifact import AdapterConfig, ArtifactFacts
+from rollout.core.adapterconfig import AdapterConfig
+from rollout.core.artifact import ArtifactFacts
 from rollout.core.manifest import AdapterManifest
 from rollout.core.policy import Need, Rule, Waivers, check
 from rollout.integrations.cel import evaluate

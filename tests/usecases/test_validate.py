@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from rollout.core.policy import CheckedAt, Validation
+from rollout.core.finding import Validation
+from rollout.core.policy import CheckedAt
 from rollout.errors import RolloutError, Unreadable
 from rollout.integrations.cel import evaluate
 from rollout.integrations.documents import StrictDocuments

@@ -11,7 +11,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from rollout.core.document import Place, Pointer, Problem
-from rollout.integrations.documents.yaml import Parsed, shorten
+from rollout.integrations.documents.text import shorten
+from rollout.integrations.documents.yaml import Parsed
 
 
 def problems(error: ValidationError, model: type[BaseModel], parsed: Parsed) -> tuple[Problem, ...]:

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 
 from rollout.core.document import Pointer, show_pointer
 from rollout.errors import Unreadable
-from rollout.integrations.documents.yaml import Parsed, Span, parse, scalar
+from rollout.integrations.documents.text import scalar
+from rollout.integrations.documents.yaml import Parsed, Span, parse
 
 Scalar = str | int | float | bool | None
 

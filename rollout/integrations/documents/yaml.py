@@ -7,7 +7,6 @@ are not finite, and characters that hide text from a reader. What is left is JSO
 
 from __future__ import annotations
 
-import math
 import re
 from bisect import bisect_right
 from collections.abc import Iterator
@@ -15,28 +14,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rollout.core.document import DocumentErrors, Place, Pointer, Problem
+from rollout.integrations.documents.text import decode, refusal, scalar, shorten
 
-# The parser reads some 20 000 nodes and 700 KB of text a second: hostile input is refused within one.
-MAX_BYTES = 128 << 10
 MAX_DEPTH = 40
 MAX_NODES = 8_000
 MAX_PROBLEMS = 100
 
-# Line ends that only a YAML parser sees, and marks that reorder text on screen: a reviewer would read
-# something else than the parser (CVE-2021-42574).
-_HIDDEN = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ufffe\uffff]|\r(?!\n)"
-)
-
-# The core schema of YAML 1.2 (section 10.3.2), without octal and leading zeros, which readers disagree on.
-_NULL = re.compile(r"(?:null|Null|NULL|~|)\Z")
-_TRUE = re.compile(r"(?:true|True|TRUE)\Z")
-_FALSE = re.compile(r"(?:false|False|FALSE)\Z")
-_INT = re.compile(r"[-+]?(?:0|[1-9][0-9]*)\Z")
-_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?\Z")
-_AMBIGUOUS = re.compile(r"[-+]?(?:0[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)\Z")
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_NOT_FINITE = re.compile(r"(?:[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,57 +58,7 @@ def parse(content: bytes, source: str) -> Parsed:
 
 def survey(content: bytes, source: str) -> Parsed:
     """Read one document and note what is refused in it; raises only where reading cannot go on."""
-    return _Reading(source, _decode(content, source)).run()
-
-
-def scalar(text: str) -> str | int | float | bool | None:
-    """What a plain scalar means. Raises ValueError for one that readers disagree on."""
-    if _NULL.match(text):
-        return None
-    if _TRUE.match(text) or _FALSE.match(text):
-        return text[0] in "tT"
-    if _INT.match(text):
-        return _integer(text)
-    if _AMBIGUOUS.match(text):
-        raise ValueError("a number with a leading zero means different things to different readers: quote it")
-    if _NOT_FINITE.match(text):
-        raise ValueError("a number must be finite; quote it if it is text")
-    if _FLOAT.match(text):
-        return _finite(text)
-    return text
-
-
-def _integer(text: str) -> int:
-    if len(text) > 400:
-        raise ValueError("the number has too many digits")
-    return int(text)
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError("a number must be finite; quote it if it is text")
-    return number
-
-
-def _decode(content: bytes, source: str) -> str:
-    start = Place(1, 1)
-    if len(content) > MAX_BYTES:
-        raise _error(source, start, f"the document has {len(content)} bytes; at most {MAX_BYTES} are read")
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise _error(source, Place(line, 1), f"byte {error.start} is not UTF-8") from None
-    if hidden := _HIDDEN.search(text):
-        at = hidden.start()
-        place = Place(text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at))
-        raise _error(source, place, f"the character U+{ord(text[at]):04X} would hide text from a reader")
-    return text
-
-
-def _error(source: str, place: Place, message: str, pointer: Pointer = ()) -> DocumentErrors:
-    return DocumentErrors((Problem(source=source, place=place, pointer=pointer, message=message),))
+    return _Reading(source, decode(content, source)).run()
 
 
 class _Reading:
@@ -144,10 +78,10 @@ class _Reading:
             mark = error.problem_mark or error.context_mark
             place = Place(mark.line + 1, mark.column + 1) if mark else Place(1, 1)
             problem = " ".join(filter(None, (error.context, error.problem)))
-            raise _error(self._parsed.source, place, f"not YAML: {problem}") from None
+            raise refusal(self._parsed.source, place, f"not YAML: {problem}") from None
         except YAMLError as error:
             first = str(error).splitlines()[0] if str(error) else "unreadable"
-            raise _error(self._parsed.source, Place(1, 1), f"not YAML: {first}") from None
+            raise refusal(self._parsed.source, Place(1, 1), f"not YAML: {first}") from None
 
     def _document(self) -> Parsed:
         from ruamel.yaml import YAML
@@ -256,9 +190,4 @@ class _Reading:
         return Place(line, index - self._lines[line - 1] + 1)
 
     def _at(self, index: int, message: str, pointer: Pointer = ()) -> DocumentErrors:
-        return _error(self._parsed.source, self._place(index), message, pointer)
-
-
-def shorten(text: str, limit: int = 60) -> str:
-    """The beginning of a text, with an ellipsis if something is left out."""
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+        return refusal(self._parsed.source, self._place(index), message, pointer)

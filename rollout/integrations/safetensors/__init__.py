@@ -9,14 +9,14 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
-from rollout.core.adapterconfig import read_config
-from rollout.core.artifact import AdapterConfig, ArtifactFacts, FileFact, TensorFact, examine
+from rollout.core.adapterconfig import AdapterConfig, read_config
+from rollout.core.artifact import ArtifactFacts, FileFact, TensorFact, examine
 from rollout.core.manifest import Dtype
 from rollout.errors import Unreadable
+from rollout.integrations.safetensors.base import base_revision, base_shapes, read_shapes
 from rollout.integrations.safetensors.layout import HashedFile, read_header, strict_json
 from rollout.integrations.safetensors.values import judge_tensor
 
@@ -66,7 +66,7 @@ def inspect(folder: Path, *, dtypes: frozenset[Dtype], base: Path | None = None)
         config=reading.config,
         tensors=reading.tensors,
         problems=reading.verdict(),
-        base_shapes=_base_shapes(base),
+        base_shapes=base_shapes(base),
         base_revision=None if base is None else base_revision(base),
     )
 
@@ -109,32 +109,6 @@ class _Reading:
         missing = [f"{name} is missing" for name in (CONFIG, WEIGHTS) if name not in seen]
         empty = WEIGHTS in {file.name for file in self.files} and not self.tensors
         return [*self._problems, *missing, *([f"{WEIGHTS} holds no tensors"] if empty else [])]
-
-
-def base_revision(folder: Path, *, limit: int = 1 << 29) -> str | None:
-    """The 40 hex digits that stand for a base model in a local folder.
-
-    They are the first 40 of the sha256 over the lines `name:sha256\\n`, sorted by name, of all plain files that
-    lie directly in the folder, without those whose names begin with a dot. In a snapshot of the Hub's cache the
-    folder's own name is the commit. None if the folder is missing, or larger than `limit` bytes.
-    """
-    if folder.parent.name == "snapshots" and len(folder.name) == 40:
-        return folder.name
-    try:
-        names = sorted(
-            path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")
-        )
-        if not names or sum((folder / name).stat().st_size for name in names) > limit:
-            return None
-        lines = "".join(f"{name}:{_digest(folder / name)}\n" for name in names)
-    except OSError:
-        return None
-    return hashlib.sha256(lines.encode()).hexdigest()[:40]
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _plain_files(folder: Path) -> list[str]:
@@ -192,24 +166,3 @@ def _weights(name: str, file: BinaryIO, dtypes: frozenset[Dtype]) -> tuple[FileF
     if file.read(1):
         raise ValueError("there are bytes behind the last tensor")
     return FileFact(name=name, sha256=hashed.sha256.hexdigest(), size=hashed.size, pickle=False), tensors
-
-
-def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of a safetensors file, from its header alone. Raises ValueError or OSError."""
-    # A base may be a snapshot of the Hub's cache, whose files are links; it is named by the operator.
-    with path.open("rb") as file:
-        return {entry.key: entry.shape for entry in read_header(HashedFile(file))}
-
-
-def _base_shapes(base: Path | None) -> Mapping[str, tuple[int, ...]] | None:
-    """The base's weights by name, or None if they are not at hand or packed by a quantization."""
-    if base is None:
-        return None
-    shapes: dict[str, tuple[int, ...]] = {}
-    try:
-        for path in sorted(base.glob("*.safetensors")):
-            shapes.update(read_shapes(path))
-    except (ValueError, OSError):
-        return None
-    packed = (".qweight", ".absmax", ".quant_map", ".SCB", ".weight_scale")
-    return None if not shapes or any(name.endswith(packed) for name in shapes) else shapes

@@ -1,0 +1,98 @@
+"""What a check found: one finding with its place, all of them, and their messages."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from rollout.core.document import Place, Problem
+
+
+class Severity(StrEnum):
+    """What a finding of the rule does."""
+
+    BLOCK = "block"
+    WARN = "warn"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One rule that one manifest does not satisfy, with the place that it points to."""
+
+    rule: str
+    severity: Severity
+    message: str
+    remediation: str
+    file: str
+    pointer: str
+    place: Place = field(default=Place(1, 1))
+    source_line: str = ""
+    waived_by: str | None = None
+    can_be_waived: bool = True
+
+    @property
+    def blocks(self) -> bool:
+        """Whether the change must not go on."""
+        return self.severity is Severity.BLOCK and self.waived_by is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validation:
+    """What the checks of some manifests found. `problems` are documents that could not be read.
+
+    `retired` are manifests that exist at the base and no longer here; `unchecked` are rules whose inputs were
+    not at hand.
+    """
+
+    checked: tuple[str, ...]
+    rules: int
+    findings: tuple[Finding, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    retired: tuple[str, ...] = ()
+    unchecked: tuple[str, ...] = ()
+
+    @property
+    def blocked(self) -> bool:
+        """Whether any finding blocks."""
+        return any(finding.blocks for finding in self.findings)
+
+
+_PLACEHOLDER = re.compile(r"\{([a-z_]+(?:\.[A-Za-z0-9_]+)*)\}")
+
+
+def fill(message: str, inputs: Mapping[str, object]) -> str:
+    """A message with `{artifact.max_rank}` replaced by the input's value; an unknown input reads `?`.
+
+    A part between semicolons that speaks of empty lists alone is left out, unless every part does.
+    """
+    parts = message.split("; ")
+    telling = [part for part in parts if not _is_about_nothing(part, inputs)]
+    return "; ".join(
+        _PLACEHOLDER.sub(lambda match: _shown(_lookup(inputs, match[1].split("."))), part)
+        for part in telling or parts
+    )
+
+
+def _is_about_nothing(part: str, inputs: Mapping[str, object]) -> bool:
+    values = [_lookup(inputs, match[1].split(".")) for match in _PLACEHOLDER.finditer(part)]
+    return bool(values) and all(value == [] for value in values)
+
+
+def _lookup(value: object, path: Sequence[str]) -> object:
+    for part in path:
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "?"
+    if isinstance(value, list | tuple):
+        shown = [str(item) for item in value[:4]]
+        return (
+            ", ".join(shown) + (f" and {len(value) - 4} more" if len(value) > 4 else "") if shown else "none"
+        )
+    text = str(value)
+    return text if len(text) <= 120 else text[:119] + "…"

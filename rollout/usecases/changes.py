@@ -1,0 +1,115 @@
+"""Which manifests a change touches, and what cannot be read in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import PurePosixPath
+
+from rollout.core.document import DocumentErrors, Located, Problem
+from rollout.core.environment import Environment
+from rollout.core.manifest import AdapterManifest, Document
+from rollout.core.metric import MetricSpec
+from rollout.core.plan import Plan
+from rollout.core.policy import Rule, Waivers
+from rollout.errors import Unreadable
+from rollout.usecases.workspace import MANIFESTS, POLICIES, Workspace
+
+
+def choose_manifests(
+    head: Workspace, base: Workspace | None, paths: Sequence[PurePosixPath] | None
+) -> tuple[tuple[PurePosixPath, ...], tuple[PurePosixPath, ...]]:
+    """(manifests to check, manifests that the base has and the change does not).
+
+    Raises Unreadable if there is none at all, or none at one of the paths.
+    """
+    if paths is not None:
+        return _expanded(head, paths), ()
+    here = head.manifest_paths()
+    there = base.manifest_paths() if base else ()
+    if not here and not there:
+        raise Unreadable(
+            f"there is no manifest below {MANIFESTS}/", advice="Nothing to check is never a pass."
+        )
+    if base is None:
+        return here, ()
+    changed = tuple(path for path in here if path not in there or _differs(head, base, path))
+    return changed, tuple(path for path in there if path not in here)
+
+
+def _expanded(head: Workspace, paths: Sequence[PurePosixPath]) -> tuple[PurePosixPath, ...]:
+    found: dict[PurePosixPath, None] = {}
+    for path in paths:
+        below = (path,) if head.tree.exists(path) else tuple(head.tree.files(path, ".yaml"))
+        if not below:
+            raise Unreadable(f"there is no manifest at {path}")
+        found.update(dict.fromkeys(below))
+    return tuple(found)
+
+
+def _differs(head: Workspace, base: Workspace, path: PurePosixPath) -> bool:
+    return head.tree.read(path) != base.tree.read(path)
+
+
+def read_manifests(
+    workspace: Workspace, paths: Iterable[PurePosixPath]
+) -> tuple[list[Located[AdapterManifest]], list[Problem]]:
+    """The manifests that can be read, and every problem of the others."""
+    found: list[Located[AdapterManifest]] = []
+    problems: list[Problem] = []
+    for path in paths:
+        try:
+            found.append(workspace.manifest(path))
+        except DocumentErrors as error:
+            problems.extend(error.problems)
+    return found, problems
+
+
+def shared_names(head: Workspace, manifests: Sequence[Located[AdapterManifest]]) -> list[Problem]:
+    """Two manifests of one name would steer one flag. The others are read only as far as they can be."""
+    chosen = {manifest.source for manifest in manifests}
+    others, _ = read_manifests(head, (path for path in head.manifest_paths() if str(path) not in chosen))
+    first: dict[str, str] = {manifest.value.name: manifest.source for manifest in others}
+    problems = []
+    for manifest in manifests:
+        other = first.setdefault(manifest.value.name, manifest.source)
+        if other != manifest.source:
+            problems.append(
+                Problem(
+                    source=manifest.source,
+                    place=manifest.place(("name",)),
+                    pointer=("name",),
+                    message=f"{other} has the same name, and both would steer one flag",
+                    found=manifest.value.name,
+                )
+            )
+    return problems
+
+
+def policy_problems(head: Workspace, base: Workspace) -> list[Problem]:
+    """A change of the policies is not judged by itself, but it must be readable once it is merged."""
+    problems: list[Problem] = []
+    for path in head.tree.files(POLICIES, ".yaml"):
+        model = _model_of(path)
+        if model is None or (base.tree.exists(path) and not _differs(head, base, path)):
+            continue
+        try:
+            head.document(path, model)
+        except DocumentErrors as error:
+            problems.extend(error.problems)
+    return problems
+
+
+def _model_of(path: PurePosixPath) -> type[Document] | None:
+    match path.relative_to(POLICIES).parts:
+        case ("waivers.yaml",):
+            return Waivers
+        case ("rules", _, "rule.yaml"):
+            return Rule
+        case ("environments", _):
+            return Environment
+        case ("plans", _):
+            return Plan
+        case ("metrics", _):
+            return MetricSpec
+        case _:
+            return None
