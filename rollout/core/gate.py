@@ -64,16 +64,16 @@ def _absolute(measured: Measured, name: str, limits: Gate) -> Verdict:
     value = shown(found.value, of.unit)
     if limits.min is not None and found.value < limits.min:
         reason, outcome = (
-            f"{of.title} is {value}, below the minimum of {shown(limits.min, of.unit)}",
+            f"{of.title}: {value}, below the minimum of {shown(limits.min, of.unit)}",
             Outcome.FAIL,
         )
     elif limits.max is not None and found.value > limits.max:
         reason, outcome = (
-            f"{of.title} is {value}, above the maximum of {shown(limits.max, of.unit)}",
+            f"{of.title}: {value}, above the maximum of {shown(limits.max, of.unit)}",
             Outcome.FAIL,
         )
     else:
-        reason, outcome = f"{of.title} is {value}", Outcome.PASS
+        reason, outcome = f"{of.title}: {value}", Outcome.PASS
     if outcome is Outcome.FAIL:
         reason += named(_culprits(measured, name))
     return Verdict(subject=subject, outcome=outcome, reason=reason, effect=found.value, samples=samples)

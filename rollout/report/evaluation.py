@@ -72,12 +72,15 @@ def opponent(report: EvalReport) -> str:
 
 
 def open_verdicts(report: EvalReport) -> list[Verdict]:
-    """Every verdict that is not a pass: blocking ones first, worst first, slices before the rest."""
+    """Every verdict that is not a pass: blocking ones first, worst first; causes and slices before the rest."""
     found = [each for each in report.verdicts if each.outcome is not Outcome.PASS]
-    return sorted(
-        found,
-        key=lambda each: (not each.required, -each.outcome.severity, not each.subject.startswith("slice/")),
-    )
+    return sorted(found, key=lambda each: (not each.required, -each.outcome.severity, _rank(each)))
+
+
+def _rank(verdict: Verdict) -> int:
+    first = ("finite", "effect", "slice")
+    kind = verdict.subject.partition("/")[0]
+    return first.index(kind) if kind in first else len(first)
 
 
 def lines(report: EvalReport) -> list[Line]:

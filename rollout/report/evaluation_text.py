@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 import click
 
-from rollout.core.evaluation import EvalReport, Example
+from rollout.core.evaluation import EvalReport, Example, Side
 from rollout.core.verdict import Outcome
 from rollout.report.evaluation import (
     WORDS,
@@ -94,8 +94,12 @@ def _slices(report: EvalReport) -> str:
 
 
 def _examples(report: EvalReport) -> str:
-    telling = [each for each in report.examples if each.drop > 0 or len(set(each.answers.values())) > 1]
-    return "\n".join(_example(each) for each in telling[:EXAMPLES])
+    opponent = report.measured.opponent
+    changed = [each for each in report.examples if each.answers[Side.CANDIDATE] != each.answers[opponent]]
+    return (
+        "\n".join(_example(each) for each in changed[:EXAMPLES])
+        or f"  no answer differs from the {opponent}'s"
+    )
 
 
 def _example(example: Example) -> str:

@@ -467,7 +467,7 @@ def test_a_failed_gate_names_value_limit_and_items() -> None:
         rules(gates={"json_compliance": Gate(min=0.98)}),
     )
     assert found.outcome is Outcome.FAIL
-    assert found.reason == "valid JSON is 96.7%, below the minimum of 98.0% [i0, i1, i2, i3]"
+    assert found.reason == "valid JSON: 96.7%, below the minimum of 98.0% [i0, i1, i2, i3]"
 
 
 def test_a_value_on_the_limit_passes() -> None:
