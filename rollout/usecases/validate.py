@@ -6,7 +6,7 @@ Policies come from the base wherever one is given: the author of a change cannot
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import PurePosixPath
@@ -65,6 +65,8 @@ class _Policy:
     environments: tuple[Environment, ...]
     suites: tuple[str, ...]
     plans: tuple[str, ...]
+    previous: Mapping[str, AdapterManifest]
+    lost: frozenset[str]
 
 
 def validate(checks: Checks, paths: Sequence[PurePosixPath] | None = None) -> Validation:
@@ -73,15 +75,12 @@ def validate(checks: Checks, paths: Sequence[PurePosixPath] | None = None) -> Va
     Raises Unreadable if there is no manifest or no rule at all, or if the policies cannot be read.
     """
     policy = _policy(checks)
-    previous = _previous(checks.base)
     chosen, retired = choose_manifests(checks.head, checks.base, paths)
     manifests, problems = read_manifests(checks.head, chosen)
     problems += shared_names(checks.head, manifests)
     if checks.base is not None:
         problems += policy_problems(checks.head, checks.base)
-    findings = [
-        finding for manifest in manifests for finding in _findings(checks, policy, manifest, previous)
-    ]
+    findings = [finding for manifest in manifests for finding in _findings(checks, policy, manifest)]
     return Validation(
         checked=tuple(map(str, chosen)),
         rules=len(policy.rules),
@@ -95,6 +94,7 @@ def validate(checks: Checks, paths: Sequence[PurePosixPath] | None = None) -> Va
 def _policy(checks: Checks) -> _Policy:
     judge = checks.base or checks.head
     waivers = judge.waivers()
+    previous, lost = _previous(checks.base)
     return _Policy(
         rules=judge.rules(),
         waivers=waivers.value.waivers if waivers else (),
@@ -103,22 +103,22 @@ def _policy(checks: Checks) -> _Policy:
         ),
         suites=judge.suite_names(),
         plans=judge.plan_names(),
+        previous=previous,
+        lost=lost,
     )
 
 
-def _previous(base: Workspace | None) -> dict[str, AdapterManifest]:
-    """The base's manifests by name. One that cannot be read there is as good as none."""
+def _previous(base: Workspace | None) -> tuple[dict[str, AdapterManifest], frozenset[str]]:
+    """The base's manifests by name, and the files that cannot be read there."""
     if base is None:
-        return {}
-    found, _ = read_manifests(base, base.manifest_paths())
-    return {manifest.value.name: manifest.value for manifest in found}
+        return {}, frozenset()
+    found, problems = read_manifests(base, base.manifest_paths())
+    return {manifest.value.name: manifest.value for manifest in found}, frozenset(p.source for p in problems)
 
 
-def _findings(
-    checks: Checks, policy: _Policy, manifest: Located[AdapterManifest], previous: dict[str, AdapterManifest]
-) -> tuple[Finding, ...]:
+def _findings(checks: Checks, policy: _Policy, manifest: Located[AdapterManifest]) -> tuple[Finding, ...]:
     facts, broken = _facts(checks, policy, manifest)
-    before = previous.get(manifest.value.name)
+    before = policy.previous.get(manifest.value.name)
     revert = _is_revert(checks, manifest)
     absent = {*((Need.PREVIOUS,) if checks.base is None else ()), *((Need.ARTIFACT,) if broken else ())}
     inputs: dict[str, object] = {
@@ -132,7 +132,8 @@ def _findings(
         "today": checks.now.date().isoformat(),
     }
     rules = applicable(policy.rules, at=checks.at, absent=frozenset(absent), revert=revert)
-    found = (*broken, *check(rules, inputs, checks.evaluate, file=manifest.source))
+    lost = (_incomparable(manifest),) if before is None and manifest.source in policy.lost else ()
+    found = (*broken, *lost, *check(rules, inputs, checks.evaluate, file=manifest.source))
     waived = waive(found, policy.waivers, name=manifest.value.name, now=checks.now)
     return tuple(_located(finding, manifest) for finding in waived)
 
@@ -159,6 +160,17 @@ def _unreadable(manifest: Located[AdapterManifest], problem: str) -> Finding:
         file=manifest.source,
         pointer="/artifact/uri",
         can_be_waived=False,
+    )
+
+
+def _incomparable(manifest: Located[AdapterManifest]) -> Finding:
+    return Finding(
+        rule="previous-readable",
+        severity=Severity.BLOCK,
+        message="the manifest at the base cannot be read, so version and lineage were compared with nothing",
+        remediation="Have someone waive this once, so that the base becomes readable again.",
+        file=manifest.source,
+        pointer="/version",
     )
 
 

@@ -247,6 +247,13 @@ def test_a_moved_manifest_is_compared_by_its_name(head: Path, base: Path) -> Non
     assert validation.retired == (str(MANIFEST),)
 
 
+def test_a_base_that_cannot_be_read_is_not_a_first_version(head: Path, base: Path) -> None:
+    edit(base, "tier: low", "tier: none")
+    assert rules_of(validate(checks(head, base))) == {"previous-readable"}
+    edit(base, "waivers: []", waiver("previous-readable"), PurePosixPath("policies/waivers.yaml"))
+    assert not validate(checks(head, base)).blocked
+
+
 def test_two_manifests_of_one_name_are_a_problem(head: Path, base: Path) -> None:
     write(head, (head / MANIFEST).read_text(), PurePosixPath("manifests/other/bot.yaml"))
     (problem,) = validate(checks(head, base)).problems
