@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rollout.core.flag import Slot
+from rollout.core.metric import RequestRecord
 from rollout.core.plan import Share
-from rollout.gateway.mirror import is_sampled
-from tests.support.gateway import CANDIDATE, STABLE, World, eventually, running
-from tests.support.upstream import Behaviour
+from rollout.gateway.mirror import Mirror, is_sampled
+from rollout.gateway.passage import Choice, Passage
+from rollout.gateway.routes import RouteTable
+from rollout.gateway.telemetry import Telemetry
+from tests.support.gateway import CANDIDATE, NAME, STABLE, World, eventually, routes, running
+from tests.support.upstream import Behaviour, FakeUpstream
 
 
 @pytest.fixture
@@ -100,6 +107,47 @@ def test_copies_that_end_with_the_gateway_are_not_the_candidates_failures(tmp_pa
         world.ask("ann")
         eventually(lambda: world.upstream.busy == 1)
     assert [(row["status"], row["error"]) for row in world.rows() if row["shadow"]] == [(499, None)]
+
+
+def test_a_copy_that_takes_too_long_is_given_up_and_is_the_candidates_failure() -> None:
+    rows: list[RequestRecord] = []
+
+    class Rows:
+        def record(self, request: RequestRecord) -> None:
+            rows.append(request)
+
+        def close(self) -> None:
+            pass
+
+    async def silent(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.sleep(30)
+
+    async def scenario() -> None:
+        table = RouteTable()
+        table.accept(routes(mirror="100%"))
+        live = table.find(NAME)
+        assert live is not None
+        telemetry = Telemetry(Rows(), salt=b"")
+        choice = Choice(live=live, served=STABLE, slot=Slot.STABLE, flag_version=1, reason="OFF", key=None)
+        passage = Passage(choice, telemetry)
+        scope = {"type": "http", "method": "POST", "path": "/v1/completions", "headers": []}
+        await passage.run(
+            FakeUpstream({STABLE: Behaviour()}), scope, b'{"model": "%s"}' % STABLE.encode(), never, drop
+        )
+        mirror = Mirror(silent, telemetry, timeout_s=0.05)
+        assert mirror.offer(passage, scope, {"model": NAME})
+        await mirror.close()
+
+    asyncio.run(scenario())
+    assert [(row.served, row.status, row.error) for row in rows] == [(CANDIDATE, 0, "no answer in time")]
+
+
+async def never() -> Any:
+    await asyncio.Event().wait()
+
+
+async def drop(message: Any) -> None:
+    pass
 
 
 @given(st.text(min_size=1), st.integers(0, 100_000), st.integers(0, 100_000))
