@@ -16,7 +16,7 @@ CHAT_TEMPLATE = (
 )
 
 
-def write_base(folder: Path, *, hidden: int = 64, layers: int = 2, seed: int = 0) -> Path:
+def write_base(folder: Path, *, hidden: int = 128, layers: int = 2, seed: int = 0) -> Path:
     """A random base model (vocabulary: the 256 bytes and 6 special tokens) and its tokenizer."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
