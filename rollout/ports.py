@@ -162,8 +162,8 @@ class Serving(Protocol):
         """Forget an adapter. One that is not there is success."""
         ...
 
-    def logprobs(self, model: str, prompt: str, *, max_tokens: int) -> TokenLogprobs:
-        """Greedy completion with log-probabilities, for the proof of effect.
+    def logprobs(self, model: str, messages: Sequence[Message], *, max_tokens: int) -> TokenLogprobs:
+        """Greedy answer to a chat with log-probabilities, for the proof of effect.
 
         Raises LoadRefused if the model answers with values that are not finite.
         """

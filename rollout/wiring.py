@@ -250,18 +250,15 @@ def build_signature(environment: str, actor: str | None = None) -> Signature:
 
 
 def champion_of(root: Path, environment: str, name: str) -> AdapterManifest | None:
-    """The manifest of what the environment's ledger calls stable; None if nothing was ever stable there.
+    """The manifest of what a new version has to beat in an environment; None if that is the base model.
 
-    Raises Unreadable if the commit does not hold it any more as it was.
+    Raises Unreadable if its commit does not hold it any more as it was.
     """
+    from rollout.usecases.release import read_manifest
+
     world = build_world(root, environment)
-    stable = fold(world.ledger.read(name)).stable
-    if stable is None:
-        return None
-    found = Workspace(world.manifests.at(stable.commit), world.documents).manifest(PurePosixPath(stable.path))
-    if found.value.identity != stable.identity:
-        raise Unreadable(f"{stable.path} at {stable.commit[:12]} is not the {stable.served_name} of the ledger")
-    return found.value
+    champion = fold(world.ledger.read(name)).champion
+    return None if champion is None else read_manifest(world, champion).value
 
 
 def tree_at(root: Path, reference: str) -> Workspace:

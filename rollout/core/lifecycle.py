@@ -277,6 +277,11 @@ class RolloutState:
     released: frozenset[str] = frozenset()
     head: str | None = None
 
+    @property
+    def champion(self) -> Version | None:
+        """What a new version has to beat: what was promoted last, else what is stable, else None (the base)."""
+        return self.candidate if self.phase is Phase.PROMOTED else self.stable
+
     def is_quarantined(self, identity: Identity | str) -> bool:
         """Whether these bytes were rolled back here."""
         return identity in self.quarantine

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from rollout.errors import LoadRefused, ServingUnavailable
-from rollout.ports import ServedModel, TokenLogprobs
+from rollout.ports import Message, ServedModel, TokenLogprobs
 
 if TYPE_CHECKING:
     import httpx
@@ -53,9 +53,13 @@ class _Models(BaseModel):
     data: list[_Model]
 
 
+class _Token(BaseModel):
+    token: str
+    logprob: float | None
+
+
 class _Logprobs(BaseModel):
-    tokens: list[str]
-    token_logprobs: list[float | None]
+    content: list[_Token]
 
 
 class _Choice(BaseModel):
@@ -129,20 +133,20 @@ class Replica:
             return
         raise self._unavailable(f"did not unload {served_name}: {response.status_code} {text}")
 
-    def logprobs(self, model: str, prompt: str, *, max_tokens: int) -> TokenLogprobs:
-        """Greedy completion with log-probabilities. Tokens are written as ids (`token_id:N`): texts can collide.
+    def logprobs(self, model: str, messages: Sequence[Message], *, max_tokens: int) -> TokenLogprobs:
+        """Greedy answer to a chat with log-probabilities. Tokens are written as ids (`token_id:N`): texts can collide.
 
         Raises LoadRefused if the model answers with values that are not finite, ServingUnavailable otherwise.
         """
         body = {
             "model": model,
-            "prompt": prompt,
+            "messages": [{"role": message.role, "content": message.content} for message in messages],
             "max_tokens": max_tokens,
             "temperature": 0,
-            "logprobs": 1,
+            "logprobs": True,
             "return_tokens_as_token_ids": True,
         }
-        response = self._ask("POST", "/v1/completions", body)
+        response = self._ask("POST", "/v1/chat/completions", body)
         text = _text_of(response)
         if response.status_code == 400 and _NOT_FINITE in text:
             raise self._not_finite(model)
@@ -154,14 +158,12 @@ class Replica:
         return self._finite(model, answer.choices[0].logprobs)
 
     def _finite(self, model: str, logprobs: _Logprobs) -> TokenLogprobs:
-        values = [math.nan if value is None else value for value in logprobs.token_logprobs]
-        if not values or len(values) != len(logprobs.tokens):
-            raise self._unavailable(
-                f"answered {len(values)} log-probabilities for {len(logprobs.tokens)} tokens"
-            )
+        values = [math.nan if token.logprob is None else token.logprob for token in logprobs.content]
+        if not values:
+            raise self._unavailable("answered without a single log-probability")
         if not all(math.isfinite(value) for value in values):
             raise self._not_finite(model)
-        return TokenLogprobs(tokens=tuple(logprobs.tokens), logprobs=tuple(values))
+        return TokenLogprobs(tokens=tuple(token.token for token in logprobs.content), logprobs=tuple(values))
 
     def _serves(self, served_name: str, folder: Path) -> bool:
         for model in self.models():

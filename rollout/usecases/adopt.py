@@ -44,7 +44,7 @@ def _adopt(world: World, book: Book) -> Adoption:
         raise Unreadable(f"git has no manifest named {book.name!r} on {world.environment.branch}")
     manifest = desire.manifest.value
     policy = read_policy(world, manifest, desire.policy_commit)
-    coverage = cover(world, [manifest], prove=manifest)
+    coverage = cover(world, [manifest], prove=manifest, golden=policy.golden)
     if not coverage.complete:
         raise ServingUnavailable("not on every replica: " + "; ".join(coverage.missing))
     key = world.environment.flag_key(book.name)

@@ -127,7 +127,7 @@ class _Ticking:
         candidate, policy = self._release()
         self._confirm_what_was_written()
         revision = publish(self._world, self._book, mirror=policy.mirror)
-        coverage = self._coverage(candidate, revision)
+        coverage = self._coverage(candidate, policy, revision)
         analysis = look(self._world, self._book, policy)
         state, flag = self._book.state, self._world.flags.read(self._key)
         decision = decide(
@@ -180,10 +180,10 @@ class _Ticking:
             return None
         return f"{desire.version.served_name} waits in git until {candidate.served_name} is done"
 
-    def _coverage(self, candidate: AdapterManifest, revision: int) -> Coverage:
+    def _coverage(self, candidate: AdapterManifest, policy: ReleasePolicy, revision: int) -> Coverage:
         """Replicas that lack an adapter, and gateways that have not yet read the flag or the routes."""
         try:
-            replicas = cover(self._world, self._needed(candidate), prove=candidate)
+            replicas = cover(self._world, self._needed(candidate), prove=candidate, golden=policy.golden)
         except LoadRefused as error:
             return Coverage(replicas=len(self._world.replicas), missing=(error.message,))
         return Coverage(replicas=replicas.replicas, missing=(*replicas.missing, *self._behind(revision)))
@@ -322,7 +322,7 @@ class _Ticking:
     def _begin(self, desire: Desire, policy: ReleasePolicy, report: str) -> Tick:
         candidate = desire.manifest.value
         try:
-            coverage = cover(self._world, self._needed(candidate), prove=candidate)
+            coverage = cover(self._world, self._needed(candidate), prove=candidate, golden=policy.golden)
         except (LoadRefused, Unreadable) as error:
             return self._tick(Move.BLOCKED, error.message)
         if not coverage.complete:

@@ -7,29 +7,32 @@ from pathlib import Path
 
 from rollout.core.decide import Coverage
 from rollout.core.manifest import AdapterManifest
+from rollout.core.suite import Golden
 from rollout.errors import ServingUnavailable, Unavailable
-from rollout.ports import ServedModel, Serving, TokenLogprobs, World
+from rollout.ports import Message, ServedModel, Serving, TokenLogprobs, World
 
-# Long enough to warm a server up: very short first prompts have brought engines down.
-_PROBE = "A customer writes: my parcel has not arrived yet, the order number is 4711. What is to be done?"
+_PROBES = 3
 _PROBE_TOKENS = 8
-_FLOOR = 1e-3
-"""Smallest difference in log-probability (nats) that counts as an effect, where repeats agree exactly."""
+_FLOOR = 0.01
+"""Smallest difference in log-probability (nats) that counts as an effect: twice the noise of a bf16 batch."""
 
 
-def cover(world: World, manifests: list[AdapterManifest], *, prove: AdapterManifest | None) -> Coverage:
-    """Load what is missing on each replica; `prove` names the adapter whose effect on the base is measured.
+def cover(
+    world: World, manifests: list[AdapterManifest], *, prove: AdapterManifest, golden: Golden
+) -> Coverage:
+    """Load what is missing on each replica, and measure the effect of `prove` on the base with prompts of its suite.
 
     A replica that does not answer, serves other bytes under a name, or shows no effect is in `missing`. Raises
     LoadRefused where a replica refuses an adapter for good, and Unreadable if its bytes are not what they say.
     """
     folders = {manifest.served_name: world.shelf.lay_down(manifest) for manifest in manifests}
+    chats = _chats(golden)
     missing: list[str] = []
     for replica in world.replicas:
         try:
             missing += _cover_one(replica, folders)
-            if prove is not None and not missing:
-                missing += _prove_effect(replica, world.environment.server.base, prove.served_name)
+            if not missing:
+                missing += _prove_effect(replica, world.environment.server.base, prove.served_name, chats)
         except Unavailable as error:
             missing.append(f"{replica.name}: {error.message}")
     return Coverage(replicas=len(world.replicas), missing=tuple(missing))
@@ -56,14 +59,25 @@ def _wrong(replica: str, name: str, folder: Path, model: ServedModel | None) -> 
     return None
 
 
-def _prove_effect(replica: Serving, base: str, adapter: str) -> list[str]:
+def _chats(golden: Golden) -> list[list[Message]]:
+    """The first prompts of the suite: what the adapter was made to answer."""
+    return [
+        [Message(role=turn.role, content=turn.content) for turn in item.messages]
+        for item in golden.items[:_PROBES]
+    ]
+
+
+def _prove_effect(replica: Serving, base: str, adapter: str, chats: list[list[Message]]) -> list[str]:
     """A load that was answered with 200 proves nothing: compare the adapter with its base."""
-    first = replica.logprobs(base, _PROBE, max_tokens=_PROBE_TOKENS)
-    again = replica.logprobs(base, _PROBE, max_tokens=_PROBE_TOKENS)
-    adapted = replica.logprobs(adapter, _PROBE, max_tokens=_PROBE_TOKENS)
-    noise, effect = _distance(first, again), _distance(first, adapted)
-    if not isfinite(noise) or effect <= max(_FLOOR, 10 * noise):
-        return [f"{replica.name}: {adapter} answers exactly like the base model (effect {effect:.2g} nats)"]
+    noise = effect = 0.0
+    for chat in chats:
+        first = replica.logprobs(base, chat, max_tokens=_PROBE_TOKENS)
+        noise = max(noise, _distance(first, replica.logprobs(base, chat, max_tokens=_PROBE_TOKENS)))
+        effect = max(effect, _distance(first, replica.logprobs(adapter, chat, max_tokens=_PROBE_TOKENS)))
+    if not isfinite(noise) or effect <= max(_FLOOR, 3 * noise):
+        return [
+            f"{replica.name}: {adapter} answers like the base model (effect {effect:.2g} nats, noise {noise:.2g})"
+        ]
     return []
 
 

@@ -13,11 +13,11 @@ from starlette.routing import Route
 
 from rollout.errors import LoadRefused, ServingUnavailable
 from rollout.integrations.vllm import Replica
-from rollout.ports import Serving
+from rollout.ports import Message, Serving
 from tests.support.models import Family, write_family
 from tests.support.servers import served
 
-PROMPT = "a prompt of more than thirty bytes, please"
+CHAT = [Message(role="user", content="a prompt of more than thirty bytes, please")]
 FOLDER = Path("/adapters/x-1.0.0")
 
 
@@ -95,8 +95,8 @@ def test_refusals_carry_the_servers_reason(replica: Replica, family: Family, tmp
 @pytest.mark.model
 def test_the_effect_of_an_adapter_shows_in_its_logprobs(replica: Replica, family: Family) -> None:
     replica.load("good", family.good)
-    bare, again = (replica.logprobs("base", PROMPT, max_tokens=8) for _ in range(2))
-    adapted = replica.logprobs("good", PROMPT, max_tokens=8)
+    bare, again = (replica.logprobs("base", CHAT, max_tokens=8) for _ in range(2))
+    adapted = replica.logprobs("good", CHAT, max_tokens=8)
     assert bare == again
     assert len(bare.tokens) == len(bare.logprobs) <= 8
     assert all(token.startswith("token_id:") for token in bare.tokens)
@@ -107,13 +107,13 @@ def test_the_effect_of_an_adapter_shows_in_its_logprobs(replica: Replica, family
 def test_values_that_are_not_finite_are_a_refusal(replica: Replica, family: Family) -> None:
     replica.load("nan", family.nan)
     with pytest.raises(LoadRefused, match="values that are not finite for nan"):
-        replica.logprobs("nan", PROMPT, max_tokens=4)
+        replica.logprobs("nan", CHAT, max_tokens=4)
 
 
 @pytest.mark.model
 def test_an_unknown_model_has_no_logprobs(replica: Replica) -> None:
     with pytest.raises(ServingUnavailable, match="did not complete with nobody: 404 The model `nobody`"):
-        replica.logprobs("nobody", PROMPT, max_tokens=4)
+        replica.logprobs("nobody", CHAT, max_tokens=4)
 
 
 # Against servers that answer in other ways
@@ -260,31 +260,30 @@ def test_a_list_in_another_form_is_unavailable(script: Scripted, scripted: Repli
 
 
 def completion(model: str, tokens: list[str], values: list[float | None]) -> Callable[[], Response]:
-    logprobs = {"tokens": tokens, "token_logprobs": values}
+    pairs = zip(tokens, values, strict=True)
+    logprobs = {"content": [{"token": token, "logprob": value} for token, value in pairs]}
     return lambda: JSONResponse({"model": model, "choices": [{"logprobs": logprobs}]})
 
 
 def test_an_answer_of_another_model_proves_nothing(script: Scripted, scripted: Replica) -> None:
-    script.on("/v1/completions", completion("base", ["a"], [-1.0]))
+    script.on("/v1/chat/completions", completion("base", ["a"], [-1.0]))
     with pytest.raises(ServingUnavailable, match="answered for 'base' when asked for x"):
-        scripted.logprobs("x", PROMPT, max_tokens=1)
+        scripted.logprobs("x", CHAT, max_tokens=1)
 
 
-@pytest.mark.parametrize(("tokens", "values"), [([], []), (["a", "b"], [-1.0])])
-def test_logprobs_without_their_tokens_prove_nothing(
-    script: Scripted, scripted: Replica, tokens: list[str], values: list[float | None]
-) -> None:
-    script.on("/v1/completions", completion("x", tokens, values))
-    with pytest.raises(ServingUnavailable, match="log-probabilities for"):
-        scripted.logprobs("x", PROMPT, max_tokens=2)
+def test_an_answer_without_logprobs_proves_nothing(script: Scripted, scripted: Replica) -> None:
+    script.on("/v1/chat/completions", completion("x", [], []))
+    with pytest.raises(ServingUnavailable, match="without a single log-probability"):
+        scripted.logprobs("x", CHAT, max_tokens=2)
 
 
 @pytest.mark.parametrize("value", ["null", "NaN", "-Infinity", "1e999"])
 def test_logprobs_that_are_not_finite_are_a_refusal(script: Scripted, scripted: Replica, value: str) -> None:
-    text = f'{{"model": "x", "choices": [{{"logprobs": {{"tokens": ["a"], "token_logprobs": [{value}]}}}}]}}'
-    script.on("/v1/completions", lambda: Response(text, media_type="application/json"))
+    content = f'[{{"token": "a", "logprob": {value}}}]'
+    text = f'{{"model": "x", "choices": [{{"logprobs": {{"content": {content}}}}}]}}'
+    script.on("/v1/chat/completions", lambda: Response(text, media_type="application/json"))
     with pytest.raises((LoadRefused, ServingUnavailable), match=r"not finite for x|not OpenAI's"):
-        scripted.logprobs("x", PROMPT, max_tokens=1)
+        scripted.logprobs("x", CHAT, max_tokens=1)
     assert not math.isfinite(float("1e999"))
 
 

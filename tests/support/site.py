@@ -1,0 +1,267 @@
+"""A whole environment for tests of the use cases: real git, flag file, ledger, routes, shelf and traffic log.
+
+Only the two things that need a network are stood in for, by honest implementations of their ports over files:
+replicas that remember what they loaded, and a gateway that reads flag and routes as it is asked. Everything
+lies in one folder, so that a test can copy it, let a child process die in it, and look again.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path, PurePosixPath
+
+from rollout.core.lifecycle import Evaluated, RolloutState, fold
+from rollout.core.metric import RequestRecord
+from rollout.core.verdict import Outcome
+from rollout.demo.scratch import ENVIRONMENT, MANIFEST, NAME, ScratchRepository
+from rollout.errors import ServingUnavailable
+from rollout.integrations.flagfile import FlagFile
+from rollout.integrations.routesfile import RoutesFile
+from rollout.integrations.trafficlog import TrafficLogRecorder
+from rollout.ports import GatewayStatus, Message, ServedModel, TokenLogprobs, World
+from rollout.usecases.adopt import adopt
+from rollout.usecases.advance import Tick, advance
+from rollout.usecases.book import Book, Signature
+from rollout.usecases.release import find_desire, read_policy, version_of
+from rollout.wiring import build_world, working_folder
+
+SIGNATURE = Signature(actor="ann", environment=ENVIRONMENT)
+
+
+class StillClock:
+    """A clock that moves only when it is told to, or when somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.time = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        self.time += timedelta(seconds=seconds)
+
+
+class PaperReplica:
+    """A replica that writes down what it loaded. `refuses` and `dead` are files, so that children see them."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self.effect = 0.5
+
+    @property
+    def name(self) -> str:
+        return self._file.stem
+
+    def models(self) -> Sequence[ServedModel]:
+        if self._file.with_suffix(".dead").exists():
+            raise ServingUnavailable(f"replica {self.name} did not answer")
+        base = ServedModel(name="base", root=None, parent=None)
+        return [
+            base,
+            *(ServedModel(name=name, root=root, parent="base") for name, root in self._read().items()),
+        ]
+
+    def load(self, served_name: str, folder: Path) -> None:
+        self._write({**self._read(), served_name: str(folder)})
+
+    def unload(self, served_name: str) -> None:
+        self._write({name: root for name, root in self._read().items() if name != served_name})
+
+    def logprobs(self, model: str, messages: Sequence[Message], *, max_tokens: int) -> TokenLogprobs:
+        shift = 0.0 if model == "base" else self.effect
+        return TokenLogprobs(tokens=("a", "b"), logprobs=(-0.1 - shift, -0.2 - shift))
+
+    def _read(self) -> dict[str, str]:
+        return json.loads(self._file.read_text()) if self._file.exists() else {}
+
+    def _write(self, models: dict[str, str]) -> None:
+        temporary = self._file.with_suffix(".new")
+        temporary.write_text(json.dumps(models))
+        temporary.replace(self._file)
+
+
+class PaperGateway:
+    """A gateway that has always just read flag and routes, unless it is `deaf`."""
+
+    def __init__(self, flags: FlagFile, routes: RoutesFile, key: str) -> None:
+        self._flags, self._routes, self._key = flags, routes, key
+        self.deaf = False
+        self.in_flight: dict[str, int] = {}
+        self.last_routed: dict[str, float] = {}
+
+    @property
+    def name(self) -> str:
+        return "g0"
+
+    def status(self) -> GatewayStatus:
+        flag = None if self.deaf else self._flags.read(self._key)
+        return GatewayStatus(
+            routes_revision=0 if self.deaf else self._routes.read().revision,
+            flag_versions={} if flag is None else {self._key: flag.version},
+            flag_age_s=0.0,
+            in_flight=self.in_flight,
+            last_routed=self.last_routed,
+        )
+
+
+class Site:
+    """One environment in one folder."""
+
+    def __init__(self, folder: Path, clock: StillClock | None = None) -> None:
+        self.folder = folder
+        self.repository = ScratchRepository(folder)
+        self.clock = clock or StillClock()
+        built = build_world(self.repository.root, ENVIRONMENT)
+        key = built.environment.flag_key(NAME)
+        self.key = key
+        flags = FlagFile(self.repository.state / "flags.json")
+        routes = RoutesFile(self.repository.state / "routes.json", ENVIRONMENT)
+        self.gateway = PaperGateway(flags, routes, key)
+        self.replica = PaperReplica(self.repository.state / "r0.json")
+        self.world: World = replace(
+            built,
+            clock=self.clock,
+            flags=flags,
+            routes=routes,
+            replicas=(self.replica,),
+            gateways=(self.gateway,),
+        )
+
+    @classmethod
+    def create(cls, folder: Path) -> Site:
+        """A repository with 1.0.0 on main, adopted."""
+        ScratchRepository(folder).create(server=1, gateway=1)
+        site = cls(folder)
+        # The log must exist before the first edge is asked for.
+        TrafficLogRecorder(site.repository.state / "traffic.sqlite").close()
+        adopt(site.world, NAME, signature=SIGNATURE)
+        return site
+
+    def copy(self, folder: Path) -> Site:
+        """The same environment in another folder: every path in its documents and its clone follows."""
+        shutil.copytree(self.folder, folder, symlinks=True)
+        copied = object.__new__(Site)
+        moved = str(self.folder), str(folder)
+        for path in (
+            folder / "repo/policies/environments/demo.yaml",
+            folder / "repo/.git/config",
+            folder / "state/r0.json",
+        ):
+            path.write_text(path.read_text().replace(*moved))
+        copied.__init__(folder, StillClock())  # type: ignore[misc]
+        copied.clock.time = self.clock.time
+        return copied
+
+    @property
+    def state(self) -> RolloutState:
+        return fold(self.world.ledger.read(NAME))
+
+    @property
+    def served(self) -> str:
+        return working_folder(self.repository.root).manifest_named(NAME).value.served_name
+
+    def propose(self, version: str, *, evaluate: bool = True) -> str:
+        """Merge a version, evaluated or not; the answer is its served name."""
+        self.repository.pull()
+        self.repository.merge(self.repository.propose(version, f"version {version}"))
+        if evaluate:
+            self.record_evaluation()
+        return self.served
+
+    def record_evaluation(self, outcome: Outcome = Outcome.PASS) -> None:
+        """What `rollout evaluate --record` leaves in the ledger."""
+        desire = find_desire(self.world, NAME)
+        assert desire is not None
+        policy = read_policy(self.world, desire.manifest.value, desire.policy_commit)
+        book = Book(self.world.ledger, NAME, SIGNATURE)
+        champion = book.state.champion
+        version = version_of(desire.manifest, desire.version.commit)
+        book.add(
+            Evaluated,
+            self.clock.now(),
+            identity=version.identity,
+            served_name=version.served_name,
+            champion=champion.identity if champion else None,
+            outcome=outcome,
+            report=self.world.evidence.put(b"{}"),
+            suite_digest=policy.golden.suite_digest,
+            gates_digest=policy.golden.gates_digest,
+        )
+
+    def tick(self) -> Tick:
+        return advance(self.world, NAME, signature=SIGNATURE, gatekeeper=lambda *_: None)
+
+    def tick_after(self, seconds: float = 0.0) -> Tick:
+        self.clock.time += timedelta(seconds=seconds)
+        return self.tick()
+
+    def answer(self, *, stable: int = 0, candidate: int = 0, bad: int = 0, shadow: bool = False) -> None:
+        """Let the gateway have answered: `bad` of the candidate's answers are malformed."""
+        state = self.state
+        log = TrafficLogRecorder(self.repository.state / "traffic.sqlite")
+        old = state.stable.served_name if state.stable else "base"
+        new = state.candidate.served_name if state.candidate else "none"
+        for number in range(stable):
+            log.record(record(f"s{number}-{id(log)}", old, mirrored=shadow))
+        for number in range(candidate):
+            pair = f"s{number}-{id(log)}" if shadow else None
+            log.record(record(f"c{number}-{id(log)}", new, valid=number >= bad, shadow=shadow, pair=pair))
+        log.close()
+
+    def walk_to(self, share: str) -> None:
+        """Tick, with perfect answers of both arms, until the candidate has `share`."""
+        for _ in range(30):
+            if str(self.state.share) == share:
+                return
+            self.answer_well()
+            self.tick_after(4)
+        raise AssertionError(f"never reached {share}: {self.state}")
+
+    def answer_well(self) -> None:
+        """Enough perfect answers for whatever stage it is."""
+        if self.state.phase == "shadow":
+            self.answer(stable=120, candidate=120, shadow=True)
+        else:
+            self.answer(stable=0 if str(self.state.share) == "100%" else 400, candidate=120)
+
+
+def record(
+    request: str,
+    served: str,
+    *,
+    valid: bool = True,
+    shadow: bool = False,
+    mirrored: bool = False,
+    pair: str | None = None,
+) -> RequestRecord:
+    """One answered request."""
+    return RequestRecord(
+        request_id=request,
+        name=NAME,
+        served=served,
+        slot="stable",
+        shadow=shadow,
+        mirrored=mirrored,
+        pair=pair,
+        keyed=True,
+        key_hash="k",
+        flag_version=1,
+        flag_reason="FALLTHROUGH",
+        routed_at=1_772_366_400.0,
+        first_byte_ms=10.0,
+        latency_ms=20.0,
+        status=200,
+        error=None,
+        format_valid=valid,
+        completion_tokens=10,
+        output_chars=40,
+    )
+
+
+def manifest_on_main(site: Site) -> bytes:
+    """The manifest as the remote has it."""
+    return site.world.manifests.tree().read(PurePosixPath(MANIFEST))

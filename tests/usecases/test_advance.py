@@ -1,0 +1,404 @@
+"""Whole releases, tick by tick, over real git, flag file, ledger, routes and traffic log."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from rollout.core.lifecycle import Evaluated, Looked, Phase, Started
+from rollout.core.plan import Share
+from rollout.core.verdict import Outcome
+from rollout.demo.scratch import MANIFEST, NAME
+from rollout.errors import Busy, FlagConflict, MetricsUnavailable, WorldChanged
+from rollout.usecases.advance import Move, advance
+from rollout.usecases.rollback import rollback
+from tests.support.site import SIGNATURE, Site, manifest_on_main
+
+
+@pytest.fixture(scope="module")
+def adopted(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    folder = tmp_path_factory.mktemp("adopted") / "site"
+    folder.mkdir()
+    return Site.create(folder)
+
+
+@pytest.fixture
+def site(adopted: Site, tmp_path: Path) -> Iterator[Site]:
+    copied = adopted.copy(tmp_path / "site")
+    yield copied
+    shutil.rmtree(copied.folder, ignore_errors=True)
+
+
+def flag(site: Site) -> tuple[bool, str]:
+    state = site.world.flags.read(site.key)
+    assert state is not None
+    return state.on, str(state.share)
+
+
+def route(site: Site) -> tuple[str, str | None]:
+    found = site.world.routes.read().routes[NAME]
+    return found.stable, found.candidate
+
+
+def test_a_good_version_walks_from_the_manifest_to_stable(site: Site) -> None:
+    old, new = site.served, site.propose("1.1.0")
+    assert site.tick().move is Move.BEGUN
+    assert (site.state.phase, flag(site), route(site)) == (Phase.SHADOW, (False, "0%"), (old, new))
+    site.walk_to("10%")
+    assert flag(site) == (True, "10%")
+    site.walk_to("50%")
+    site.walk_to("100%")
+    assert flag(site) == (True, "100%")
+    site.answer_well()
+    assert site.tick_after(4).move is Move.PROMOTED
+    assert (route(site), flag(site)) == ((old, new), (True, "100%"))
+    assert site.tick().reason == "promoted; the previous version stays one flag write away"
+    settled = site.tick_after(8 * 86_400)
+    assert (settled.move, settled.reason) == (Move.SETTLED, f"{new} is stable")
+    assert (route(site), flag(site)) == ((new, None), (True, "0%"))
+    assert site.tick().move is Move.IDLE
+    assert {model.name for model in site.replica.models()} == {"base", new}
+
+
+def test_a_tick_without_anything_new_changes_nothing(site: Site) -> None:
+    before = site.world.ledger.read(NAME), site.world.routes.read(), flag(site)
+    assert site.tick().move is Move.IDLE
+    assert (site.world.ledger.read(NAME), site.world.routes.read(), flag(site)) == before
+
+
+def test_without_an_evaluation_nothing_begins(site: Site) -> None:
+    site.propose("1.1.0", evaluate=False)
+    tick = site.tick()
+    assert (tick.move, site.state.phase) == (Move.BLOCKED, Phase.IDLE)
+    assert tick.reason.startswith("no evaluation of support-triage-1.1.0-")
+
+
+def test_what_the_gatekeeper_denies_does_not_begin(site: Site) -> None:
+    site.propose("1.1.0")
+    tick = advance(site.world, NAME, signature=SIGNATURE, gatekeeper=lambda *_: "license-known: no")
+    assert (tick.move, tick.reason) == (Move.BLOCKED, "license-known: no")
+
+
+def test_an_evaluation_that_failed_later_closes_the_door_again(site: Site) -> None:
+    site.propose("1.1.0")
+    site.record_evaluation(Outcome.FAIL)
+    assert site.tick().reason == "its evaluation ended with fail"
+
+
+def test_no_traffic_at_all_never_advances(site: Site) -> None:
+    site.propose("1.1.0")
+    site.tick()
+    for _ in range(5):
+        tick = site.tick_after(10)
+        assert tick.move is Move.HELD
+    assert "0 of 60 requests of the candidate judged" in tick.reason
+    assert site.state.share == Share.ZERO
+
+
+def test_a_silent_release_ends_at_its_deadline_as_the_plan_says(site: Site) -> None:
+    site.propose("1.1.0")
+    site.tick()
+    tick = site.tick_after(100)
+    assert tick.move is Move.ROLLED_BACK
+    assert "passed without proof" in tick.reason
+
+
+def test_harm_in_the_canary_takes_everything_back(site: Site) -> None:
+    old = site.served
+    before = manifest_on_main(site)
+    bad = site.propose("1.1.0")
+    site.tick()
+    site.walk_to("10%")
+    site.answer(stable=90, candidate=10, bad=6)
+    site.answer(stable=90, candidate=10, bad=6)
+    tick = site.tick_after(1)
+    assert tick.move is Move.ROLLED_BACK
+    assert tick.reason.startswith("format_failures: worse: 12/20 (60.0%) in the candidate")
+    assert tick.rollback is not None
+    assert tick.rollback.complete
+    assert (flag(site), route(site)) == ((False, "0%"), (old, None))
+    assert manifest_on_main(site) == before
+    state = site.state
+    assert (state.phase, state.reverted, state.verified) == (Phase.TAKEN_BACK, True, True)
+    assert bad in {event.bad.served_name for event in state.quarantine.values() if event.bad}
+    assert site.tick().move is Move.IDLE
+    assert bad not in {model.name for model in site.replica.models()}
+
+
+def test_quarantined_bytes_do_not_come_back_with_a_second_pull_request(site: Site) -> None:
+    site.propose("1.1.0")
+    site.tick()
+    site.walk_to("10%")
+    rollback(site.world, NAME, reason="by hand", signature=SIGNATURE)
+    site.propose("1.1.0")
+    tick = site.tick()
+    assert tick.move is Move.BLOCKED
+    assert "these bytes were rolled back on" in tick.reason
+    assert "by hand" in tick.reason
+
+
+def test_harm_in_the_shadow_is_taken_back_before_any_user_sees_it(site: Site) -> None:
+    site.propose("1.1.0")
+    site.tick()
+    site.answer(stable=60, candidate=60, bad=40, shadow=True)
+    assert site.tick_after(1).move is Move.ROLLED_BACK
+    assert flag(site) == (False, "0%")
+
+
+def test_harm_at_the_whole_share_is_taken_back(site: Site) -> None:
+    site.propose("1.1.0")
+    site.tick()
+    site.walk_to("100%")
+    site.answer(candidate=100, bad=60)
+    tick = site.tick_after(1)
+    assert tick.move is Move.ROLLED_BACK
+    assert "above the limit" in tick.reason
+
+
+def test_a_manifest_that_git_takes_back_is_taken_back(site: Site) -> None:
+    site.propose("1.1.0")
+    site.tick()
+    site.walk_to("10%")
+    site.repository.pull()
+    site.repository.git("revert", "-m", "1", "--no-edit", "HEAD")
+    site.repository.git("push", "-q", "origin", "main")
+    tick = site.tick()
+    assert (tick.move, flag(site)) == (Move.ROLLED_BACK, (False, "0%"))
+    assert "asks for support-triage-1.0.0-" in tick.reason
+
+
+def test_a_newer_version_waits_for_the_one_under_way(site: Site) -> None:
+    new = site.propose("1.1.0")
+    site.tick()
+    newer = site.propose("1.4.0", evaluate=False)
+    tick = site.tick_after(1)
+    assert tick.waiting == f"{newer} waits in git until {new} is done"
+    assert site.state.candidate is not None
+    assert site.state.candidate.served_name == new
+
+
+def test_the_next_version_ends_the_window_of_the_promoted_one(site: Site) -> None:
+    new = site.propose("1.1.0")
+    site.tick()
+    site.walk_to("100%")
+    site.answer_well()
+    assert site.tick_after(4).move is Move.PROMOTED
+    newer = site.propose("1.4.0")
+    assert site.tick().move is Move.SETTLED
+    assert site.tick().move is Move.BEGUN
+    assert route(site) == (new, newer)
+
+
+def test_a_promoted_version_is_still_one_flag_write_away_from_being_taken_back(site: Site) -> None:
+    old = site.served
+    site.propose("1.1.0")
+    site.tick()
+    site.walk_to("100%")
+    site.answer_well()
+    site.tick_after(4)
+    report = rollback(site.world, NAME, reason="a customer complained", signature=SIGNATURE)
+    assert report.complete
+    assert (flag(site), route(site)) == ((False, "0%"), (old, None))
+
+
+@pytest.mark.parametrize("share", ["25%", "5%"])
+def test_a_flag_that_somebody_else_moved_stops_the_release(site: Site, share: str) -> None:
+    site.propose("1.1.0")
+    site.tick()
+    site.walk_to("10%")
+    site.world.flags.write(
+        site.key, Share.parse(share), turn_on=False, expect_version=None, by="eve", comment=""
+    )
+    site.answer_well()
+    tick = site.tick_after(4)
+    assert tick.move is Move.HALTED
+    assert "by eve" in tick.reason
+    assert flag(site) == (True, share)
+
+
+def test_a_flag_that_a_person_turned_off_stays_off(site: Site) -> None:
+    site.propose("1.1.0")
+    site.tick()
+    site.walk_to("10%")
+    site.world.flags.take_back(site.key, by="eve", comment="kill switch")
+    site.answer_well()
+    assert site.tick_after(4).move is Move.HALTED
+    assert flag(site) == (False, "0%")
+
+
+def test_a_flag_that_already_gives_a_share_stops_a_beginning(site: Site) -> None:
+    site.propose("1.1.0")
+    site.world.flags.write(
+        site.key, Share.parse("5%"), turn_on=True, expect_version=None, by="eve", comment=""
+    )
+    assert site.tick().move is Move.HALTED
+    assert site.state.candidate is None
+
+
+def test_a_replica_that_does_not_answer_holds(site: Site) -> None:
+    site.propose("1.1.0")
+    site.tick()
+    site.walk_to("10%")
+    (site.repository.state / "r0.dead").touch()
+    site.answer_well()
+    tick = site.tick_after(4)
+    assert tick.move is Move.HELD
+    assert tick.reason == "not on every replica: r0: replica r0 did not answer"
+
+
+def test_a_replica_that_lost_its_adapters_is_given_them_again(site: Site) -> None:
+    new = site.propose("1.1.0")
+    site.tick()
+    (site.repository.state / "r0.json").write_text("{}")
+    site.tick_after(1)
+    assert new in {model.name for model in site.replica.models()}
+
+
+def test_a_replica_that_serves_other_bytes_under_the_name_holds(site: Site) -> None:
+    new = site.propose("1.1.0")
+    site.tick()
+    site.walk_to("10%")
+    site.replica.unload(new)
+    site.replica.load(new, Path("/somewhere/else"))
+    site.answer_well()
+    tick = site.tick_after(4)
+    assert (tick.move, "from /somewhere/else" in tick.reason) == (Move.HELD, True)
+
+
+def test_an_adapter_that_does_nothing_does_not_begin(site: Site) -> None:
+    site.propose("1.1.0")
+    site.replica.effect = 0.0
+    tick = site.tick()
+    assert tick.move is Move.HELD
+    assert "answers like the base model" in tick.reason
+    assert site.state.candidate is None
+
+
+def test_a_gateway_that_has_not_heard_holds(site: Site) -> None:
+    site.propose("1.1.0")
+    site.tick()
+    site.answer_well()
+    site.gateway.deaf = True
+    tick = site.tick_after(4)
+    assert (tick.move, "gateway g0 has not read" in tick.reason) == (Move.HELD, True)
+
+
+def test_bytes_that_changed_under_the_version_do_not_begin(site: Site) -> None:
+    site.propose("1.1.0")
+    weights = site.repository.root / "adapters" / NAME / "1.1.0" / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    tick = site.tick()
+    assert tick.move is Move.BLOCKED
+    assert "the manifest says" in tick.reason
+
+
+def test_a_metric_source_that_is_down_is_no_pass_and_no_harm(site: Site) -> None:
+    site.propose("1.1.0")
+    site.tick()
+    site.walk_to("10%")
+    log = site.repository.state / "traffic.sqlite"
+    log.rename(log.with_suffix(".away"))
+    with pytest.raises(MetricsUnavailable):
+        site.world.metrics.edge()
+    for _ in range(5):
+        assert site.tick_after(1).move is Move.HELD
+    tick = site.tick_after(1)
+    assert tick.move is Move.HALTED
+    assert "6 looks in a row could not be taken" in tick.reason
+
+
+def test_every_request_is_judged_once(site: Site) -> None:
+    site.propose("1.1.0")
+    site.tick()
+    site.answer(stable=30, candidate=30, shadow=True)
+    site.tick_after(0.5)
+    site.tick_after(0.5)
+    evidence = site.state.evidence["errors"]
+    assert (evidence.stable, evidence.candidate) == (30, 30)
+    looks = [entry.event for entry in site.world.ledger.read(NAME) if isinstance(entry.event, Looked)]
+    assert len({look.edge for look in looks}) <= len(looks)
+
+
+def test_only_one_tick_runs_at_a_time(site: Site) -> None:
+    with site.world.ledger.lease(NAME), pytest.raises(Busy, match="another tick"):
+        site.tick()
+
+
+def test_a_late_tick_cannot_undo_a_rollback(site: Site) -> None:
+    """The rollback comes in between the tick's announcement and its flag write."""
+    site.propose("1.1.0")
+    site.tick()
+    site.answer_well()
+    flags = site.world.flags
+    write = type(flags).write
+
+    def interrupted(self: object, key: str, share: Share, **rest: object) -> object:
+        rollback(site.world, NAME, reason="at the same moment", signature=SIGNATURE)
+        return write(flags, key, share, **rest)  # type: ignore[arg-type]
+
+    type(flags).write = interrupted  # type: ignore[method-assign]
+    try:
+        with pytest.raises((WorldChanged, FlagConflict)):
+            site.tick_after(4)
+    finally:
+        type(flags).write = write  # type: ignore[method-assign]
+    assert flag(site) == (False, "0%")
+    assert site.state.phase is Phase.TAKEN_BACK
+
+
+def test_a_rollback_just_after_the_flag_write_wins(site: Site) -> None:
+    site.propose("1.1.0")
+    site.tick()
+    site.walk_to("10%")
+    site.answer_well()
+    flags = site.world.flags
+    write = type(flags).write
+
+    def followed(self: object, key: str, share: Share, **rest: object) -> object:
+        written = write(flags, key, share, **rest)  # type: ignore[arg-type]
+        rollback(site.world, NAME, reason="at the same moment", signature=SIGNATURE)
+        return written
+
+    type(flags).write = followed  # type: ignore[method-assign]
+    try:
+        with pytest.raises(WorldChanged, match="stood back"):
+            site.tick_after(4)
+    finally:
+        type(flags).write = write  # type: ignore[method-assign]
+    assert flag(site) == (False, "0%")
+    assert route(site)[1] is None
+
+
+def test_policies_of_the_release_are_those_before_its_merge(site: Site) -> None:
+    """A pull request that widens the plan with its own manifest is held to the plan that was there before."""
+    plan = site.repository.root / "policies/plans/demo.yaml"
+    site.repository.propose("1.1.0", "and a wider plan")
+    plan.write_text(plan.read_text().replace("{share: 10%", "{share: 90%").replace("50%, bake", "95%, bake"))
+    site.repository.git("commit", "-qam", "widen the plan")
+    site.repository.merge("release-1.1.0")
+    site.record_evaluation()
+    site.tick()
+    started = [entry.event for entry in site.world.ledger.read(NAME) if isinstance(entry.event, Started)][-1]
+    assert (
+        "90%"
+        not in site.world.manifests.at(started.policy_commit)
+        .read(PurePosixPath("policies/plans/demo.yaml"))
+        .decode()
+    )
+    site.walk_to("10%")
+
+
+def test_a_first_release_has_the_base_as_its_stable(site: Site, tmp_path: Path) -> None:
+    """Without an adoption, base serves until the release is done, and a rollback removes the manifest."""
+    ledger = site.repository.state / "ledger" / "demo" / f"{NAME}.jsonl"
+    ledger.unlink()
+    site.record_evaluation()
+    assert isinstance(site.world.ledger.read(NAME)[-1].event, Evaluated)
+    assert site.tick().move is Move.BEGUN
+    assert route(site)[0] == "base"
+    assert rollback(site.world, NAME, reason="no", signature=SIGNATURE).complete
+    assert route(site) == ("base", None)
+    assert not site.world.manifests.tree().exists(PurePosixPath(MANIFEST))

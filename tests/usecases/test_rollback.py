@@ -1,0 +1,163 @@
+"""A rollback works with anything down, can be repeated, and says what is not yet true."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rollout.core.lifecycle import RolledBack, Verified
+from rollout.core.plan import Share
+from rollout.demo.scratch import NAME
+from rollout.usecases.advance import Move
+from rollout.usecases.rollback import RollbackReport, rollback
+from tests.support.site import SIGNATURE, Site, manifest_on_main
+
+
+@pytest.fixture(scope="module")
+def ramping(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """1.1.0 at 10 %."""
+    folder = tmp_path_factory.mktemp("ramping") / "site"
+    folder.mkdir()
+    site = Site.create(folder)
+    site.propose("1.1.0")
+    site.tick()
+    site.walk_to("10%")
+    return site
+
+
+@pytest.fixture
+def site(ramping: Site, tmp_path: Path) -> Iterator[Site]:
+    copied = ramping.copy(tmp_path / "site")
+    yield copied
+    shutil.rmtree(copied.folder, ignore_errors=True)
+
+
+def take_back(site: Site, reason: str = "worse") -> RollbackReport:
+    return rollback(site.world, NAME, reason=reason, signature=SIGNATURE)
+
+
+def failed(report: RollbackReport) -> dict[str, str]:
+    return {phase.phase: phase.detail for phase in report.phases if not phase.ok}
+
+
+def safe(site: Site) -> bool:
+    flag = site.world.flags.read(site.key)
+    assert flag is not None
+    return flag.effective == Share.ZERO and site.world.routes.read().routes[NAME].candidate is None
+
+
+def test_everything_is_put_back_in_the_right_order(site: Site) -> None:
+    report = take_back(site)
+    assert [phase.phase for phase in report.phases] == ["flag", "ledger", "routes", "git", "verify"]
+    assert report.complete
+    assert safe(site)
+    message = site.world.manifests.at(report.commit or "")._repository.run(  # type: ignore[attr-defined]
+        "log", "-1", "--format=%B", report.commit or ""
+    )
+    assert message.decode().startswith("Roll back support-triage to 1.0.0\n")
+    assert b"Rollback-Of: support-triage-1.1.0-" in message
+    assert b"Reason: worse" in message
+
+
+def test_doing_it_again_changes_nothing(site: Site) -> None:
+    first = take_back(site)
+    entries, flag = site.world.ledger.read(NAME), site.world.flags.read(site.key)
+    again = take_back(site, "another reason")
+    assert again.complete
+    assert site.world.ledger.read(NAME) == entries
+    after = site.world.flags.read(site.key)
+    assert after is not None
+    assert flag is not None
+    assert after.version == flag.version
+    assert again.bad == first.bad
+
+
+def test_where_nothing_is_under_way_the_flag_is_made_sure_of_and_nothing_is_recorded(site: Site) -> None:
+    take_back(site)
+    site.tick()
+    entries = site.world.ledger.read(NAME)
+    assert take_back(site).complete
+    assert site.world.ledger.read(NAME) == entries
+
+
+def test_a_remote_that_is_gone_is_named_and_made_up_for_later(site: Site) -> None:
+    origin = site.folder / "origin.git"
+    origin.rename(site.folder / "gone")
+    report = take_back(site)
+    assert "fetching main from origin failed" in failed(report)["git"]
+    assert (report.safe, report.complete, safe(site)) == (True, False, True)
+    (site.folder / "gone").rename(origin)
+    tick = site.tick()
+    assert tick.move is Move.ROLLED_BACK
+    assert tick.reason == "finished the rollback"
+    assert b'version: "1.0.0"' in manifest_on_main(site)
+
+
+def test_a_flag_that_cannot_be_written_leaves_the_routes_as_the_way_to_safety(site: Site) -> None:
+    flags = site.repository.state / "flags.json"
+    content = flags.read_bytes()
+    flags.write_bytes(b"{")
+    report = take_back(site)
+    assert set(failed(report)) >= {"flag", "verify"}
+    assert (report.safe, report.complete) == (True, False)
+    assert site.world.routes.read().routes[NAME].candidate is None
+    flags.write_bytes(content)
+    assert take_back(site).complete
+    assert safe(site)
+
+
+def test_a_ledger_that_cannot_be_read_does_not_stop_the_flag(site: Site) -> None:
+    ledger = site.repository.state / "ledger" / "demo" / f"{NAME}.jsonl"
+    content = ledger.read_bytes()
+    ledger.write_bytes(content.replace(b'"ann"', b'"eve"', 1))
+    report = take_back(site)
+    assert "chain is broken" in failed(report)["ledger"]
+    assert report.safe
+    assert safe(site)
+    ledger.write_bytes(content)
+    assert take_back(site).complete
+
+
+def test_a_gateway_that_has_not_heard_is_not_verified(site: Site) -> None:
+    site.gateway.deaf = True
+    report = take_back(site)
+    assert failed(report) == {"verify": "after 30 s not every gateway has read the flag and the routes"}
+    assert report.verified is None
+    site.gateway.deaf = False
+    assert take_back(site).complete
+
+
+def test_answers_under_way_are_waited_for_and_told_apart(site: Site) -> None:
+    bad = site.state.candidate
+    assert bad is not None
+    site.gateway.in_flight[bad.served_name] = 1
+    report = take_back(site)
+    assert failed(report) == {"verify": f"after 30 s 1 answers of {bad.served_name} are still under way"}
+    site.gateway.in_flight.clear()
+    site.gateway.last_routed[bad.served_name] = site.clock.now().timestamp() - 31 + 0.4
+    assert take_back(site).complete
+    verified = [entry.event for entry in site.world.ledger.read(NAME) if isinstance(entry.event, Verified)]
+    assert len(verified) == 1
+    assert verified[0].drained_s > verified[0].last_routed_s
+
+
+def test_a_newer_change_in_git_is_left_alone(site: Site) -> None:
+    site.repository.pull()
+    site.repository.merge(site.repository.propose("1.4.0", "in the meantime"))
+    report = take_back(site)
+    assert "was changed on main since the rollback began" in failed(report)["git"]
+    assert safe(site)
+    assert b'version: "1.4.0"' in manifest_on_main(site)
+
+
+def test_the_reason_cannot_forge_a_trailer_or_a_line(site: Site) -> None:
+    take_back(site, "bad\n\nApproved-By: nobody")
+    event = next(e.event for e in site.world.ledger.read(NAME) if isinstance(e.event, RolledBack))
+    message = site.repository.git("fetch", "-q", "origin") or site.repository.git(
+        "log", "-1", "--format=%(trailers:key=Approved-By)", "origin/main"
+    )
+    assert message == ""
+    assert event.bad is not None
