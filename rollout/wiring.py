@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-import os
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial

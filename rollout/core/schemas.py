@@ -15,6 +15,7 @@ DOCUMENTS: dict[str, tuple[str, str]] = {
     "metric": ("rollout.core.metric", "MetricSpec"),
     "suite": ("rollout.core.suite", "Suite"),
     "gates": ("rollout.core.suite", "Gates"),
+    "evaluation-report": ("rollout.core.evaluation", "EvalReport"),
     "routes": ("rollout.core.routes", "Routes"),
     "rule": ("rollout.core.policy", "Rule"),
     "waivers": ("rollout.core.policy", "Waivers"),
