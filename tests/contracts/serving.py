@@ -15,11 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
+from rollout.errors import LoadRefused, ServingUnavailable
+from rollout.integrations.vllm import Replica
+from rollout.ports import Message
 from tests.support.models import Family
 
 Body = dict[str, Any]
 PROMPT = "a prompt of more than thirty bytes, please"
+CHAT = (Message(role="user", content=PROMPT),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -308,6 +313,31 @@ class ServingContract:
         assert rest[-1] == "data: [DONE]"
         assert text + "".join(_text_of(line) for line in rest[:-1]) == undisturbed
 
+    # Through the client that the product uses
+
+    def test_the_products_client_loads_measures_and_unloads(self, server: Server) -> None:
+        replica = Replica("r1", server.url, timeout=60)
+        for _ in range(2):
+            replica.load("good-1.0.0", server.family.good)
+        assert [model.name for model in replica.models()] == ["base", "good-1.0.0"]
+        bare, again = (replica.logprobs("base", CHAT, max_tokens=8) for _ in range(2))
+        assert bare == again
+        assert replica.logprobs("good-1.0.0", CHAT, max_tokens=8) != bare
+        for _ in range(2):
+            replica.unload("good-1.0.0")
+        assert [model.name for model in replica.models()] == ["base"]
+
+    def test_the_products_client_tells_a_refusal_from_an_outage(self, server: Server) -> None:
+        replica = Replica("r1", server.url, timeout=60)
+        with pytest.raises(LoadRefused, match="is greater than max_lora_rank"):
+            replica.load("wide", server.family.wide)
+        with pytest.raises(LoadRefused, match="No adapter found for"):
+            replica.load("gone", server.family.folder / "gone")
+        with server.loaded(x=server.family.good), pytest.raises(LoadRefused, match="from another folder"):
+            replica.load("x", server.family.other)
+        with pytest.raises(ServingUnavailable, match="did not complete with nobody: 404"):
+            replica.logprobs("nobody", CHAT, max_tokens=2)
+
     # Last, because on a CPU vLLM keeps the bad values in its cache
 
     def test_zz_a_broken_adapter_loads_and_shows_only_where_numbers_are_asked_for(
@@ -319,6 +349,8 @@ class ServingContract:
             response = server.post("/v1/completions", body | {"logprobs": 1})
             assert response.status_code == 400
             assert "Out of range float values are not JSON compliant" in error_of(response)["message"]
+            with pytest.raises(LoadRefused, match="values that are not finite"):
+                Replica("r1", server.url, timeout=60).logprobs("nan", CHAT, max_tokens=4)
 
 
 def _text_of(line: str) -> str:
