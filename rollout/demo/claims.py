@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +13,6 @@ from rollout.core.lifecycle import LedgerEntry, Promoted, Reverted, RolledBack, 
 from rollout.core.plan import Share
 from rollout.demo.journey import Journey
 from rollout.demo.scratch import ENVIRONMENT, MANIFEST, NAME
-from rollout.demo.traffic import Tally
 from rollout.integrations.evaluator import FlagFileReader
 from rollout.integrations.trafficlog import TrafficLog
 from rollout.wiring import build_world
@@ -158,26 +160,29 @@ def _of_the_users(journey: Journey) -> Iterator[Claim]:
         holds=logged == tally.sent,
         found=f"{logged} rows, {tally.sent} requests",
     )
-    served = journey.facts.served
-    turns = max(_turns(tally, served[version]) for version in ("1.1.0", "1.3.0", "1.4.0"))
+    changes = _changes(journey)
     yield Claim(
-        text="no user went back and forth: into each candidate once at most, and out of it once at most",
-        holds=turns <= 1,
-        found=f"{len(tally.seen)} users, at most {turns} entry into a candidate",
+        text="no user went back and forth: no change of version happened to anybody twice",
+        holds=len(changes) > 0 and max(changes.values()) == 1,
+        found=f"{len({user for user, _, _ in changes})} users changed version, at most "
+        f"{max(changes.values(), default=0)} time between the same two",
     )
 
 
-def _turns(tally: Tally, candidate: str) -> int:
-    """How often a user came into an adapter, at most. Answers may overlap: they are sorted by their sending."""
-    worst = 0
-    for seen in tally.seen.values():
-        adapters = [adapter for _, adapter in sorted(seen)]
-        entries = sum(
-            now == candidate and before != candidate
-            for before, now in zip(["", *adapters], adapters, strict=False)
-        )
-        worst = max(worst, entries)
-    return worst
+def _changes(journey: Journey) -> Counter[tuple[str, str, str]]:
+    """(user, from, to) -> how often, in the order in which the gateway decided."""
+    log = f"{(journey.repository.state / 'traffic.sqlite').as_uri()}?mode=ro"
+    with closing(sqlite3.connect(log, uri=True)) as connection:
+        rows = connection.execute(
+            "SELECT key_hash, served FROM requests WHERE shadow = 0 ORDER BY routed_at, id"
+        ).fetchall()
+    last: dict[str, str] = {}
+    changes: Counter[tuple[str, str, str]] = Counter()
+    for user, served in rows:
+        before = last.setdefault(user, served)
+        changes[(user, before, served)] += before != served
+        last[user] = served
+    return +changes
 
 
 def _entries(journey: Journey) -> Sequence[LedgerEntry]:

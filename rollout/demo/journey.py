@@ -20,7 +20,7 @@ import click
 
 from rollout.demo import model
 from rollout.demo.processes import free_port, one_thread, running
-from rollout.demo.scratch import ENVIRONMENT, MANIFEST, NAME, ScratchRepository
+from rollout.demo.scratch import ENVIRONMENT, MANIFEST, NAME, SHARED_MACHINE, ScratchRepository
 from rollout.demo.traffic import Crowd
 from rollout.errors import RolloutError
 
@@ -94,6 +94,8 @@ class Journey:
             if line.startswith(("shadow", "  - ", "alpha")):
                 self._say(f"    {line.strip()}")
         self._say("    margin of every metric: 15 points (the product's own policies: 1 to 3)")
+        for (_, gate, limit), value in SHARED_MACHINE.items():
+            self._say(f"    gate {gate}: {limit} {value}, as this machine does everything at once")
         return crowd
 
     def _arrives(self) -> None:

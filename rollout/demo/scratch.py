@@ -19,6 +19,12 @@ NAME: Final = "support-triage"
 MANIFEST: Final = Path("manifests/support/support-triage.yaml")
 PRODUCT_POLICIES: Final = Path(__file__).parents[2] / "policies"
 
+SHARED_MACHINE: Final[dict[tuple[str | int, ...], Scalar]] = {
+    ("gates", "latency_p95_ms", "max"): 1500,
+    ("gates", "tokens_per_second", "min"): 20,
+}
+"""The two gates that a machine which serves, evaluates and plays the users at once cannot keep."""
+
 _ENVIRONMENT = """\
 schema: adapter-rollout/environment/v1
 name: demo
@@ -110,6 +116,8 @@ class ScratchRepository:
         )
         shutil.copyfile(site.PLAN, policies / "plans" / "demo.yaml")
         shutil.copytree(site.METRICS, policies / "metrics", dirs_exist_ok=True)
+        gates = policies / "gates" / "default.yaml"
+        gates.write_bytes(edit(gates.read_bytes(), SHARED_MACHINE, source=str(gates)))
         environment = _ENVIRONMENT.format(server=server, gateway=gateway, state=self.state, base=model.BASE)
         (policies / "environments").mkdir()
         (policies / "environments" / f"{ENVIRONMENT}.yaml").write_text(environment)
