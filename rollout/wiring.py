@@ -26,7 +26,7 @@ from rollout.usecases.workspace import Workspace
 if TYPE_CHECKING:
     from rollout.gateway.openai import App
     from rollout.gateway.router import AdapterRouter
-    from rollout.usecases.advance import Gatekeeper
+    from rollout.usecases.begin import Gatekeeper
     from rollout.usecases.book import Signature
     from rollout.usecases.release import Desire
 

@@ -79,13 +79,13 @@ def decide(
     analysis: Analysis,
     now: datetime,
 ) -> Decision:
-    """What to do next with a release under way. Harm comes before everything but a changed world."""
+    """What to do next with a release under way. Shown harm comes before everything: taking back is always safe."""
     if not state.phase.under_way or state.entered_at is None:
         return Halt(reason=f"nothing is under way in phase {state.phase}")
-    if (drift := flag_drift(state, flag)) is not None:
-        return Halt(reason=drift)
     if analysis.outcome is Outcome.FAIL and state.failures > plan.failure_budget:
         return RollBack(reason="; ".join(analysis.reasons))
+    if (drift := flag_drift(state, flag)) is not None:
+        return Halt(reason=drift)
     elapsed = now - state.entered_at
     if elapsed < timedelta(0):
         return Halt(reason=f"the clock is {-elapsed} behind the ledger")

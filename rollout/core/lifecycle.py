@@ -282,6 +282,12 @@ class RolloutState:
         """What a new version has to beat: what was promoted last, else what is stable, else None (the base)."""
         return self.candidate if self.phase is Phase.PROMOTED else self.stable
 
+    @property
+    def unfinished_rollback(self) -> RolledBack | None:
+        """The rollback whose manifest is not reverted yet, or that is not verified yet."""
+        done = self.phase is not Phase.TAKEN_BACK or (self.reverted and self.verified)
+        return None if done else self.rolled_back
+
     def is_quarantined(self, identity: Identity | str) -> bool:
         """Whether these bytes were rolled back here."""
         return identity in self.quarantine

@@ -8,7 +8,7 @@ import click
 
 from rollout.core.lifecycle import RolloutState
 from rollout.report import rollbacks, verdicts
-from rollout.usecases.advance import Move, Tick
+from rollout.usecases.tick import Move, Tick
 
 _COLOURS = {
     Move.BLOCKED: "red",

@@ -153,11 +153,14 @@ def test_harm_within_the_failure_budget_only_holds() -> None:
         ("100%", True, "turned up by rollout"),
     ],
 )
-def test_a_flag_that_somebody_moved_stops_everything_even_harm(share: str, on: bool, reason: str) -> None:
-    at = state(*AT_TEN, looked(Outcome.FAIL))
-    made = decision(at, share=share, on=on, seen=analysis(Outcome.FAIL))
+def test_a_flag_that_somebody_moved_stops_everything_but_a_rollback(
+    share: str, on: bool, reason: str
+) -> None:
+    made = decision(state(*AT_TEN), share=share, on=on)
     assert isinstance(made, Halt)
     assert reason in made.reason
+    harmed = state(*AT_TEN, looked(Outcome.FAIL))
+    assert isinstance(decision(harmed, share=share, on=on, seen=analysis(Outcome.FAIL)), RollBack)
 
 
 def test_a_flag_that_is_gone_stops_everything() -> None:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
 import pytest
 
+from rollout.core.evaluation import EvalReport, Side
 from rollout.core.lifecycle import Evaluated, Looked, Phase, Started
 from rollout.core.plan import Share
 from rollout.core.verdict import Outcome
 from rollout.demo.scratch import MANIFEST, NAME
 from rollout.errors import Busy, FlagConflict, MetricsUnavailable, WorldChanged
-from rollout.usecases.advance import Move, advance
+from rollout.usecases.advance import advance
 from rollout.usecases.rollback import rollback
-from tests.support.site import SIGNATURE, Site, manifest_on_main
+from rollout.usecases.tick import Move
+from tests.core.factories import OLD as OTHER
+from tests.support.site import SIGNATURE, Site, manifest_on_main, report_on
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +83,80 @@ def test_what_the_gatekeeper_denies_does_not_begin(site: Site) -> None:
     site.propose("1.1.0")
     tick = advance(site.world, NAME, signature=SIGNATURE, gatekeeper=lambda *_: "license-known: no")
     assert (tick.move, tick.reason) == (Move.BLOCKED, "license-known: no")
+
+
+@pytest.mark.parametrize(
+    ("forge", "reason"),
+    [
+        (lambda _: b"{}", "cannot be read"),
+        (lambda report: report.content.replace(b'"outcome":"fail"', b'"outcome":"pass"'), None),
+        (lambda _: report_on(OTHER).content, "speaks of bot-1.0.0"),
+        (lambda report: worsened(report).content, "do not pass when they are judged again"),
+    ],
+    ids=["empty", "unchanged", "of another adapter", "with other measurements"],
+)
+def test_a_forged_report_opens_no_door(
+    site: Site, forge: Callable[[EvalReport], bytes], reason: str | None
+) -> None:
+    site.propose("1.1.0", evaluate=False)
+    site.record_evaluation()
+    honest = site.world.ledger.read(NAME)[-1].event
+    assert isinstance(honest, Evaluated)
+    report = EvalReport.model_validate_json(site.world.evidence.get(honest.report), strict=True)
+    forged = honest.model_copy(update={"report": site.world.evidence.put(forge(report))})
+    site.world.ledger.append(NAME, forged, after=site.state.head)
+    tick = site.tick()
+    assert tick.move is (Move.BEGUN if reason is None else Move.BLOCKED)
+    assert reason is None or reason in tick.reason
+
+
+def worsened(report: EvalReport) -> EvalReport:
+    """The same conclusions over other measurements."""
+    items = tuple(
+        item.model_copy(
+            update={
+                "scores": {**item.scores, Side.CANDIDATE: dict.fromkeys(item.scores[Side.CANDIDATE], 0.0)}
+            }
+        )
+        for item in report.measured.items
+    )
+    return report.model_copy(update={"measured": report.measured.model_copy(update={"items": items})})
+
+
+def test_a_report_that_is_missing_opens_no_door(site: Site) -> None:
+    site.propose("1.1.0")
+    shutil.rmtree(site.repository.state / "evidence")
+    tick = site.tick()
+    assert (tick.move, "is not in" in tick.reason) == (Move.BLOCKED, True)
+
+
+def test_a_release_is_judged_while_git_is_down_but_goes_no_further(site: Site) -> None:
+    site.propose("1.1.0")
+    site.tick()
+    site.walk_to("10%")
+    (site.folder / "origin.git").rename(site.folder / "gone")
+    site.answer_well()
+    tick = site.tick_after(4)
+    assert tick.move is Move.HELD
+    assert "git: fetching main from origin failed" in tick.reason
+    site.answer(stable=90, candidate=40, bad=30)
+    tick = site.tick_after(1)
+    assert tick.move is Move.ROLLED_BACK
+    assert flag(site) == (False, "0%")
+    assert tick.rollback is not None
+    assert [phase.phase for phase in tick.rollback.phases if not phase.ok] == ["git"]
+
+
+def test_harm_is_taken_back_even_where_somebody_moved_the_flag(site: Site) -> None:
+    site.propose("1.1.0")
+    site.tick()
+    site.walk_to("10%")
+    site.world.flags.write(
+        site.key, Share.parse("60%"), turn_on=False, expect_version=None, by="eve", comment=""
+    )
+    site.answer(stable=90, candidate=40, bad=30)
+    assert site.tick_after(1).move is Move.ROLLED_BACK
+    assert flag(site) == (False, "0%")
 
 
 def test_an_evaluation_that_failed_later_closes_the_door_again(site: Site) -> None:

@@ -11,8 +11,8 @@ import pytest
 from rollout.core.lifecycle import RolledBack, Verified
 from rollout.core.plan import Share
 from rollout.demo.scratch import NAME
-from rollout.usecases.advance import Move
 from rollout.usecases.rollback import RollbackReport, rollback
+from rollout.usecases.tick import Move
 from tests.support.site import SIGNATURE, Site, manifest_on_main
 
 

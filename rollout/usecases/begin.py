@@ -1,0 +1,109 @@
+"""The beginning of a release: only what is evaluated, allowed, everywhere and effective enters."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from pydantic import ValidationError
+
+from rollout.core.decide import Refuse, admit
+from rollout.core.evaluation import EvalReport
+from rollout.core.gate import is_tampered
+from rollout.core.lifecycle import Phase, Started
+from rollout.core.plan import Share
+from rollout.core.verdict import Outcome
+from rollout.errors import LoadRefused, Unreadable
+from rollout.ports import World
+from rollout.usecases.coverage import cover
+from rollout.usecases.publish import publish
+from rollout.usecases.release import Desire, ReleasePolicy, read_policy
+from rollout.usecases.tick import Move, Tick, Ticking
+
+Gatekeeper = Callable[[World, Desire], str | None]
+"""Checks a manifest against the release's policy; the answer is why it is blocked, or None."""
+
+
+def perhaps_begin(ticking: Ticking, gatekeeper: Gatekeeper) -> Tick:
+    """Begin the release that git asks for, if it asks for one and nothing stands against it."""
+    publish(ticking.world, ticking.book, mirror=Share.ZERO)
+    _sweep(ticking)
+    desire, stable = ticking.desire, ticking.state.stable
+    if desire is None:
+        return ticking.end(Move.IDLE, "git has no manifest of that name")
+    if stable is not None and desire.version.identity == stable.identity:
+        return ticking.end(Move.IDLE, f"{desire.version.served_name} is stable, as git says")
+    policy = read_policy(ticking.world, desire.manifest.value, desire.policy_commit)
+    verdict = admit(
+        desired=desire.version,
+        state=ticking.state,
+        plan=policy.plan,
+        suite_digest=policy.golden.suite_digest,
+        gates_digest=policy.golden.gates_digest,
+    )
+    if isinstance(verdict, Refuse):
+        return ticking.end(Move.BLOCKED if verdict.blocked else Move.HELD, verdict.reason)
+    blocked = _doubt(ticking.world, desire, verdict.report) or gatekeeper(ticking.world, desire)
+    if blocked is not None:
+        return ticking.end(Move.BLOCKED, blocked)
+    return _begin(ticking, desire, policy, verdict.report)
+
+
+def _doubt(world: World, desire: Desire, digest: str) -> str | None:
+    """Why the recorded evaluation cannot be relied on: it is judged again from what it measured."""
+    try:
+        report = EvalReport.model_validate_json(world.evidence.get(digest), strict=True)
+    except Unreadable as error:
+        return error.message
+    except ValidationError as error:
+        return f"the evaluation report {digest[:12]} cannot be read: {error.errors()[0]['msg']}"
+    if report.candidate.identity != desire.version.identity:
+        return f"the evaluation report {digest[:12]} speaks of {report.candidate.served_name}"
+    if is_tampered(report) or report.outcome is not Outcome.PASS:
+        return (
+            f"the measurements of the evaluation report {digest[:12]} do not pass when they are judged again"
+        )
+    return None
+
+
+def _begin(ticking: Ticking, desire: Desire, policy: ReleasePolicy, report: str) -> Tick:
+    world, candidate = ticking.world, desire.manifest.value
+    try:
+        coverage = cover(world, ticking.needed(candidate), prove=candidate, golden=policy.golden)
+    except (LoadRefused, Unreadable) as error:
+        return ticking.end(Move.BLOCKED, error.message)
+    if not coverage.complete:
+        return ticking.end(Move.HELD, "not on every replica: " + "; ".join(coverage.missing))
+    flag = ticking.flag_at_zero()
+    if flag is None:
+        return ticking.end(
+            Move.HALTED, "the flag gives traffic to a candidate although no release is under way"
+        )
+    ticking.record(
+        Started,
+        candidate=desire.version,
+        plan=policy.plan.name,
+        policy_commit=desire.policy_commit,
+        phase=Phase.SHADOW if policy.plan.shadow else Phase.CANARY,
+        flag_version=flag.version,
+        edge=world.metrics.edge(),
+        report=report,
+    )
+    publish(world, ticking.book, mirror=policy.mirror, response_schema=policy.golden.response_schema)
+    return ticking.end(Move.BEGUN, f"{desire.version.served_name} enters {ticking.state.phase}")
+
+
+def _sweep(ticking: Ticking) -> None:
+    """Unload what no route names any more, once none of its answers is under way."""
+    stable = ticking.state.stable
+    statuses = [gateway.status() for gateway in ticking.world.gateways]
+    for replica in ticking.world.replicas:
+        for model in replica.models():
+            ours = _is_version_of(model.name, ticking.book.name)
+            kept = stable is not None and model.name == stable.served_name
+            if ours and not kept and not any(status.in_flight.get(model.name) for status in statuses):
+                replica.unload(model.name)
+
+
+def _is_version_of(served: str, name: str) -> bool:
+    return re.fullmatch(rf"{name}-\d+\.\d+\.\d+-[0-9a-f]{{12}}", served) is not None

@@ -1,0 +1,54 @@
+"""After promotion: undo stays one flag write away, until the window ends and the new version is stable."""
+
+from __future__ import annotations
+
+from rollout.core.decide import flag_drift
+from rollout.core.lifecycle import Settled, Settling
+from rollout.core.plan import Share
+from rollout.usecases.publish import publish
+from rollout.usecases.tick import Move, Tick, Ticking
+
+
+def after_promotion(ticking: Ticking) -> Tick:
+    """Wait for the end of the rollback window or for the next release, then settle."""
+    if not ticking.state.settling:
+        if (withdrawn := ticking.withdrawn()) is not None:
+            return ticking.take_back(withdrawn)
+        drift = flag_drift(ticking.state, ticking.world.flags.read(ticking.key))
+        if drift is not None:
+            return ticking.end(Move.HALTED, drift)
+        over = _window_over(ticking)
+        if over is None:
+            return ticking.end(Move.HELD, "promoted; the previous version stays one flag write away")
+        ticking.record(Settling, reason=over)
+    return _settle(ticking)
+
+
+def _window_over(ticking: Ticking) -> str | None:
+    state, desire = ticking.state, ticking.desire
+    assert state.entered_at is not None
+    assert state.candidate is not None
+    if desire is not None and desire.version.identity != state.candidate.identity:
+        return f"the next release, {desire.version.served_name}, is waiting"
+    _, policy = ticking.release()
+    if ticking.world.clock.now() - state.entered_at >= policy.plan.rollback_window:
+        return f"the rollback window of {policy.plan.rollback_window} is over"
+    return None
+
+
+def _settle(ticking: Ticking) -> Tick:
+    """Routes first, then the flag, then the ledger: no request in between is answered by the old version."""
+    world, book = ticking.world, ticking.book
+    revision = publish(world, book, mirror=Share.ZERO)
+    if not ticking.wait_until_heard(0, revision):
+        return ticking.end(Move.HELD, "not every gateway has read the new routes yet")
+    flag = world.flags.read(ticking.key)
+    if flag is None:
+        return ticking.end(Move.HALTED, "the flag is gone")
+    written = ticking.write_flag(flag, Share.ZERO, "the new version is stable")
+    if not ticking.wait_until_heard(written.version, revision):
+        return ticking.end(Move.HELD, "not every gateway has read the new flag yet")
+    ticking.record(Settled, flag_version=written.version)
+    publish(world, book, mirror=Share.ZERO)
+    assert ticking.state.stable is not None
+    return ticking.end(Move.SETTLED, f"{ticking.state.stable.served_name} is stable")

@@ -1,0 +1,186 @@
+"""One tick in progress: what it works with, and the ways in which it ends.
+
+Every change of the world is announced in the ledger before it is made and confirmed after it was read back, so
+that the next tick, on any machine, knows what the last one was about to do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from rollout.core.flag import FlagState
+from rollout.core.lifecycle import LedgerEvent, RolloutState
+from rollout.core.manifest import AdapterManifest
+from rollout.core.plan import Share
+from rollout.core.verdict import NOTHING_JUDGED, Analysis
+from rollout.errors import LedgerConflict, RemoteUnavailable, WorldChanged
+from rollout.ports import World
+from rollout.usecases.book import Book, Signature
+from rollout.usecases.release import Desire, ReleasePolicy, find_desire, read_manifest, read_policy
+from rollout.usecases.rollback import RollbackReport, rollback
+
+_PROPAGATION_S = 10.0
+_POLL_S = 0.05
+
+
+class Move(StrEnum):
+    """What a tick came to."""
+
+    IDLE = "idle"
+    BEGUN = "begun"
+    HELD = "held"
+    OVERDUE = "overdue"
+    BLOCKED = "blocked"
+    ADVANCED = "advanced"
+    PROMOTED = "promoted"
+    SETTLED = "settled"
+    ROLLED_BACK = "rolled_back"
+    HALTED = "halted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tick:
+    """What one tick found and did. `before` and `after` are the states around it."""
+
+    name: str
+    environment: str
+    move: Move
+    reason: str
+    before: RolloutState
+    after: RolloutState
+    analysis: Analysis = NOTHING_JUDGED
+    rollback: RollbackReport | None = None
+    waiting: str | None = None
+
+
+class Ticking:
+    """The world, the adapter's ledger, and what git asks for. `blind` says why git could not be asked."""
+
+    def __init__(self, world: World, name: str, signature: Signature) -> None:
+        self.world = world
+        self.key = world.environment.flag_key(name)
+        self.book = Book(world.ledger, name, signature)
+        self.desire: Desire | None = None
+        self.blind: str | None = None
+        self._signature = signature
+        self._before = self.book.state
+
+    @property
+    def state(self) -> RolloutState:
+        """The state as the ledger has it now."""
+        return self.book.state
+
+    def ask_git(self) -> None:
+        """Find out what the branch asks for. A release under way is judged even where the remote is down."""
+        try:
+            self.desire = find_desire(self.world, self.book.name)
+        except RemoteUnavailable as error:
+            if self.state.candidate is None:
+                raise
+            self.blind = error.message
+
+    def release(self) -> tuple[AdapterManifest, ReleasePolicy]:
+        """The candidate's manifest and the policy, both pinned when the release began."""
+        assert self.state.candidate is not None
+        assert self.state.started is not None
+        candidate = read_manifest(self.world, self.state.candidate).value
+        return candidate, read_policy(self.world, candidate, self.state.started.policy_commit)
+
+    def needed(self, candidate: AdapterManifest) -> list[AdapterManifest]:
+        """What every replica must serve while the candidate is released."""
+        stable = self.state.stable
+        return [candidate] if stable is None else [read_manifest(self.world, stable).value, candidate]
+
+    def withdrawn(self) -> str | None:
+        """Whether git asks again for what is stable: taking back never needs a proof."""
+        state = self.state
+        stable = state.stable.identity if state.stable else None
+        desired = self.desire.version.identity if self.desire else None
+        if self.blind or desired != stable or (state.candidate and desired == state.candidate.identity):
+            return None
+        what = state.stable.served_name if state.stable else "no adapter"
+        return f"the manifest in git asks for {what} again"
+
+    def record(self, kind: type[LedgerEvent], **fields: object) -> None:
+        """Record an event; if a rollback came in between, make sure that it stands, and give up."""
+        generation = self.state.generation
+        try:
+            self.book.add(kind, self.world.clock.now(), **fields)
+        except LedgerConflict:
+            if self.book.reread().generation != generation:
+                comment = f"{self.book.name}: a late tick stands back"
+                self.world.flags.take_back(self.key, by=self._signature.actor, comment=comment)
+                raise WorldChanged(
+                    "a rollback came in between; this tick stood back and left the flag off",
+                    advice="Nothing is to be done: the rollback stands.",
+                ) from None
+            self.book.add(kind, self.world.clock.now(), **fields)
+
+    def write_flag(self, flag: FlagState, share: Share, comment: str, *, turn_on: bool = False) -> FlagState:
+        """Write the share, unless somebody wrote since `flag` was read. Raises FlagConflict."""
+        return self.world.flags.write(
+            self.key,
+            share,
+            turn_on=turn_on,
+            expect_version=flag.version,
+            by=self._signature.actor,
+            comment=f"{self.book.name}: {comment}"[:500],
+        )
+
+    def flag_at_zero(self) -> FlagState | None:
+        """The flag, made if need be, with no share for a candidate; None if somebody else gives one."""
+        flags = self.world.flags
+        flag = flags.read(self.key) or flags.create(self.key, by=self._signature.actor)
+        if flag.effective > Share.ZERO:
+            return None
+        if flag.share == Share.ZERO:
+            return flag
+        return self.write_flag(flag, Share.ZERO, "a release begins at zero")
+
+    def wait_until_heard(self, flag_version: int, revision: int) -> bool:
+        """Whether every gateway came to decide by this flag and these routes within a while."""
+        waited = 0.0
+        while not all(
+            gateway.status().has_heard(self.key, flag_version, revision) for gateway in self.world.gateways
+        ):
+            if waited >= _PROPAGATION_S:
+                return False
+            self.world.clock.sleep(_POLL_S)
+            waited += _POLL_S
+        return True
+
+    def take_back(self, reason: str, *, said: str | None = None, analysis: Analysis = NOTHING_JUDGED) -> Tick:
+        """Roll back, and end with that."""
+        report = rollback(
+            self.world,
+            self.book.name,
+            reason=reason,
+            signature=self._signature,
+            automatic=True,
+            detail=getattr(self.book.entries[-1].event, "detail", None),
+        )
+        self.book.reread()
+        return self.end(Move.ROLLED_BACK, said or reason, analysis=analysis, report=report)
+
+    def end(
+        self,
+        move: Move,
+        reason: str,
+        *,
+        analysis: Analysis = NOTHING_JUDGED,
+        waiting: str | None = None,
+        report: RollbackReport | None = None,
+    ) -> Tick:
+        """The tick's result."""
+        return Tick(
+            name=self.book.name,
+            environment=self.world.environment.name,
+            move=move,
+            reason=reason,
+            before=self._before,
+            after=self.state,
+            analysis=analysis,
+            rollback=report,
+            waiting=waiting,
+        )
