@@ -11,24 +11,22 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from rollout.core.artifact import ArtifactFacts
 from rollout.core.environment import Environment
-from rollout.core.lifecycle import fold
-from rollout.core.manifest import AdapterManifest, Base, Dtype
-from rollout.core.policy import CheckedAt
 from rollout.errors import Unreadable, Usage
 from rollout.integrations.documents import StrictDocuments
 from rollout.integrations.workfolder import WorkingFolder
-from rollout.ports import Engine, Shelf, World
-from rollout.usecases.validate import Checks, validate
 from rollout.usecases.workspace import Workspace
 
 if TYPE_CHECKING:
+    from rollout.core.artifact import ArtifactFacts
+    from rollout.core.manifest import AdapterManifest, Base, Dtype
     from rollout.gateway.openai import App
     from rollout.gateway.router import AdapterRouter
+    from rollout.ports import Engine, Shelf, World
     from rollout.usecases.begin import Gatekeeper
     from rollout.usecases.book import Signature
     from rollout.usecases.release import Desire
+    from rollout.usecases.validate import Checks
 
 
 def find_root(start: Path) -> Path:
@@ -69,8 +67,10 @@ def build_checks(
     root: Path, *, base: str | None, environments: tuple[str, ...] = (), release: bool = False
 ) -> Checks:
     """What `validate` works with: the working folder, judged by the tree at `base` if one is named."""
+    from rollout.core.policy import CheckedAt
     from rollout.integrations import cel
     from rollout.integrations.git import GitRepository
+    from rollout.usecases.validate import Checks
 
     repository = GitRepository(root) if base is not None else None
     tree = repository.at(base) if repository is not None and base is not None else None
@@ -200,6 +200,7 @@ def build_world(root: Path, environment: str) -> World:
     from rollout.integrations.shelf import AdapterShelf
     from rollout.integrations.trafficlog import TrafficLog
     from rollout.integrations.vllm import Replica
+    from rollout.ports import World
 
     document = working_folder(root).environment(environment).value
     return World(
@@ -220,6 +221,8 @@ def build_world(root: Path, environment: str) -> World:
 
 def build_gatekeeper(root: Path, environment: str) -> Gatekeeper:
     """The rules of the release stage, from the commit before the manifest's, as `advance` asks them."""
+    from rollout.core.lifecycle import fold
+    from rollout.usecases.validate import validate
 
     def gatekeeper(world: World, desire: Desire) -> str | None:
         checks = build_checks(root, base=desire.policy_commit, environments=(environment,), release=True)
@@ -242,7 +245,9 @@ def build_signature(environment: str, actor: str | None = None) -> Signature:
 
     from rollout.usecases.book import Signature
 
-    server, repository, run = (os.environ.get(f"GITHUB_{key}") for key in ("SERVER_URL", "REPOSITORY", "RUN_ID"))
+    server, repository, run = (
+        os.environ.get(f"GITHUB_{key}") for key in ("SERVER_URL", "REPOSITORY", "RUN_ID")
+    )
     run_url = f"{server}/{repository}/actions/runs/{run}" if server and repository and run else None
     return Signature(
         actor=actor or os.environ.get("GITHUB_ACTOR") or getuser(), environment=environment, run_url=run_url
@@ -254,6 +259,7 @@ def champion_of(root: Path, environment: str, name: str) -> AdapterManifest | No
 
     Raises Unreadable if its commit does not hold it any more as it was.
     """
+    from rollout.core.lifecycle import fold
     from rollout.usecases.release import read_manifest
 
     world = build_world(root, environment)

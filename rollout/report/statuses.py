@@ -9,8 +9,9 @@ from typing import Any
 
 import click
 
-from rollout.core.lifecycle import LedgerEntry, Looked, RolloutState
+from rollout.core.lifecycle import LedgerEntry, RolloutState
 from rollout.report import verdicts
+from rollout.report.events import tell
 from rollout.report.ticks import place
 from rollout.usecases.status import Status
 
@@ -78,21 +79,7 @@ def _length(elapsed: timedelta) -> str:
 
 
 def _events(entries: Sequence[LedgerEntry], events: int) -> list[str]:
-    return [
-        f"{entry.event.at:%H:%M:%S}  {entry.event.kind:<11} {_told(entry)}" for entry in entries[-events:]
-    ]
-
-
-def _told(entry: LedgerEntry) -> str:
-    """The one thing that matters about an event."""
-    event = entry.event
-    if isinstance(event, Looked):
-        return f"{event.outcome}" + (f": {event.reasons[0]}" if event.reasons else "")
-    for part in ("reason", "served_name", "share", "commit", "last_routed_s"):
-        if (value := getattr(event, part, None)) is not None:
-            return f"{part.replace('_', ' ')} {value}" if part != "reason" else str(value)
-    version = getattr(event, "candidate", None) or getattr(event, "stable", None)
-    return version.served_name if version else ""
+    return [f"{entry.event.at:%Y-%m-%d %H:%M:%S}  {tell(entry.event)}" for entry in entries[-events:]]
 
 
 def _data(status: Status, events: int) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def _gateways(world: World, unknown: list[str]) -> dict[str, GatewayStatus]:
         try:
             found[gateway.name] = gateway.status()
         except RolloutError as error:
-            unknown.append(f"gateway {gateway.name}: {error.message}")
+            unknown.append(error.message)
     return found
 
 

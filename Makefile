@@ -1,0 +1,49 @@
+# Two commands do everything on a machine with Python >= 3.11, git and make:
+#   make demo   installs, then walks four releases through the whole journey
+#   make test   installs, then runs all checks and tests
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+# Everything here has two cores or more in mind; torch threads that wait for each other help nobody.
+export OMP_NUM_THREADS ?= 1
+export TOKENIZERS_PARALLELISM = false
+
+.PHONY: help demo test check fast bench clean
+.DEFAULT_GOAL := help
+
+help: ## Show what there is
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1	/' | expand -t 16
+
+demo: $(VENV)/.local ## Install, then run the demo (at most 3 minutes)
+	$(BIN)/rollout demo
+
+test: $(VENV)/.dev check ## Install, then run every check and every test
+	$(BIN)/python -m pytest -q
+
+check: $(VENV)/.dev ## Lint, types and architecture
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fast: $(VENV)/.dev ## Only the tests that need neither the model nor processes
+	$(BIN)/python -m pytest -q -m "not model and not e2e"
+
+bench: $(VENV)/.dev ## Print the figures of all benchmarks
+	for each in startup gateway serving rollback; do $(BIN)/python -m tests.benchmarks.$$each || exit 1; done
+
+clean: ## Remove the virtual environment and what tools left behind
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist
+
+# torch comes first: what depends on it would otherwise take a build of several GB for GPUs.
+$(VENV)/.local: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install "torch==2.13.0"
+	$(PIP) install -e ".[local]"
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.local pyproject.toml
+	$(PIP) install -e ".[local,dev]"
+	touch $@

@@ -1,0 +1,59 @@
+"""A ledger event in one sentence: the same in `status`, in timelines and in reviews."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from rollout.core.lifecycle import (
+    Adopted,
+    Erred,
+    Evaluated,
+    Intended,
+    LedgerEvent,
+    Looked,
+    Promoted,
+    Reverted,
+    RolledBack,
+    Settled,
+    Settling,
+    Shifted,
+    Started,
+    Verified,
+)
+
+
+def tell(event: LedgerEvent) -> str:
+    """What happened, without when and to whom."""
+    match event:
+        case Adopted(stable=stable):
+            return f"{stable.version} adopted as stable"
+        case Evaluated(served_name=served, outcome=outcome):
+            return f"{served} evaluated: {outcome}"
+        case Started(candidate=candidate, phase=phase):
+            return f"{candidate.version} enters {phase}"
+        case Looked(outcome=outcome, reasons=reasons):
+            return f"looked: {outcome}" + (f"; {reasons[0]}" if reasons else "")
+        case Erred(reason=reason):
+            return f"a look failed: {reason}"
+        case Intended(share=share):
+            return f"about to give {share} to the candidate"
+        case Shifted(share=share):
+            return f"{share} to the candidate"
+        case Promoted():
+            return "promoted"
+        case Settling(reason=reason):
+            return f"settling: {reason}"
+        case Settled():
+            return "settled: the new version is stable"
+        case RolledBack(bad=bad, automatic=automatic, reason=reason):
+            who = "the judge" if automatic else "hand"
+            return f"{bad.version if bad else 'nothing'} taken back by {who}: {reason}"
+        case Reverted(commit=commit):
+            return f"manifest reverted in {commit[:12]}" if commit else "the manifest said so already"
+        case Verified() as verified:
+            return (
+                f"verified {verified.verified_s:.2f} s after the flag write "
+                f"(last request routed after {verified.last_routed_s:.3f} s)"
+            )
+        case _:
+            assert_never(event)
