@@ -167,6 +167,8 @@ class Passage:
             return "no answer"
         if not self._finished:
             return "the answer broke off"
+        if self.status == CLIENT_LEFT:
+            return "the engine says that its client left"  # it is still here: this is no answer
         return self._reader.error
 
     def _format_valid(self) -> bool | None:

@@ -133,9 +133,53 @@ def test_other_adapters_and_shadow_copies_are_not_counted(source: Source) -> Non
     assert look(source, records, ERROR, Stage.CANARY) == (counts(1, 0), counts(0, 0))
 
 
-@pytest.mark.parametrize("status", [0, 404, 429, 500, 502, 599])
+NOT_GOOD = [0, 100, 204 + 100, 400, 401, 403, 404, 405, 408, 413, 422, 429, 500, 502, 599, 799]
+REFUSED = [400, 401, 403, 405, 413, 422]
+
+
+@pytest.mark.parametrize("status", NOT_GOOD)
 def test_what_the_user_did_not_get_is_an_error(source: Source, status: int) -> None:
     assert look(source, [record(CANDIDATE, status=status)], ERROR, Stage.CANARY)[1] == counts(1, 1)
+
+
+@pytest.mark.parametrize("status", NOT_GOOD)
+def test_a_copy_that_is_refused_where_stable_answered_is_the_candidates_error(
+    source: Source, status: int
+) -> None:
+    assert look(source, pair(status=status), ERROR, Stage.SHADOW) == (counts(1, 0), counts(1, 1))
+
+
+@pytest.mark.parametrize("status", [*NOT_GOOD, 499])
+@pytest.mark.parametrize("stage", list(Stage))
+@pytest.mark.parametrize("metric", [ERROR, FORMAT, SLOW], ids=lambda metric: metric.id)
+def test_an_answer_that_is_not_good_is_never_counted_as_a_pass(
+    source: Source, metric: MetricSpec, stage: Stage, status: int
+) -> None:
+    rows = {
+        "status": status,
+        "format_valid": None,
+        "first_byte_ms": None,
+        "latency_ms": 20_000.0,
+        "error": "the engine says that its client left" if status == 499 else None,
+    }
+    records = pair(**rows) if stage is Stage.SHADOW else [record(CANDIDATE, **rows)]
+    seen = look(source, records, metric, stage)[1]
+    assert seen.total == seen.bad
+
+
+@pytest.mark.parametrize("status", REFUSED)
+def test_without_a_control_a_refusal_counts_neither_way(source: Source, status: int) -> None:
+    assert look(source, [record(CANDIDATE, status=status)], ERROR, Stage.BAKE)[1] == counts(0, 0)
+
+
+@pytest.mark.parametrize("status", [status for status in NOT_GOOD if status not in REFUSED])
+def test_without_a_control_a_failure_is_still_an_error(source: Source, status: int) -> None:
+    assert look(source, [record(CANDIDATE, status=status)], ERROR, Stage.BAKE)[1] == counts(1, 1)
+
+
+def test_refusals_of_the_same_clients_are_dealt_to_both_arms(source: Source) -> None:
+    records = [record(STABLE, status=400), record(CANDIDATE, status=400)]
+    assert look(source, records, ERROR, Stage.CANARY) == (counts(1, 1), counts(1, 1))
 
 
 def test_an_error_inside_an_answer_is_an_error(source: Source) -> None:
@@ -143,17 +187,36 @@ def test_an_error_inside_an_answer_is_an_error(source: Source) -> None:
     assert look(source, records, ERROR, Stage.CANARY)[1] == counts(1, 1)
 
 
-def test_a_request_that_the_client_got_wrong_is_no_error(source: Source) -> None:
-    assert look(source, [record(CANDIDATE, status=400)], ERROR, Stage.CANARY)[1] == counts(1, 0)
-
-
-@pytest.mark.parametrize("status", [401, 403, 413, 499])
+@pytest.mark.parametrize("stage", [Stage.CANARY, Stage.BAKE])
+@pytest.mark.parametrize(
+    "how", [{"first_byte_ms": None, "latency_ms": 90.0}, {"first_byte_ms": 5.0, "latency_ms": 90.0}]
+)
 @pytest.mark.parametrize("metric", [ERROR, FORMAT, SLOW], ids=lambda metric: metric.id)
-def test_answers_that_say_nothing_of_the_adapter_count_nowhere(
-    source: Source, status: int, metric: MetricSpec
+def test_a_client_that_leaves_in_haste_counts_nowhere(
+    source: Source, metric: MetricSpec, how: dict[str, Any], stage: Stage
 ) -> None:
-    records = [record(CANDIDATE, status=status, format_valid=None, latency_ms=9999)]
-    assert look(source, records, metric, Stage.CANARY)[1] == counts(0, 0)
+    records = [record(CANDIDATE, status=499, format_valid=None, **how)]
+    assert look(source, records, metric, stage)[1] == counts(0, 0)
+
+
+def test_a_client_that_waited_in_vain_got_no_answer(source: Source) -> None:
+    records = [record(CANDIDATE, status=499, first_byte_ms=None, latency_ms=10_000.0)]
+    assert look(source, records, ERROR, Stage.CANARY)[1] == counts(1, 1)
+
+
+def test_a_client_that_left_after_the_limit_was_answered_slowly(source: Source) -> None:
+    records = [
+        record(CANDIDATE, status=499, latency_ms=100.1),
+        record(CANDIDATE, status=499, latency_ms=100.0),
+    ]
+    for stage in (Stage.CANARY, Stage.BAKE):
+        assert look(source, records, SLOW, stage)[1] == counts(1, 1)
+
+
+@pytest.mark.parametrize("metric", [ERROR, FORMAT, SLOW], ids=lambda metric: metric.id)
+def test_a_copy_that_the_gateway_gave_up_is_no_pair(source: Source, metric: MetricSpec) -> None:
+    given_up = pair(status=499, first_byte_ms=None, latency_ms=20_000.0, format_valid=None)
+    assert look(source, given_up, metric, Stage.SHADOW) == (counts(0, 0), counts(0, 0))
 
 
 def test_format_counts_good_answers_with_a_known_format_only(source: Source) -> None:
@@ -166,14 +229,16 @@ def test_format_counts_good_answers_with_a_known_format_only(source: Source) -> 
     assert look(source, records, FORMAT, Stage.CANARY)[1] == counts(2, 1)
 
 
-def test_slow_counts_good_answers_only(source: Source) -> None:
+def test_slow_counts_good_answers_and_whatever_took_too_long(source: Source) -> None:
     records = [
         record(CANDIDATE, latency_ms=100.0),
         record(CANDIDATE, latency_ms=100.1),
         record(CANDIDATE, latency_ms=5000, status=500),
         record(CANDIDATE, latency_ms=5000, error="the answer broke off"),
+        record(CANDIDATE, latency_ms=5, status=500),
+        record(CANDIDATE, latency_ms=5, error="the answer broke off"),
     ]
-    assert look(source, records, SLOW, Stage.CANARY)[1] == counts(2, 1)
+    assert look(source, records, SLOW, Stage.CANARY)[1] == counts(4, 3)
 
 
 def test_a_canary_compares_keyed_requests_because_no_others_are_dealt_at_random(source: Source) -> None:

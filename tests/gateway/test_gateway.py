@@ -189,6 +189,13 @@ def test_the_candidates_failures_are_its_own(world: World, status: int) -> None:
     assert (row["served"], row["status"], row["format_valid"]) == (CANDIDATE, status, None)
 
 
+def test_an_engine_cannot_claim_that_the_client_left(world: World) -> None:
+    world.upstream.models[STABLE] = Behaviour(status=499)
+    assert world.ask("ann").status_code == 499
+    row = world.rows()[0]
+    assert (row["status"], row["error"]) == (499, "the engine says that its client left")
+
+
 def test_an_adapter_that_is_not_loaded_is_its_own_failure(world: World) -> None:
     world.dial("100%")
     del world.upstream.models[CANDIDATE]

@@ -14,6 +14,13 @@ from rollout.integrations.trafficlog import ServedCounts, TrafficLog, TrafficLog
 from tests.contracts.test_metric_source import CANDIDATE, ERROR, STABLE, comparison, pair, record, spec
 from tests.support.gateway import eventually
 
+NOWHERE = "000000000000:0"
+
+
+def rows(path: Path) -> int:
+    """How many rows the log has."""
+    return int(TrafficLog(path).edge().partition(":")[2])
+
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
@@ -24,7 +31,7 @@ def test_no_log_is_unavailable_and_never_zero(path: Path) -> None:
     with pytest.raises(MetricsUnavailable, match="there is no traffic log"):
         TrafficLog(path).edge()
     with pytest.raises(MetricsUnavailable, match="there is no traffic log"):
-        TrafficLog(path).samples(ERROR, comparison(), since="0", until="0")
+        TrafficLog(path).samples(ERROR, comparison(), since=NOWHERE, until=NOWHERE)
 
 
 def test_a_file_that_is_no_log_is_unavailable(path: Path) -> None:
@@ -48,7 +55,7 @@ def test_a_log_of_another_schema_is_refused(path: Path) -> None:
 def test_rows_are_there_soon_after_they_were_recorded(path: Path) -> None:
     recorder = TrafficLogRecorder(path)
     recorder.record(record())
-    eventually(lambda: TrafficLog(path).edge() == "1")
+    eventually(lambda: rows(path) == 1)
     recorder.close()
     assert recorder.error is None
 
@@ -59,7 +66,7 @@ def test_closing_writes_what_is_left_and_later_rows_are_counted_as_lost(path: Pa
         recorder.record(record())
     recorder.close()
     recorder.record(record())
-    assert TrafficLog(path).edge() == "500"
+    assert rows(path) == 500
     assert recorder.dropped == 1
 
 
@@ -74,7 +81,7 @@ def test_more_than_the_queue_holds_is_counted_and_blocks_nobody(path: Path) -> N
         other.execute("ROLLBACK")
     recorder.close()
     assert recorder.dropped == 15
-    assert TrafficLog(path).edge() == "11"
+    assert rows(path) == 11
 
 
 def test_a_row_that_cannot_be_stored_does_not_silence_the_log(path: Path) -> None:
@@ -84,7 +91,7 @@ def test_a_row_that_cannot_be_stored_does_not_silence_the_log(path: Path) -> Non
     assert "OverflowError" in str(recorder.error)
     recorder.record(record())
     recorder.close()
-    assert TrafficLog(path).edge() == "1"
+    assert rows(path) == 1
 
 
 def test_gateways_share_a_log_and_its_salt(path: Path) -> None:
@@ -99,29 +106,90 @@ def test_gateways_share_a_log_and_its_salt(path: Path) -> None:
             recorder.record(record())
     for recorder in recorders:
         recorder.close()
-    assert TrafficLog(path).edge() == "300"
+    assert rows(path) == 300
     assert len({recorder.salt for recorder in recorders}) == 1
     assert len(recorders[0].salt) == 16
     assert [recorder.dropped for recorder in recorders] == [0] * 6
 
 
-@pytest.mark.parametrize("edge", ["", "-1", "x", "1.5", "٣", "9" * 30])
+@pytest.mark.parametrize(
+    "edge", ["", "1", ":1", f"{NOWHERE}.5", "000000000000:٣", "000000000000:" + "9" * 30]
+)
 def test_an_edge_of_another_source_is_refused(path: Path, edge: str) -> None:
     TrafficLogRecorder(path).close()
     with pytest.raises(MetricsUnavailable, match="is not an edge of a traffic log"):
         TrafficLog(path).samples(ERROR, comparison(), since=edge, until="0")
 
 
-def test_a_log_that_was_replaced_is_noticed(path: Path) -> None:
+@pytest.mark.parametrize("later", [0, 1, 9], ids=["shorter", "as long", "longer"])
+def test_a_log_that_was_replaced_is_noticed_however_long_the_new_one_is(path: Path, later: int) -> None:
+    def fill(number: int) -> str:
+        recorder = TrafficLogRecorder(path)
+        for _ in range(number):
+            recorder.record(record())
+        recorder.close()
+        return TrafficLog(path).edge()
+
+    since = fill(1)
+    for file in path.parent.iterdir():
+        file.unlink()
+    until = fill(later)
+    for edges in ((since, until), (since, since), (until, since)):
+        with pytest.raises(MetricsUnavailable, match="is not the log that the edges"):
+            TrafficLog(path).samples(ERROR, comparison(), since=edges[0], until=edges[1])
+
+
+def test_an_edge_beyond_the_end_is_not_of_this_log(path: Path) -> None:
     TrafficLogRecorder(path).close()
-    with pytest.raises(MetricsUnavailable, match="not the log that the edge is from"):
-        TrafficLog(path).samples(ERROR, comparison(), since="7", until="7")
+    beyond = TrafficLog(path).edge().replace(":0", ":7")
+    with pytest.raises(MetricsUnavailable, match="is not the log that the edges"):
+        TrafficLog(path).samples(ERROR, comparison(), since=beyond, until=beyond)
+
+
+def test_a_log_that_is_deleted_while_it_is_written_is_made_anew(path: Path) -> None:
+    recorder = TrafficLogRecorder(path)
+    recorder.record(record())
+    eventually(lambda: rows(path) == 1)
+    for file in path.parent.iterdir():
+        file.unlink()
+    recorder.record(record())
+    recorder.close()
+    assert (rows(path), recorder.dropped) == (1, 0)
+
+
+def test_rows_wait_while_the_log_cannot_be_written(path: Path) -> None:
+    recorder = TrafficLogRecorder(path)
+    recorder.record(record())
+    eventually(lambda: rows(path) == 1)
+    away = path.parent.with_name("away")
+    path.parent.rename(away)
+    path.parent.write_text("a file where the folder was")
+    for _ in range(3):
+        recorder.record(record())
+        eventually(lambda: recorder.error)
+    path.parent.unlink()
+    away.rename(path.parent)
+    eventually(lambda: rows(path) == 4)
+    recorder.close()
+    assert (recorder.dropped, recorder.error) == (0, None)
+
+
+def test_rows_that_wait_when_the_gateway_ends_are_counted_as_lost(path: Path) -> None:
+    recorder = TrafficLogRecorder(path)
+    with sqlite3.connect(path) as connection:
+        connection.execute("DROP TABLE requests")
+        connection.execute("CREATE VIEW requests AS SELECT 1 AS id")
+    recorder.record(record())
+    recorder.close()
+    assert recorder.dropped == 1
+    assert "cannot be opened" in str(recorder.error)
 
 
 def test_slow_without_a_limit_is_unreadable(path: Path) -> None:
     TrafficLogRecorder(path).close()
+    edge = TrafficLog(path).edge()
     with pytest.raises(Unreadable, match="does not say slow_after_ms"):
-        TrafficLog(path).samples(spec("slow"), comparison(Stage.CANARY), since="0", until="0")
+        TrafficLog(path).samples(spec("slow"), comparison(Stage.CANARY), since=edge, until=edge)
 
 
 def test_the_summary_tells_losses_failures_and_leavers_apart(path: Path) -> None:
@@ -131,6 +199,7 @@ def test_the_summary_tells_losses_failures_and_leavers_apart(path: Path) -> None
         record(STABLE, status=503, routed_at=9.0),
         record(STABLE, status=0, error="no replica answered: ConnectError", routed_at=7.0),
         record(STABLE, status=499, routed_at=6.0),
+        record(STABLE, status=403, routed_at=6.0),
         *pair(status=500, routed_at=99.0),
         record(STABLE, name="other", routed_at=99.0),
     ]:
@@ -138,7 +207,7 @@ def test_the_summary_tells_losses_failures_and_leavers_apart(path: Path) -> None
     recorder.close()
     log = TrafficLog(path)
     assert log.requests("bot") == {
-        STABLE: ServedCounts(total=5, failed=2, server_errors=1, lost=1, client_left=1, shadow=0),
+        STABLE: ServedCounts(total=6, failed=3, server_errors=1, lost=1, client_left=1, shadow=0),
         CANDIDATE: ServedCounts(total=0, failed=0, server_errors=0, lost=0, client_left=0, shadow=1),
     }
     assert log.last_routed("bot", STABLE) == 1000.0
