@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from rollout.cli.options import output_options, site_options
+from rollout.errors import Unreadable
 
 
 @click.command()
@@ -40,5 +41,7 @@ def command(
         signature=wiring.build_signature(environment, actor),
         on_phase=lambda phase: click.echo(rollbacks.phase_line(phase)) if live else None,
     )
+    if not report.known:
+        raise Unreadable(f"neither the ledger of {environment} nor a flag knows {name!r}: nothing was done")
     click.echo(rollbacks.render(report, form), nl=False)
     return rollbacks.exit_status(report)

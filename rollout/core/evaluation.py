@@ -15,15 +15,15 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field, JsonValue
 
-from rollout.core.manifest import Document, Line, Name, Semver, Sha256
-from rollout.core.suite import Expect, Gate, ItemId, MetricName, OnInconclusive, Turn
+from rollout.core.manifest import Document, Line, MetricId, Name, Semver, Sha256
+from rollout.core.suite import Expect, Gate, ItemId, OnInconclusive, Turn
 from rollout.core.verdict import Interval, Outcome, Verdict, worst
 
 REPORT_SCHEMA: Literal["adapter-rollout/evaluation-report/v1"] = "adapter-rollout/evaluation-report/v1"
 
 Count = Annotated[int, Field(ge=0)]
 Answer = Annotated[str, Field(max_length=200_000)]
-Scores = dict[MetricName, float]
+Scores = dict[MetricId, float]
 
 
 class Side(StrEnum):
@@ -132,8 +132,8 @@ class Measured(Document):
 class Rules(Document):
     """What the policy asks of the measurements."""
 
-    gates: dict[MetricName, Gate] = Field(min_length=1)
-    champion_margin: dict[MetricName, float] = Field(min_length=1)
+    gates: dict[MetricId, Gate] = Field(min_length=1)
+    champion_margin: dict[MetricId, float] = Field(min_length=1)
     confidence: float
     seed: int
     on_inconclusive: OnInconclusive
@@ -149,7 +149,7 @@ class Estimate(Document):
 class MetricRow(Document):
     """One metric of all sides; `effect` is candidate minus opponent over the items that both answered."""
 
-    metric: MetricName
+    metric: MetricId
     sides: dict[Side, Estimate]
     effect: float | None = None
     interval: Interval | None = None

@@ -18,8 +18,18 @@ from typing import Annotated, Literal, assert_never
 from pydantic import AwareDatetime, Field, TypeAdapter
 
 from rollout.core.judge import Evidence
-from rollout.core.manifest import Document, GitSha, Identity, Line, Name, Semver, Sentence, Sha256, Text
-from rollout.core.metric import MetricId
+from rollout.core.manifest import (
+    Document,
+    GitSha,
+    Identity,
+    Line,
+    MetricId,
+    Name,
+    Semver,
+    Sentence,
+    Sha256,
+    Text,
+)
 from rollout.core.plan import Share
 from rollout.core.verdict import Outcome
 from rollout.errors import LedgerConflict
@@ -170,10 +180,10 @@ class RolledBack(_Event):
 
 
 class Reverted(_Event):
-    """The manifest in git says again what serves. `commit` is None where it said so already."""
+    """The manifest in git says again what serves, by this commit."""
 
     kind: Literal["reverted"] = "reverted"
-    commit: GitSha | None
+    commit: GitSha
     branch: Line
 
 

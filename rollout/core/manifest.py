@@ -27,6 +27,7 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 GitSha = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=4000, strip_whitespace=True)]
 Line = Annotated[str, StringConstraints(min_length=1, max_length=300, pattern=r"^[^\r\n\x00]+$")]
+MetricId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 Sentence = Annotated[str, StringConstraints(min_length=1, max_length=2000, pattern=r"^[^\r\n\x00]+$")]
 # One path component, so that a manifest can never point outside its own artifact.
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$")]
@@ -116,9 +117,7 @@ class Evaluation(Document):
     """
 
     suite: Name
-    reported: dict[Name | Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]{1,64}$")], float] = Field(
-        default_factory=dict, max_length=64
-    )
+    reported: dict[MetricId, float] = Field(default_factory=dict, max_length=64)
     human: Text | None = Field(default=None, description="Summary of the human evaluation.")
 
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
-from rollout.core.manifest import Document, Line
+from rollout.core.manifest import Document, Line, MetricId
 
 METRIC_SCHEMA: Literal["adapter-rollout/metric/v1"] = "adapter-rollout/metric/v1"
-
-MetricId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 
 
 class Arm(StrEnum):

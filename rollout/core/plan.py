@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
 from pydantic_core import CoreSchema, core_schema
 
-from rollout.core.manifest import Document, Name
+from rollout.core.manifest import Document, MetricId, Name
 
 PLAN_SCHEMA: Literal["adapter-rollout/plan/v1"] = "adapter-rollout/plan/v1"
 
@@ -152,7 +152,7 @@ class Plan(Document):
     alpha_advance: float = Field(
         default=0.05, gt=0, le=0.2, description="False advances accepted, per metric."
     )
-    metrics: tuple[Name | Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")], ...] = Field(min_length=1)
+    metrics: tuple[MetricId, ...] = Field(min_length=1, max_length=64)
 
     @model_validator(mode="after")
     def _shares_rise_to_the_whole(self) -> Plan:

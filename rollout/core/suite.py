@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 from pydantic import Field, JsonValue, StringConstraints, ValidationError, model_validator
 
 from rollout.core.document import DocumentErrors, Place, Problem
-from rollout.core.manifest import Document, Line, Name, Sha256
+from rollout.core.manifest import Document, Line, MetricId, Name, Sha256
 from rollout.core.score import is_known, metric
 from rollout.errors import Unreadable
 
@@ -28,7 +28,6 @@ FieldName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
 PathBelow = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*$")
 ]
-MetricName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 
 
 class Expect(StrEnum):
@@ -102,7 +101,7 @@ class Suite(Document):
         default=(), max_length=200, description="How a refusal begins: openings of a sentence, in any case."
     )
     gates: Name = Field(description="Name of the gate file.")
-    champion_margin: dict[MetricName, Annotated[float, Field(gt=0)]] = Field(min_length=1)
+    champion_margin: dict[MetricId, Annotated[float, Field(gt=0)]] = Field(min_length=1)
     confidence: float = Field(default=0.95, ge=0.8, lt=1)
     seed: int = Field(default=1, ge=0, lt=2**32)
     on_inconclusive: OnInconclusive = OnInconclusive.BLOCK
@@ -139,7 +138,7 @@ class Gates(Document):
     """A gate file (`policies/gates/<name>.yaml`), in the form that is common in the field."""
 
     schema_: Literal["adapter-rollout/gates/v1"] = Field(default=GATES_SCHEMA, alias="schema")
-    gates: dict[MetricName, Gate] = Field(min_length=1)
+    gates: dict[MetricId, Gate] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _gates_name_metrics(self) -> Gates:

@@ -18,6 +18,7 @@ from rollout.ports import Revert
 
 _COMMIT = re.compile(r"^[0-9a-f]{40}$")
 _ATTEMPTS = 5
+_SETTINGS = ("-c", "core.hooksPath=/dev/null", "-c", "core.quotePath=false")
 # Refuse to wait for a password or to run anything that the repository's own configuration names.
 _ENVIRONMENT = {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"}
 
@@ -96,16 +97,7 @@ class GitRepository:
     ) -> bytes:
         """Run git in the clone. Raises GitFailed."""
         done = subprocess.run(  # noqa: S603 - a list of words, no shell
-            [
-                "git",
-                "-C",
-                str(self._root),
-                "-c",
-                "core.hooksPath=/dev/null",
-                "-c",
-                "core.quotePath=false",
-                *words,
-            ],
+            ("git", "-C", str(self._root), *_SETTINGS, *words),  # noqa: S607 - whichever git the user has
             input=content,
             capture_output=True,
             env={**os.environ, **_ENVIRONMENT, **(environment or {})},

@@ -49,7 +49,7 @@ def tell(event: LedgerEvent) -> str:
             who = "the judge" if automatic else "hand"
             return f"{bad.version if bad else 'nothing'} taken back by {who}: {reason}"
         case Reverted(commit=commit):
-            return f"manifest reverted in {commit[:12]}" if commit else "the manifest said so already"
+            return f"manifest reverted in {commit[:12]}"
         case Verified() as verified:
             return (
                 f"verified {verified.verified_s:.2f} s after the flag write "

@@ -35,10 +35,10 @@ def adopt(world: World, name: str, *, signature: Signature) -> Adoption:
                 f"a release of {name} is under way (phase {book.state.phase})",
                 advice=f"Finish it, or take it back with `rollout rollback {name}`.",
             )
-        return _adopt(world, book)
+        return _adopt(world, book, signature)
 
 
-def _adopt(world: World, book: Book) -> Adoption:
+def _adopt(world: World, book: Book, signature: Signature) -> Adoption:
     desire = find_desire(world, book.name)
     if desire is None:
         raise Unreadable(f"git has no manifest named {book.name!r} on {world.environment.branch}")
@@ -48,7 +48,7 @@ def _adopt(world: World, book: Book) -> Adoption:
     if not coverage.complete:
         raise ServingUnavailable("not on every replica: " + "; ".join(coverage.missing))
     key = world.environment.flag_key(book.name)
-    flag = world.flags.read(key) or world.flags.create(key, by="adopt")
+    flag = world.flags.read(key) or world.flags.create(key, by=signature.actor)
     if flag.effective > Share.ZERO:
         raise WorldChanged(
             f"the flag {key} gives {flag.effective} to a candidate", advice="Set it to 0 % first."

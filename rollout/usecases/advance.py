@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import assert_never
 
 from rollout.core.lifecycle import Phase
+from rollout.errors import Unreadable
 from rollout.ports import World
 from rollout.usecases.begin import Gatekeeper, perhaps_begin
 from rollout.usecases.book import Signature
@@ -17,12 +18,20 @@ from rollout.usecases.walk import walk
 
 
 def advance(world: World, name: str, *, signature: Signature, gatekeeper: Gatekeeper) -> Tick:
-    """One tick for one adapter. Raises Busy if another one runs, WorldChanged on a lost race."""
+    """One tick for one adapter.
+
+    Raises Busy if another one runs, WorldChanged on a lost race, Unreadable for a name that nothing knows.
+    """
     with world.ledger.lease(name):
         ticking = Ticking(world, name, signature)
         if (unfinished := ticking.state.unfinished_rollback) is not None:
             return ticking.take_back(unfinished.reason, said="finished the rollback")
         ticking.ask_git()
+        if ticking.desire is None and not ticking.book.entries:
+            raise Unreadable(
+                f"neither the manifests on {world.environment.branch} nor the ledger know {name!r}",
+                advice=f"The ledger of {world.environment.name} knows: {', '.join(world.ledger.names()) or 'none'}.",
+            )
         match ticking.state.phase:
             case Phase.SHADOW | Phase.CANARY:
                 return walk(ticking)

@@ -16,14 +16,16 @@ def publish(
     """Write the route that the ledger asks for, if it is not there yet; the answer is the revision.
 
     The ledger is read again while the document is locked, so that whoever writes last writes what happened
-    last. Without a `response_schema` the one that is in force stays.
+    last. Without a `response_schema` the one that is in force stays. A name that was never released gets no route.
     """
 
     def change(routes: Routes) -> Routes:
-        known = routes.routes.get(book.name)
+        known, state = routes.routes.get(book.name), book.reread()
+        if known is None and state.stable is None and state.candidate is None:
+            return routes
         schema = known.response_schema if response_schema is None and known is not None else response_schema
         route = route_of(
-            book.reread(),
+            state,
             flag=world.environment.flag_key(book.name),
             base=world.environment.server.base,
             mirror=mirror,

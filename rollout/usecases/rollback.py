@@ -38,7 +38,7 @@ class PhaseDone:
 
 @dataclass(slots=True, kw_only=True)
 class RollbackReport:
-    """What a rollback did. `bad` is None where nothing was under way."""
+    """What a rollback did. `bad` is None where nothing was under way; `known` tells whether ledger or flag knew it."""
 
     name: str
     environment: str
@@ -48,6 +48,7 @@ class RollbackReport:
     phases: list[PhaseDone] = field(default_factory=list)
     verified: Verified | None = None
     commit: str | None = None
+    known: bool = True
 
     @property
     def complete(self) -> bool:
@@ -129,6 +130,7 @@ class _TakingBack:
 
     def _record(self) -> str:
         book = self._book = Book(self._world.ledger, self.report.name, self._signature)
+        self.report.known = bool(book.entries) or self._flag is not None
         for _ in range(_APPENDS):
             state = book.state
             if state.candidate is None:
@@ -203,10 +205,12 @@ class _TakingBack:
             bad=self._manifest(bad),
             message=_message(event, bad, stable),
         )
-        book.add(Reverted, self._world.clock.now(), commit=revert.commit, branch=revert.branch)
-        self.report.commit = revert.commit
+        # Somebody, or we before we were killed, brought it back: that commit is the one to remember.
+        commit = revert.commit or self._world.manifests.last_change(PurePosixPath(bad.path))
+        book.add(Reverted, self._world.clock.now(), commit=commit, branch=revert.branch)
+        self.report.commit = commit
         if revert.commit is None:
-            return f"{revert.branch} says so already"
+            return f"{revert.branch} says so already, by {commit[:12]}"
         return f"{revert.commit[:12]} on {revert.branch}" + (", pushed" if revert.pushed else "")
 
     def _manifest(self, version: Version) -> bytes:

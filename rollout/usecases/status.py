@@ -8,7 +8,7 @@ from rollout.core.flag import FlagState
 from rollout.core.lifecycle import LedgerEntry, RolloutState
 from rollout.core.plan import Plan
 from rollout.core.verdict import Analysis
-from rollout.errors import RolloutError
+from rollout.errors import RolloutError, Unreadable
 from rollout.ports import GatewayStatus, World
 from rollout.usecases.book import Book, Signature
 from rollout.usecases.look import analyse
@@ -31,8 +31,13 @@ class Status:
 
 
 def status(world: World, name: str) -> Status:
-    """Everything that can be known now. Only a ledger that cannot be read is an error."""
+    """Everything that can be known now. Only a ledger that cannot be read, or does not know the name, is an error."""
     book = Book(world.ledger, name, Signature(actor="status", environment=world.environment.name))
+    if not book.entries:
+        raise Unreadable(
+            f"the ledger of {world.environment.name} does not know {name!r}",
+            advice=f"It knows: {', '.join(world.ledger.names()) or 'none'}.",
+        )
     unknown: list[str] = []
     flag: FlagState | None = None
     try:

@@ -13,9 +13,10 @@ from rollout.core.lifecycle import Evaluated, Looked, Phase, Started
 from rollout.core.plan import Share
 from rollout.core.verdict import Outcome
 from rollout.demo.scratch import MANIFEST, NAME
-from rollout.errors import Busy, FlagConflict, MetricsUnavailable, WorldChanged
+from rollout.errors import Busy, FlagConflict, MetricsUnavailable, Unreadable, WorldChanged
 from rollout.usecases.advance import advance
 from rollout.usecases.rollback import rollback
+from rollout.usecases.status import status
 from rollout.usecases.tick import Move
 from tests.core.factories import OLD as OTHER
 from tests.support.site import SIGNATURE, Site, manifest_on_main, report_on
@@ -479,3 +480,21 @@ def test_a_first_release_has_the_base_as_its_stable(site: Site, tmp_path: Path) 
     assert rollback(site.world, NAME, reason="no", signature=SIGNATURE).complete
     assert route(site) == ("base", None)
     assert not site.world.manifests.tree().exists(PurePosixPath(MANIFEST))
+
+
+def test_a_name_that_nothing_knows_is_an_error_and_leaves_no_route(site: Site) -> None:
+    with pytest.raises(Unreadable, match="neither the manifests on main nor the ledger know 'nobody'"):
+        advance(site.world, "nobody", signature=SIGNATURE, gatekeeper=lambda *_: None)
+    report = rollback(site.world, "nobody", reason="?", signature=SIGNATURE)
+    assert not report.known
+    with pytest.raises(Unreadable, match="does not know 'nobody'"):
+        status(site.world, "nobody")
+    assert set(site.world.routes.read().routes) == {NAME}
+
+
+def test_a_first_release_that_is_not_let_in_gets_no_route(site: Site) -> None:
+    """Base must not begin to answer under a name whose first version was refused."""
+    (site.repository.state / "ledger" / "demo" / f"{NAME}.jsonl").unlink()
+    (site.repository.state / "routes.json").unlink()
+    assert site.tick().move is Move.BLOCKED
+    assert site.world.routes.read().routes == {}
