@@ -31,6 +31,7 @@ class AnswerReader:
         self._streamed = False
         self._readable = True
         self._finished = False
+        self._spoke = False
         self._pending = bytearray()
 
     def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
@@ -61,10 +62,12 @@ class AnswerReader:
             self._read_events(last=True)
             if not self._finished and self.error is None:
                 self.error = "the stream ended without its last event"
-        elif self._status == 200:
+            self._require_an_answer()
+        elif 200 <= self._status <= 299:
             self._read_object(bytes(self._pending))
             if not self._finished:
                 self.error = "the answer is not JSON"
+            self._require_an_answer()
         elif self._status == 400 and _NOT_FINITE in self._pending.lower():
             # vLLM answers 400 to a client that did nothing wrong when an adapter computes NaN.
             self.error = "the adapter's values are not finite"
@@ -81,6 +84,11 @@ class AnswerReader:
         if not self._readable or (self.called_tools and not self.text_parts):
             return None
         return "".join(self.text_parts)
+
+    def _require_an_answer(self) -> None:
+        # A proxy's greeting or an error in a form of its own, with the status of a success.
+        if not self._spoke and self.error is None:
+            self.error = "the answer holds no choice"
 
     def _read_events(self, *, last: bool) -> None:
         lines = bytes(self._pending).split(b"\n")
@@ -100,8 +108,10 @@ class AnswerReader:
             return
         if not isinstance(value, dict):
             return
-        if not event or value.get("type") in ("response.completed", "response.incomplete"):
+        kind = value.get("type")
+        if not event or kind in ("response.completed", "response.incomplete"):
             self._finished = True
+        self._spoke = self._spoke or _holds_an_answer(value)
         if value.get("error"):
             self.error = "the engine reported an error inside its answer"
         self._read_usage(value.get("usage"))
@@ -129,3 +139,10 @@ class AnswerReader:
         tokens = usage.get("completion_tokens") if isinstance(usage, dict) else None
         if isinstance(tokens, int) and 0 <= tokens < 2**31:
             self.completion_tokens = int(tokens)
+
+
+def _holds_an_answer(value: dict[str, Any]) -> bool:
+    """Whether an object, or an event, is part of an answer in one of OpenAI's forms."""
+    if str(value.get("type")).startswith("response.output"):
+        return True
+    return any(isinstance(value.get(part), list) and value[part] for part in ("choices", "data", "output"))

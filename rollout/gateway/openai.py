@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import Any
+from typing import Any, NoReturn
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -18,7 +18,40 @@ MIRRORED_PATHS = frozenset({"/v1/chat/completions", "/v1/completions"})
 """Paths whose requests can be repeated without a trace: `/v1/responses` may store what it is told."""
 
 _LARGEST_BODY = 32 * 1024 * 1024
-_ONLY_FOR_THE_USER = ("stream", "stream_options", "tools", "tool_choice", "functions", "function_call")
+_ONLY_FOR_THE_USER = (
+    "stream",
+    "stream_options",
+    "tools",
+    "tool_choice",
+    "parallel_tool_calls",
+    "functions",
+    "function_call",
+)
+_HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+# What the client said of its own bytes, which are not sent on. vLLM takes an adapter's name from the last one too,
+# and only the gateway chooses adapters.
+_OF_THE_CLIENT = frozenset(
+    {
+        b"accept-encoding",
+        b"content-encoding",
+        b"content-length",
+        b"content-type",
+        b"expect",
+        b"x-amzn-sagemaker-adapter-identifier",
+    }
+)
 
 
 class RefusedError(Exception):
@@ -81,10 +114,17 @@ async def read_body(receive: Receive) -> bytes:
             return b"".join(parts)
 
 
-def parse_request(body: bytes) -> dict[str, Any]:
-    """The request as an object with a `model`. Raises RefusedError (400)."""
+def parse_request(headers: Headers, body: bytes) -> dict[str, Any]:
+    """The request as an object with a `model`. Raises RefusedError (400, 415).
+
+    What no engine could read is refused here, where it is not held against an adapter. Other media types are
+    refused because a web page may send those to any address without asking.
+    """
+    media_type = (header(headers, b"content-type") or "").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        raise RefusedError(415, "The content type must be application/json.")
     try:
-        request = json.loads(body)
+        request = json.loads(body, parse_constant=refuse_constant)
     except (ValueError, RecursionError):
         raise RefusedError(400, "The request body is not JSON.") from None
     if not isinstance(request, dict):
@@ -96,6 +136,11 @@ def parse_request(body: bytes) -> dict[str, Any]:
     return request
 
 
+def refuse_constant(constant: str) -> NoReturn:
+    """For `json.loads`: NaN and the infinities are not JSON."""
+    raise ValueError(f"{constant} is not JSON")
+
+
 def unknown_model(model: str) -> RefusedError:
     """The refusal of a logical name without a route."""
     shown = model if len(model) <= 100 else f"{model[:100]}…"
@@ -103,8 +148,15 @@ def unknown_model(model: str) -> RefusedError:
 
 
 def with_model(request: dict[str, Any], served: str) -> bytes:
-    """The request for one served adapter. One key of that name is left, whatever the client had sent."""
-    return json.dumps({**request, "model": served}, separators=(",", ":")).encode()
+    """The request for one served adapter. One key of that name is left, whatever the client had sent.
+
+    Raises RefusedError (400) for what JSON can be read from and not written to: `1e999`, half a surrogate pair.
+    """
+    document = {**request, "model": served}
+    try:
+        return json.dumps(document, separators=(",", ":"), allow_nan=False, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
+        raise RefusedError(400, "The request body holds a value that cannot be passed on.") from None
 
 
 def as_copy(request: dict[str, Any], served: str) -> bytes:
@@ -121,11 +173,23 @@ def header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> str | None:
     return None
 
 
+def end_to_end(headers: Headers) -> Headers:
+    """Headers (names in lower case) without those that are meant for the next hop only."""
+    named = {
+        token.strip().lower() for key, value in headers if key == b"connection" for token in value.split(b",")
+    }
+    return [(key, value) for key, value in headers if key not in _HOP_BY_HOP and key not in named]
+
+
 def for_upstream(headers: Iterable[tuple[bytes, bytes]], length: int) -> Headers:
     """Request headers for a body of ours, of `length` bytes.
 
     Compression is declined: the answer must be readable on its way through.
     """
-    dropped = (b"content-length", b"transfer-encoding", b"accept-encoding", b"expect")
-    kept = [(key.lower(), value) for key, value in headers if key.lower() not in dropped]
-    return [*kept, (b"accept-encoding", b"identity"), (b"content-length", str(length).encode())]
+    kept = end_to_end([(key.lower(), value) for key, value in headers])
+    return [
+        *((key, value) for key, value in kept if key not in _OF_THE_CLIENT),
+        (b"accept-encoding", b"identity"),
+        (b"content-type", b"application/json"),
+        (b"content-length", str(length).encode()),
+    ]

@@ -8,28 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from rollout.gateway.openai import ClientLeftError, Headers, Receive, Scope, Send, error_body, read_body
+from rollout.gateway.openai import ClientLeftError, Receive, Scope, Send, end_to_end, error_body, read_body
 from rollout.gateway.passage import FAILURE
 
 if TYPE_CHECKING:
     import httpx
 
 _DOWN_S = 1.0
-_HOP_BY_HOP = frozenset(
-    {
-        b"connection",
-        b"keep-alive",
-        b"proxy-authenticate",
-        b"proxy-authorization",
-        b"proxy-connection",
-        b"te",
-        b"trailer",
-        b"transfer-encoding",
-        b"upgrade",
-    }
-)
-# vLLM takes an adapter's name from this header too; only the gateway chooses adapters.
-_NEVER_FORWARDED = frozenset({b"host", b"x-amzn-sagemaker-adapter-identifier"})
 
 
 @dataclass(slots=True)
@@ -42,7 +27,7 @@ class Replica:
 
 
 class Upstream:
-    """ASGI app over the replicas: round robin, and one second try elsewhere while nothing has been sent."""
+    """ASGI app over the replicas: round robin, and the next one if one could not be reached at all."""
 
     def __init__(self, replicas: Sequence[Replica], *, read_timeout_s: float = 600.0) -> None:
         import httpx
@@ -89,7 +74,7 @@ class Upstream:
             await _fail(send, f"no replica answered: {type(error).__name__}")
             return
         try:
-            headers = _end_to_end([(key.lower(), value) for key, value in response.headers.raw])
+            headers = end_to_end([(key.lower(), value) for key, value in response.headers.raw])
             await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
             async for chunk in response.aiter_raw():
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
@@ -102,39 +87,36 @@ class Upstream:
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _ask(self, scope: Scope, body: bytes) -> httpx.Response:
-        first = self._pick()
-        try:
-            return await self._send(first, scope, body)
-        except (self._httpx.ConnectError, self._httpx.ConnectTimeout):
-            first.down_until = time.monotonic() + _DOWN_S
-            second = self._pick()
-            if second is first:
-                raise
-        try:
-            return await self._send(second, scope, body)
-        except (self._httpx.ConnectError, self._httpx.ConnectTimeout):
-            second.down_until = time.monotonic() + _DOWN_S
-            raise
+        """Only where no connection came about: a request that a replica has may not be given to another one."""
+        failure: httpx.HTTPError | None = None
+        for replica in self._order():
+            try:
+                return await self._send(replica, scope, body)
+            except (self._httpx.ConnectError, self._httpx.ConnectTimeout) as error:
+                replica.down_until = time.monotonic() + _DOWN_S
+                failure = error
+        assert failure is not None
+        raise failure
 
     async def _send(self, replica: Replica, scope: Scope, body: bytes) -> httpx.Response:
         base = self._httpx.URL(replica.url)
         path = base.raw_path.rstrip(b"/") + scope["path"].encode()
         if query := scope.get("query_string"):
-            path += b"?" + query
+            path += b"?" + query.replace(b"#", b"%23")  # uvicorn lets one through, and httpx does not
         url = base.copy_with(raw_path=path)
-        headers = [pair for pair in _end_to_end(scope["headers"]) if pair[0] not in _NEVER_FORWARDED]
-        headers.append((b"host", url.netloc))
+        headers = [(key, value) for key, value in scope["headers"] if key != b"host"] + [
+            (b"host", url.netloc)
+        ]
         request = self._httpx.Request(scope["method"], url, headers=headers, content=body)
         return await self._client.send(request, stream=True)
 
-    def _pick(self) -> Replica:
-        """The next replica that is not known to be down; if all are, simply the next."""
-        count = len(self._replicas)
-        order = [self._replicas[(self._next + step) % count] for step in range(count)]
+    def _order(self) -> list[Replica]:
+        """All replicas, each in its turn, those that are known to be down behind the others."""
+        turned = self._replicas[self._next :] + self._replicas[: self._next]
         now = time.monotonic()
-        chosen = next((replica for replica in order if replica.down_until <= now), order[0])
-        self._next = (self._replicas.index(chosen) + 1) % count
-        return chosen
+        order = sorted(turned, key=lambda replica: replica.down_until > now)
+        self._next = (self._replicas.index(order[0]) + 1) % len(self._replicas)
+        return order
 
 
 async def _departure(receive: Receive) -> None:
@@ -147,13 +129,6 @@ async def _fail(send: Send, failure: str) -> None:
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": 502, "headers": headers, FAILURE: failure})
     await send({"type": "http.response.body", "body": body, "more_body": False})
-
-
-def _end_to_end(headers: Headers) -> Headers:
-    named = {
-        token.strip().lower() for key, value in headers if key == b"connection" for token in value.split(b",")
-    }
-    return [(key, value) for key, value in headers if key not in _HOP_BY_HOP and key not in named]
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

@@ -122,10 +122,11 @@ class AdapterRouter:
     async def _infer(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             body = await read_body(receive)
-            request = parse_request(body)
+            request = parse_request(scope["headers"], body)
             choice = self._chooser.choose(request["model"], scope["headers"], request)
             if choice is None and self._exclusive:
                 raise unknown_model(request["model"])
+            routed = b"" if choice is None else with_model(request, choice.served)
         except ClientLeftError:
             return
         except RefusedError as refused:
@@ -135,12 +136,17 @@ class AdapterRouter:
         if choice is None:
             await self._app(scope, _replay(body, receive), send)
         else:
-            await self._carry(choice, request, scope, receive, send)
+            await self._carry(choice, request, routed, scope, receive, send)
 
     async def _carry(
-        self, choice: Choice, request: dict[str, Any], scope: Scope, receive: Receive, send: Send
+        self,
+        choice: Choice,
+        request: dict[str, Any],
+        body: bytes,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
     ) -> None:
-        body = with_model(request, choice.served)
         inner = {**scope, "headers": for_upstream(scope["headers"], len(body))}
         passage = Passage(choice, self._telemetry)
         mirrored = False

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from rollout.core.routes import Route, Routes
+from rollout.gateway.openai import refuse_constant
 
 FormatCheck = Callable[[str], bool]
 
@@ -84,13 +85,9 @@ def _compile(schema: Mapping[str, JsonValue]) -> FormatCheck:
 
     def check(text: str) -> bool:
         try:
-            value = json.loads(text, parse_constant=_refuse)
+            value = json.loads(text, parse_constant=refuse_constant)
             return bool(validator.is_valid(value))
         except (ValueError, RecursionError, OverflowError):
             return False
 
     return check
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is not JSON")

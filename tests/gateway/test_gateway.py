@@ -118,9 +118,50 @@ def test_the_request_passes_with_another_model_and_nothing_else_changed(world: W
 
 def test_two_model_keys_leave_no_doubt_for_the_server(world: World) -> None:
     body = b'{"model": "support-bot-1.1.0-bbbbbbbbbbbb", "prompt": "x", "model": "support-bot"}'
-    answer = world.client.post("/v1/completions", content=body)
+    headers = {"content-type": "application/json"}
+    answer = world.client.post("/v1/completions", content=body, headers=headers)
     assert answer.headers["x-rollout-adapter"] == STABLE
     assert world.upstream.seen == [{"model": STABLE, "prompt": "x"}]
+
+
+def test_what_the_client_said_of_its_own_bytes_is_not_said_of_ours(world: World) -> None:
+    headers = {
+        "content-type": "application/json; charset=latin-1",
+        "content-encoding": "gzip",
+        "connection": "content-type, content-length, x-mine",
+        "x-mine": "1",
+    }
+    answer = world.client.post("/v1/completions?a=1#b", json={"model": NAME, "prompt": "x"}, headers=headers)
+    assert answer.status_code == 200
+    seen = world.upstream.headers[0]
+    assert seen["content-type"] == "application/json"
+    assert seen["content-length"] == str(len(f'{{"model":"{STABLE}","prompt":"x"}}'))
+    assert not {"content-encoding", "x-mine"} & seen.keys()
+
+
+def test_a_number_sign_in_the_query_is_no_failure_of_the_adapter(world: World) -> None:
+    import socket
+
+    host, _, port = world.url.removeprefix("http://").partition(":")
+    body = b'{"model": "%s", "prompt": "x"}' % NAME.encode()
+    with socket.create_connection((host, int(port)), timeout=5) as connection:
+        connection.sendall(
+            b"POST /v1/completions?a=#b HTTP/1.1\r\nhost: x\r\nconnection: close\r\n"
+            b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
+        )
+        assert connection.makefile("rb").readline() == b"HTTP/1.1 200 OK\r\n"
+    assert world.rows()[0]["error"] is None
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    "body", [b"{}", b'{"detail": "no"}', b'{"choices": []}', b'{"message": "try later", "code": 1}']
+)
+def test_a_success_that_holds_no_answer_is_an_error(world: World, body: bytes, stream: bool) -> None:
+    world.route(2, response_schema=None)
+    world.upstream.raw = b"data: " + body + b"\n\ndata: [DONE]\n\n" if stream else body
+    assert world.ask("ann", stream=stream).status_code == 200
+    assert world.rows()[0]["error"] == "the answer holds no choice"
 
 
 def test_headers_that_name_adapters_are_the_gateways_alone(world: World) -> None:
@@ -288,6 +329,13 @@ def test_metrics_name_the_adapter_and_the_reason(world: World) -> None:
 
 def test_a_replica_that_is_down_is_not_noticed_by_users(tmp_path: Path) -> None:
     with running(tmp_path, replicas=("http://127.0.0.1:9",)) as world:
+        assert [world.ask("ann").status_code for _ in range(6)] == [200] * 6
+        assert [row["error"] for row in world.rows()] == [None] * 6
+
+
+def test_users_notice_nothing_while_one_replica_of_several_is_up(tmp_path: Path) -> None:
+    down = tuple(f"http://127.0.0.1:{port}" for port in (9, 10, 11))
+    with running(tmp_path, replicas=down) as world:
         assert [world.ask("ann").status_code for _ in range(6)] == [200] * 6
         assert [row["error"] for row in world.rows()] == [None] * 6
 

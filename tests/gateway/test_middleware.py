@@ -61,7 +61,7 @@ def test_the_engines_own_requests_pass_untouched(
     client: httpx.Client, engine: FakeUpstream, tmp_path: Path
 ) -> None:
     body = b'{"model":  "support-bot-1.1.0-bbbbbbbbbbbb", "prompt": "probe"}'
-    answer = client.post("/v1/completions", content=body)
+    answer = client.post("/v1/completions", content=body, headers={"content-type": "application/json"})
     assert answer.status_code == 200
     assert "x-rollout-adapter" not in answer.headers
     assert client.post("/v1/load_lora_adapter").status_code == 200

@@ -8,6 +8,8 @@ import pytest
 
 from tests.support.gateway import CANDIDATE, NAME, STABLE, World, running
 
+JSON = {"content-type": "application/json"}
+
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
@@ -30,9 +32,32 @@ def test_served_names_cannot_be_asked_for_directly(world: World) -> None:
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"{}", b'{"model": 3}', b'{"model": ""}', b"[" * 100_000])
 def test_a_request_without_a_model_is_refused(world: World, body: bytes) -> None:
-    answer = world.client.post("/v1/chat/completions", content=body)
+    answer = world.client.post("/v1/chat/completions", content=body, headers=JSON)
     assert answer.status_code == 400
     assert answer.json()["error"]["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["NaN", "-Infinity", "1e999", '"\\ud800"', "9" * 5000, '{"\\udfff": 1}', "[" * 900 + "]" * 900 + "]"],
+    ids=["nan", "infinity", "overflow", "half a pair", "too many digits", "half a pair as key", "unbalanced"],
+)
+def test_what_no_engine_could_read_is_refused_and_held_against_nobody(world: World, value: str) -> None:
+    body = f'{{"model": "{NAME}", "prompt": "x", "x": {value}}}'
+    answer = world.client.post("/v1/completions", content=body, headers=JSON)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize(
+    "media_type", ["", "text/plain", "application/x-www-form-urlencoded", "application/jsonx"]
+)
+def test_a_body_that_a_web_page_may_send_unasked_is_refused(world: World, media_type: str) -> None:
+    headers = {"content-type": media_type} if media_type else {}
+    body = f'{{"model": "{NAME}", "prompt": "x"}}'
+    answer = world.client.post("/v1/completions", content=body, headers=headers)
+    assert answer.status_code == 415
+    assert answer.json()["error"]["message"] == "The content type must be application/json."
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ class FakeUpstream:
     seen: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
+    raw: bytes | None = None  # answered to everyone instead of what the model says
     left: int = 0
     busy: int = 0
 
@@ -71,7 +72,9 @@ class FakeUpstream:
 
     async def _respond(self, path: str, request: dict[str, Any], behaviour: Behaviour, send: Any) -> None:
         await asyncio.sleep(behaviour.delay_s)
-        if behaviour.status != 200:
+        if self.raw is not None:
+            await _answer(send, 200, self.raw, b"text/event-stream" if request.get("stream") else _JSON)
+        elif behaviour.status != 200:
             await _answer(send, behaviour.status, json.dumps({"error": {"message": behaviour.text}}).encode())
         elif request.get("stream"):
             await self._stream(path, request, behaviour, send)
@@ -86,7 +89,12 @@ class FakeUpstream:
 
     def events(self, path: str, model: str, text: str) -> list[bytes]:
         chat = path.endswith("chat/completions")
-        parts = [{"delta": {"content": char}} if chat else {"text": char} for char in text]
+        parts: list[dict[str, Any]] = [
+            {"delta": {"content": char}} if chat else {"text": char} for char in text
+        ]
+        parts.append(
+            {"delta": {}, "finish_reason": "stop"} if chat else {"text": "", "finish_reason": "stop"}
+        )
         events = [{"model": model, "choices": [{"index": 0, **part}]} for part in parts]
         return [b"data: " + json.dumps(event).encode() + b"\n\n" for event in events] + [b"data: [DONE]\n\n"]
 
@@ -127,8 +135,11 @@ async def _gone(receive: Any) -> None:
         pass
 
 
-async def _answer(send: Any, status: int, body: bytes) -> None:
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+_JSON = b"application/json"
+
+
+async def _answer(send: Any, status: int, body: bytes, media_type: bytes = _JSON) -> None:
+    headers = [(b"content-type", media_type), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
