@@ -73,6 +73,10 @@ class Upstream:
         except self._httpx.HTTPError as error:
             await _fail(send, f"no replica answered: {type(error).__name__}")
             return
+        if not 200 <= response.status_code <= 599:
+            await response.aclose()
+            await _fail(send, f"a replica answered {response.status_code}, which is no status of HTTP")
+            return
         try:
             headers = end_to_end([(key.lower(), value) for key, value in response.headers.raw])
             await send({"type": "http.response.start", "status": response.status_code, "headers": headers})

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import socketserver
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
-from tests.support.gateway import CANDIDATE, NAME, STABLE, World, eventually, running
-from tests.support.upstream import Behaviour
+from rollout.wiring import gateway_app
+from tests.support.gateway import CANDIDATE, NAME, STABLE, World, environment, eventually, running
+from tests.support.upstream import Behaviour, serving
 
 USERS = [f"user-{number}" for number in range(60)]
 
@@ -140,8 +146,6 @@ def test_what_the_client_said_of_its_own_bytes_is_not_said_of_ours(world: World)
 
 
 def test_a_number_sign_in_the_query_is_no_failure_of_the_adapter(world: World) -> None:
-    import socket
-
     host, _, port = world.url.removeprefix("http://").partition(":")
     body = b'{"model": "%s", "prompt": "x"}' % NAME.encode()
     with socket.create_connection((host, int(port)), timeout=5) as connection:
@@ -237,6 +241,68 @@ def test_an_engine_cannot_claim_that_the_client_left(world: World) -> None:
     assert (row["status"], row["error"]) == (499, "the engine says that its client left")
 
 
+def test_a_status_that_does_not_exist_is_no_answer(world: World) -> None:
+    world.upstream.models[STABLE] = Behaviour(status=599)
+    assert world.ask("ann").status_code == 599
+    with (
+        _socket_server(b"HTTP/1.1 799 Odd\r\ncontent-length: 0\r\n\r\n") as url,
+        _in_front_of(url, world) as client,
+    ):
+        assert client.post("/v1/completions", json={"model": NAME}).status_code == 502
+    row = world.rows()[-1]
+    assert (row["status"], row["error"]) == (0, "a replica answered 799, which is no status of HTTP")
+
+
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [
+        (b"", "no replica answered: RemoteProtocolError"),
+        (b"\x00\xff garbage\r\n\r\n", "no replica answered: RemoteProtocolError"),
+        (
+            b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\n123456",
+            "no replica answered: RemoteProtocolError",
+        ),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n12", "the answer broke off"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\n<html>", "the answer is not JSON"),
+    ],
+    ids=["nothing", "garbage", "two lengths", "half", "html"],
+)
+def test_a_server_that_talks_nonsense_is_an_error(world: World, said: bytes, error: str) -> None:
+    with (
+        _socket_server(said) as url,
+        _in_front_of(url, world) as client,
+        contextlib.suppress(httpx.RemoteProtocolError),
+    ):
+        client.post("/v1/completions", json={"model": NAME})
+    assert world.rows()[-1]["error"] == error
+
+
+@contextlib.contextmanager
+def _socket_server(said: bytes) -> Iterator[str]:
+    """Reads a request and says the same to everyone."""
+
+    class Talker(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            while self.rfile.readline().strip():
+                pass
+            self.wfile.write(said)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Talker) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+@contextlib.contextmanager
+def _in_front_of(url: str, world: World) -> Iterator[httpx.Client]:
+    """A second gateway over the same files, with another server behind it."""
+    with (
+        serving(gateway_app(environment(url), world.root)) as gateway,
+        httpx.Client(base_url=gateway) as client,
+    ):
+        yield client
+
+
 def test_an_adapter_that_is_not_loaded_is_its_own_failure(world: World) -> None:
     world.dial("100%")
     del world.upstream.models[CANDIDATE]
@@ -254,8 +320,6 @@ def test_values_that_are_not_finite_are_an_error_and_not_the_clients(world: Worl
 
 def test_a_stream_that_breaks_off_is_an_error_for_client_and_log(world: World) -> None:
     world.upstream.models[STABLE] = Behaviour(break_after=3)
-    import httpx
-
     with (
         pytest.raises(httpx.RemoteProtocolError),
         world.client.stream("POST", "/v1/completions", json={"model": NAME, "stream": True}) as answer,
@@ -277,8 +341,6 @@ def test_a_client_that_leaves_ends_the_request_upstream(world: World) -> None:
 
 
 def test_a_client_that_leaves_before_the_answer_is_no_failure(world: World) -> None:
-    import httpx
-
     world.upstream.models[STABLE] = Behaviour(delay_s=5)
     with pytest.raises(httpx.ReadTimeout):
         httpx.post(f"{world.url}/v1/completions", json={"model": NAME}, timeout=0.2)
@@ -341,12 +403,6 @@ def test_users_notice_nothing_while_one_replica_of_several_is_up(tmp_path: Path)
 
 
 def test_no_replica_at_all_is_an_answer_that_never_came(world: World, tmp_path: Path) -> None:
-    import httpx
-
-    from rollout.wiring import gateway_app
-    from tests.support.gateway import environment
-    from tests.support.upstream import serving
-
     with serving(gateway_app(environment("http://127.0.0.1:9"), tmp_path)) as url:
         answer = httpx.post(f"{url}/v1/completions", json={"model": NAME})
     assert answer.status_code == 502
