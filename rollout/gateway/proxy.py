@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import httpx
 
 _DOWN_S = 1.0
+_NOT_LOADED = 404
 
 
 @dataclass(slots=True)
@@ -27,7 +28,7 @@ class Replica:
 
 
 class Upstream:
-    """ASGI app over the replicas: round robin, and the next one if one could not be reached at all."""
+    """ASGI app over the replicas: round robin, and the next one if one is not there or lacks the adapter."""
 
     def __init__(self, replicas: Sequence[Replica], *, read_timeout_s: float = 600.0) -> None:
         import httpx
@@ -91,14 +92,20 @@ class Upstream:
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _ask(self, scope: Scope, body: bytes) -> httpx.Response:
-        """Only where no connection came about: a request that a replica has may not be given to another one."""
+        """Once a replica may have begun an answer, no other one is asked: not every request can be repeated."""
         failure: httpx.HTTPError | None = None
-        for replica in self._order():
+        order = self._order()
+        for replica in order:
             try:
-                return await self._send(replica, scope, body)
+                response = await self._send(replica, scope, body)
             except (self._httpx.ConnectError, self._httpx.ConnectTimeout) as error:
                 replica.down_until = time.monotonic() + _DOWN_S
                 failure = error
+                continue
+            if response.status_code != _NOT_LOADED or replica is order[-1]:
+                return response
+            # Started anew, perhaps, and not yet given its adapters again.
+            await response.aclose()
         assert failure is not None
         raise failure
 

@@ -14,7 +14,7 @@ import pytest
 
 from rollout.wiring import gateway_app
 from tests.support.gateway import CANDIDATE, NAME, STABLE, World, environment, eventually, running
-from tests.support.upstream import Behaviour, serving
+from tests.support.upstream import Behaviour, FakeUpstream, serving
 
 USERS = [f"user-{number}" for number in range(60)]
 
@@ -400,6 +400,20 @@ def test_users_notice_nothing_while_one_replica_of_several_is_up(tmp_path: Path)
     with running(tmp_path, replicas=down) as world:
         assert [world.ask("ann").status_code for _ in range(6)] == [200] * 6
         assert [row["error"] for row in world.rows()] == [None] * 6
+
+
+def test_a_replica_that_was_started_anew_without_its_adapters_is_not_noticed(tmp_path: Path) -> None:
+    fresh = FakeUpstream()
+    with serving(fresh) as url, running(tmp_path, replicas=(url, "http://127.0.0.1:9")) as world:
+        assert [world.ask("ann").status_code for _ in range(6)] == [200] * 6
+        assert [row["status"] for row in world.rows()] == [200] * 6
+        assert fresh.paths, "it was asked and said 404"
+
+
+def test_an_adapter_that_no_replica_has_is_still_not_found(tmp_path: Path) -> None:
+    with serving(FakeUpstream()) as url, running(tmp_path, replicas=(url,)) as world:
+        world.upstream.models.clear()
+        assert world.ask("ann").status_code == 404
 
 
 def test_no_replica_at_all_is_an_answer_that_never_came(world: World, tmp_path: Path) -> None:
