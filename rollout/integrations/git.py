@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
-from rollout.errors import RemoteUnavailable, Unreadable, WorldChanged
+from rollout.errors import RemoteUnavailable, Unavailable, Unreadable, WorldChanged
 from rollout.ports import Revert
 
 _COMMIT = re.compile(r"^[0-9a-f]{40}$")
@@ -23,7 +23,7 @@ _SETTINGS = ("-c", "core.hooksPath=/dev/null", "-c", "core.quotePath=false")
 _ENVIRONMENT = {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"}
 
 
-class GitFailed(Exception):
+class GitFailed(Unavailable):
     """A git command ended with an error; `reason` is the last line that it wrote."""
 
     def __init__(self, words: tuple[str, ...], returncode: int, stderr: str) -> None:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from rollout.core.lifecycle import LedgerEntry, LedgerEvent, next_entry, verify_chain
 from rollout.durable import exclusive, sync_folder
-from rollout.errors import Busy, LedgerConflict, Usage
+from rollout.errors import Busy, LedgerConflict, Unavailable, Usage
 
 _NAME = re.compile(r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
 
@@ -42,7 +42,10 @@ class FolderLedger:
                     f"another writer appended to the ledger of {name} first", advice="Run the command again."
                 )
             entry = next_entry(last, event)
-            self._write(path, entry, clean=self._split(name)[1])
+            try:
+                self._write(path, entry, clean=self._split(name)[1])
+            except OSError as error:
+                raise Unavailable(f"the ledger of {name} cannot be written: {error.strerror}") from error
         return entry
 
     def names(self) -> tuple[str, ...]:
@@ -71,6 +74,8 @@ class FolderLedger:
             content = self._path(name).read_bytes()
         except FileNotFoundError:
             return [], 0
+        except OSError as error:
+            raise Unavailable(f"the ledger of {name} cannot be read: {error.strerror}") from error
         clean = content.rfind(b"\n") + 1
         return content[:clean].splitlines(), clean
 
@@ -90,9 +95,15 @@ class FolderLedger:
             if os.fstat(handle).st_size > clean:
                 os.ftruncate(handle, clean)
             os.lseek(handle, clean, os.SEEK_SET)
-            os.write(handle, entry.line.encode() + b"\n")
+            _write_all(handle, entry.line.encode() + b"\n")
             os.fsync(handle)
         finally:
             os.close(handle)
         if new:
             sync_folder(path.parent)
+
+
+def _write_all(handle: int, content: bytes) -> None:
+    """A disk that fills up may take a part and say so only in the number: a part is no entry."""
+    while content:
+        content = content[os.write(handle, content) :]

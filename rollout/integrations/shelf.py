@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,14 +42,19 @@ class AdapterShelf:
         return target
 
     def _copy(self, manifest: AdapterManifest, source: Path, target: Path) -> None:
-        """Into a folder beside it, verified, synced, then renamed: all of it or nothing."""
+        """Into a folder beside it, verified, synced, then renamed: all of it or nothing.
+
+        That folder has a fixed name: what a killed process left in it is cleared away by the next one.
+        """
         if not source.is_dir():
             raise Unreadable(
                 f"there is no adapter folder {manifest.artifact.uri!r}",
                 advice="Fetch it, or correct `artifact.uri`.",
             )
         self._folder.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=".laying-", dir=self._folder))
+        aside = target.with_name(f".{target.name}.laying")
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(mode=0o700)
         try:
             for name, digest in manifest.artifact.files.items():
                 if (source / name).is_symlink():

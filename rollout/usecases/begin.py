@@ -26,6 +26,7 @@ Gatekeeper = Callable[[World, Desire], str | None]
 
 def perhaps_begin(ticking: Ticking, gatekeeper: Gatekeeper) -> Tick:
     """Begin the release that git asks for, if it asks for one and nothing stands against it."""
+    _keep_taken_back(ticking)
     publish(ticking.world, ticking.book, mirror=Share.ZERO)
     _sweep(ticking)
     desire, stable = ticking.desire, ticking.state.stable
@@ -47,6 +48,13 @@ def perhaps_begin(ticking: Ticking, gatekeeper: Gatekeeper) -> Tick:
     if blocked is not None:
         return ticking.end(Move.BLOCKED, blocked)
     return _begin(ticking, desire, policy, verdict.report)
+
+
+def _keep_taken_back(ticking: Ticking) -> None:
+    """A tick that slept through a whole rollback may have turned the flag on and died: the rollback stands."""
+    flag = ticking.world.flags.read(ticking.key) if ticking.state.phase is Phase.TAKEN_BACK else None
+    if flag is not None and flag.effective > Share.ZERO:
+        ticking.turn_flag_off("the rollback stands")
 
 
 def _doubt(world: World, desire: Desire, digest: str) -> str | None:

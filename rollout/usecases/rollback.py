@@ -38,7 +38,10 @@ class PhaseDone:
 
 @dataclass(slots=True, kw_only=True)
 class RollbackReport:
-    """What a rollback did. `bad` is None where nothing was under way; `known` tells whether ledger or flag knew it."""
+    """What a rollback did. `bad` is None where nothing was under way; `known` tells whether ledger or flag knew it.
+
+    `settling` tells that both slots named the bad version when it began.
+    """
 
     name: str
     environment: str
@@ -49,6 +52,7 @@ class RollbackReport:
     verified: Verified | None = None
     commit: str | None = None
     known: bool = True
+    settling: bool = False
 
     @property
     def complete(self) -> bool:
@@ -57,8 +61,12 @@ class RollbackReport:
 
     @property
     def safe(self) -> bool:
-        """Whether the flag or the routes keep traffic away from the bad version."""
-        return any(phase.ok for phase in self.phases if phase.phase in ("flag", "routes"))
+        """Whether the flag or the routes keep traffic away from the bad version.
+
+        While it was settling both slots named it, so that only the routes can.
+        """
+        ways = ("routes",) if self.settling else ("flag", "routes")
+        return any(phase.ok for phase in self.phases if phase.phase in ways)
 
 
 def rollback(
@@ -71,7 +79,7 @@ def rollback(
     detail: str | None = None,
     on_phase: Callable[[PhaseDone], None] = lambda _: None,
 ) -> RollbackReport:
-    """Take back whatever is under way for `name`. Never raises RolloutError: a failed phase is in the report."""
+    """Take back whatever is under way for `name`. Never raises: a failed phase is in the report."""
     return _TakingBack(world, name, reason, signature, automatic, detail, on_phase).run()
 
 
@@ -115,6 +123,10 @@ class _TakingBack:
             ok, detail = True, act()
         except RolloutError as error:
             ok, detail = False, error.message
+        except (
+            Exception
+        ) as error:  # Whatever is broken here must not keep the next phase from making users safe.
+            ok, detail = False, f"unexpected {type(error).__name__}: {error}"
         done = PhaseDone(phase=phase, ok=ok, detail=detail, began_s=began, ended_s=self._seconds())
         self.report.phases.append(done)
         self._on_phase(done)
@@ -133,6 +145,7 @@ class _TakingBack:
         self.report.known = bool(book.entries) or self._flag is not None
         for _ in range(_APPENDS):
             state = book.state
+            self.report.settling |= state.settling
             if state.candidate is None:
                 return self._recognise(state)
             try:
@@ -165,6 +178,8 @@ class _TakingBack:
 
     def _close_the_routes(self) -> str:
         """The gateways' second way to safety: it holds even where the flag could not be written."""
+        route = self._world.routes.read().routes.get(self.report.name)
+        self.report.settling |= route is not None and route.stable == route.candidate
         if self._book is None:
             return self._close_without_the_ledger()
         revision = publish(self._world, self._book, mirror=Share.ZERO)
@@ -207,8 +222,9 @@ class _TakingBack:
         )
         # Somebody, or we before we were killed, brought it back: that commit is the one to remember.
         commit = revert.commit or self._world.manifests.last_change(PurePosixPath(bad.path))
-        book.add(Reverted, self._world.clock.now(), commit=commit, branch=revert.branch)
         self.report.commit = commit
+        if not self._add_once(Reverted, lambda state: state.reverted, commit=commit, branch=revert.branch):
+            return f"another rollback was faster: {commit[:12]} on {revert.branch}"
         if revert.commit is None:
             return f"{revert.branch} says so already, by {commit[:12]}"
         return f"{revert.commit[:12]} on {revert.branch}" + (", pushed" if revert.pushed else "")
@@ -233,12 +249,33 @@ class _TakingBack:
             "drained_s": round(drained_s, 3),
             "verified_s": round(self._since_flag(), 3),
         }
-        if self._book is not None:
-            self.report.verified = self._book.add(Verified, self._world.clock.now(), **fields)
+        if self._book is not None and not self._add_once(Verified, lambda state: state.verified, **fields):
+            return "another rollback was faster, and verified it"
         return (
             f"last request to {bad.served_name} routed {last_routed_s:.3f} s after the flag write, "
             f"its last answer finished after {drained_s:.3f} s"
         )
+
+    def _add_once(
+        self, kind: type[Reverted] | type[Verified], known: Callable[[RolloutState], bool], **fields: object
+    ) -> bool:
+        """Record it, whoever else writes meanwhile; False if another rollback of the same release has it already."""
+        book = self._book
+        assert book is not None
+        generation = book.state.generation
+        for _ in range(_APPENDS):
+            if known(book.state):
+                return False
+            try:
+                event = book.add(kind, self._world.clock.now(), **fields)
+            except LedgerConflict:
+                if book.reread().generation != generation:
+                    raise
+            else:
+                if isinstance(event, Verified):
+                    self.report.verified = event
+                return True
+        raise LedgerConflict(f"{_APPENDS} writers in a row were faster", advice="Run the command again.")
 
     def _since_flag(self) -> float:
         return (self._world.clock.now() - self._flag_written_at).total_seconds()

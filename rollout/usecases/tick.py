@@ -20,6 +20,7 @@ from rollout.usecases.book import Book, Signature
 from rollout.usecases.release import Desire, ReleasePolicy, find_desire, read_manifest, read_policy
 from rollout.usecases.rollback import RollbackReport, rollback
 
+_APPENDS = 20
 _PROPAGATION_S = 10.0
 _POLL_S = 0.05
 
@@ -105,17 +106,23 @@ class Ticking:
     def record(self, kind: type[LedgerEvent], **fields: object) -> None:
         """Record an event; if a rollback came in between, make sure that it stands, and give up."""
         generation = self.state.generation
-        try:
-            self.book.add(kind, self.world.clock.now(), **fields)
-        except LedgerConflict:
-            if self.book.reread().generation != generation:
-                comment = f"{self.book.name}: a late tick stands back"
-                self.world.flags.take_back(self.key, by=self._signature.actor, comment=comment)
-                raise WorldChanged(
-                    "a rollback came in between; this tick stood back and left the flag off",
-                    advice="Nothing is to be done: the rollback stands.",
-                ) from None
-            self.book.add(kind, self.world.clock.now(), **fields)
+        for _ in range(_APPENDS):
+            try:
+                self.book.add(kind, self.world.clock.now(), **fields)
+            except LedgerConflict:
+                if self.book.reread().generation != generation:
+                    self.turn_flag_off("a late tick stands back")
+                    raise WorldChanged(
+                        "a rollback came in between; this tick stood back and left the flag off",
+                        advice="Nothing is to be done: the rollback stands.",
+                    ) from None
+            else:
+                return
+        raise LedgerConflict(f"{_APPENDS} writers in a row were faster", advice="Run the command again.")
+
+    def turn_flag_off(self, why: str) -> None:
+        """Off, and stable for everyone, whoever wrote it last."""
+        self.world.flags.take_back(self.key, by=self._signature.actor, comment=f"{self.book.name}: {why}")
 
     def write_flag(self, flag: FlagState, share: Share, comment: str, *, turn_on: bool = False) -> FlagState:
         """Write the share, unless somebody wrote since `flag` was read. Raises FlagConflict."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
 from rollout.core.lifecycle import Adopted, IllegalHistory, fold
-from rollout.errors import Busy, LedgerConflict, Usage
+from rollout.errors import Busy, LedgerConflict, Unavailable, Usage
 from rollout.integrations.ledgerfolder import FolderLedger
 from tests.core.factories import OLD, evaluated, event, started
 
@@ -61,6 +63,31 @@ def test_a_changed_line_is_seen(
     path = tmp_path / "prod" / "bot.jsonl"
     path.write_bytes(path.read_bytes().replace(old, new, 1))
     with pytest.raises(LedgerConflict, match=reason):
+        ledger.read("bot")
+
+
+def test_a_write_that_the_disk_takes_in_parts_is_finished_before_it_is_acknowledged(
+    ledger: FolderLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda handle, content: write(handle, content[:7]))
+    entry = ledger.append("bot", ADOPTED, after=None)
+    assert ledger.read("bot") == (entry,)
+
+
+def test_a_ledger_that_cannot_be_read_or_written_is_unavailable(
+    ledger: FolderLedger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(handle: int, content: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        with pytest.raises(Unavailable, match="cannot be written: No space left"):
+            ledger.append("bot", ADOPTED, after=None)
+    (tmp_path / "prod" / "bot.jsonl").unlink()
+    (tmp_path / "prod" / "bot.jsonl").mkdir()
+    with pytest.raises(Unavailable, match="the ledger of bot cannot be read: Is a directory"):
         ledger.read("bot")
 
 

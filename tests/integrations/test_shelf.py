@@ -83,6 +83,17 @@ def test_other_bytes_are_refused_and_leave_nothing_behind(shelf: AdapterShelf, t
     assert not [path for path in (tmp_path / "shelf").iterdir() if path.is_dir()]
 
 
+def test_what_a_killed_process_had_begun_to_lay_down_is_cleared_away(
+    shelf: AdapterShelf, tmp_path: Path
+) -> None:
+    begun = tmp_path / "shelf" / f".{manifest().served_name}.laying"
+    begun.mkdir(parents=True)
+    (begun / "adapter_model.safetensors").write_bytes(b"wei")
+    folder = shelf.lay_down(manifest())
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == FILES
+    assert not begun.exists()
+
+
 def test_a_folder_that_was_tampered_with_is_seen(shelf: AdapterShelf) -> None:
     folder = shelf.lay_down(manifest())
     (folder / "adapter_model.safetensors").write_bytes(b"other!!")

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 
-from rollout.core.lifecycle import RolledBack, Verified
+from rollout.core.lifecycle import RolledBack, Settling, Verified
 from rollout.core.plan import Share
 from rollout.demo.scratch import NAME
+from rollout.usecases.book import Book
+from rollout.usecases.publish import publish
 from rollout.usecases.rollback import RollbackReport, rollback
 from rollout.usecases.tick import Move
 from tests.support.site import SIGNATURE, Site, manifest_on_main
@@ -161,3 +166,64 @@ def test_the_reason_cannot_forge_a_trailer_or_a_line(site: Site) -> None:
     )
     assert message == ""
     assert event.bad is not None
+
+
+def settling(site: Site) -> None:
+    """The whole way, up to both slots naming the new version."""
+    site.walk_to("100%")
+    site.answer_well()
+    site.tick_after(4)
+    book = Book(site.world.ledger, NAME, SIGNATURE)
+    book.add(Settling, site.clock.now(), reason="the rollback window is over")
+    publish(site.world, book, mirror=Share.ZERO)
+
+
+def test_what_settles_is_not_safe_before_its_routes_are_changed(site: Site) -> None:
+    """Both slots name it, so that no flag keeps users away from it."""
+    old = site.world.routes.read().routes[NAME].stable
+    settling(site)
+    routes = site.repository.state / "routes.json"
+    content = routes.read_bytes()
+    replace = os.replace
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "replace", lambda self, to: full() if to == routes else replace(self, to))
+        report = take_back(site)
+    assert "cannot be written" in failed(report)["routes"]
+    assert (report.safe, routes.read_bytes()) == (False, content)
+    again = take_back(site)
+    assert (again.complete, again.safe) == (True, True)
+    route = site.world.routes.read().routes[NAME]
+    assert (route.stable, route.candidate) == (old, None)
+
+
+def full() -> NoReturn:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_something_unforeseen_in_one_phase_does_not_keep_the_others_from_being_tried(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Book, "__init__", lambda *_: 1 / 0)
+    report = take_back(site)
+    assert failed(report)["ledger"] == "unexpected ZeroDivisionError: division by zero"
+    assert (report.safe, report.complete, safe(site)) == (True, False, True)
+    monkeypatch.undo()
+    assert take_back(site).complete
+
+
+def test_another_writer_of_the_ledger_does_not_undo_what_was_reached(site: Site) -> None:
+    """Somebody records an evaluation while the push is under way."""
+    manifests = type(site.world.manifests)
+    restore = manifests.restore
+
+    def beside(self: Any, *words: Any, **named: Any) -> Any:
+        done = restore(self, *words, **named)
+        site.record_evaluation()
+        return done
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(manifests, "restore", beside)
+        report = take_back(site)
+    assert report.complete
+    kinds = [entry.event.kind for entry in site.world.ledger.read(NAME)]
+    assert [kinds.count(kind) for kind in ("rolled_back", "reverted", "verified")] == [1, 1, 1]
