@@ -97,7 +97,10 @@ class Telemetry:
         self._dropped.labels(name).inc()
 
     def hash_key(self, key: str | None) -> str | None:
-        """A sticky key as it may be recorded: salted, so that a list of users cannot be tried against it."""
+        """A sticky key as it may be recorded: not readable, and another one in each log.
+
+        It is no secret from whoever has the log: its salt stands there, and a list of users can be tried.
+        """
         if key is None:
             return None
         return hashlib.sha256(self._salt + key.encode("utf-8", "surrogatepass")).hexdigest()[:32]

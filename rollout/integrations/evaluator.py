@@ -11,7 +11,7 @@ import json
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from pydantic import JsonValue
 
@@ -63,7 +63,7 @@ class FlagFileReader:
         version = self._version(key)
         if version is None:
             return _stable(None, "FLAG_NOT_FOUND" if self._feed.initialized() else "CLIENT_NOT_READY")
-        context = self._unkeyed if not context_key else self._context.create(context_key, CONTEXT_KIND)
+        context = self._context.create(context_key, CONTEXT_KIND) if _is_key(context_key) else self._unkeyed
         try:
             detail = self._client.variation_detail(key, context, Slot.STABLE.value)
         except Exception as error:
@@ -157,7 +157,7 @@ class _FlagFileFeed:
                     sound[key] = self._flags[key]
         if not sound:
             raise ValueError("; ".join(complaints))
-        assert self._sink is not None  # noqa: S101 - the SDK attaches before it starts
+        assert self._sink is not None
         self._sink.init({FEATURES: sound, SEGMENTS: groups})
         self._flags, self._complaint = sound, "; ".join(complaints) or None
         _tell_valid(self._sink)
@@ -203,6 +203,14 @@ def _decodable(segments: Mapping[str, JsonValue]) -> tuple[dict[str, JsonValue],
         else:
             sound[key] = segment
     return sound, complaints
+
+
+def _is_key(context_key: str | None) -> TypeGuard[str]:
+    """Whether a key can be bucketed: half a surrogate pair cannot, and the SDK would write it into its log."""
+    try:
+        return bool(context_key and context_key.encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def _stable(version: int | None, reason: str) -> SlotDecision:

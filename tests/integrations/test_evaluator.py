@@ -114,6 +114,15 @@ def test_any_key_gets_an_answer(reader: FlagFileReader, path: Path, user: str) -
     assert reader.slot(KEY, user) == reader.slot(KEY, user)
 
 
+def test_a_key_that_cannot_be_bucketed_is_no_key_and_stays_out_of_the_log(
+    reader: FlagFileReader, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(reader, path, "50%")
+    decision = reader.slot(KEY, "somebody\ud800")
+    assert (decision.slot, decision.reason) == (Slot.STABLE, "FALLTHROUGH")
+    assert "somebody" not in caplog.text
+
+
 def test_a_flag_that_is_off_is_stable(reader: FlagFileReader, path: Path) -> None:
     put(reader, path, "100%")
     version = FlagFile(path).take_back(KEY, by="ann", comment="").version
