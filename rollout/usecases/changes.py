@@ -11,6 +11,7 @@ from rollout.core.manifest import AdapterManifest, Document
 from rollout.core.metric import MetricSpec
 from rollout.core.plan import Plan
 from rollout.core.policy import Rule, Waivers
+from rollout.core.suite import Gates, Suite
 from rollout.errors import Unreadable
 from rollout.usecases.workspace import MANIFESTS, POLICIES, Workspace
 
@@ -111,5 +112,9 @@ def _model_of(path: PurePosixPath) -> type[Document] | None:
             return Plan
         case ("metrics", _):
             return MetricSpec
+        case ("suites", _):
+            return Suite
+        case ("gates", _):
+            return Gates
         case _:
             return None

@@ -207,6 +207,12 @@ def test_a_broken_policy_in_the_change_is_told_before_it_is_merged(head: Path, b
     assert problem.pointer == ("severity",)
 
 
+@pytest.mark.parametrize("path", ["policies/gates/strict.yaml", "policies/suites/other.yaml"])
+def test_a_broken_suite_or_gate_file_is_told_before_it_is_merged(head: Path, base: Path, path: str) -> None:
+    write(head, "gates: {accuracy: {}}\n", PurePosixPath(path))
+    assert {problem.source for problem in validate(checks(head, base)).problems} == {path}
+
+
 def test_the_same_version_with_other_bytes_is_blocked(head: Path, base: Path) -> None:
     release(head, version="1.0.0", parent=None)
     assert rules_of(validate(checks(head, base))) == {"version-bumped"}
