@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from rollout.cli import VERBS
+from rollout.cli.rollback import command
+from rollout.core.lifecycle import Phase
+from rollout.core.plan import Share
+from rollout.demo.scratch import NAME
+from tests.support.aftermath import reverts
+from tests.support.commands import break_ledger, everything, in_site
+from tests.support.site import Site
+
+BECAUSE = ("--reason", "worse")
+
+
+def test_the_help_is_the_line_in_the_list_of_verbs() -> None:
+    assert (command.help or "").split("\n")[0] == VERBS["rollback"]
+
+
+def test_a_reason_must_be_given(ramping: Site) -> None:
+    ended = in_site(ramping, "rollback")
+    assert ended.status == 2
+    assert "Missing option '--reason'" in ended.err
+    assert ramping.state.phase is Phase.CANARY
+
+
+def test_an_unknown_environment_is_unreadable_input(ramping: Site) -> None:
+    assert in_site(ramping, "rollback", *BECAUSE, environment="nope").status == 3
+
+
+def test_a_name_that_nothing_knows_is_said_to_be_unknown(ramping: Site) -> None:
+    ended = in_site(ramping, "rollback", *BECAUSE, name="nobody")
+    assert ended.status == 3
+    assert "neither the ledger of demo nor a flag knows 'nobody': nothing was done" in ended.err
+
+
+def test_a_dry_run_says_what_it_would_do_and_changes_nothing(ramping: Site) -> None:
+    before = everything(ramping)
+    ended = in_site(ramping, "rollback", *BECAUSE, "--dry-run")
+    assert (ended.status, everything(ramping)) == (0, before)
+    assert ended.out.splitlines()[0] == "would set the flag off and stable (now: 10% to the candidate)"
+    assert "would record the rollback and quarantine support-triage-1.1.0-" in ended.out
+
+
+def test_a_dry_run_without_a_release_says_so(adopted: Site) -> None:
+    ended = in_site(adopted, "rollback", *BECAUSE, "--dry-run")
+    assert ended.status == 0
+    assert "nothing is under way: support-triage-1.0.0-" in ended.out
+
+
+@pytest.mark.parametrize("form", ["text", "json", "markdown"])
+def test_without_a_gateway_all_is_put_back_and_only_the_proof_is_missing(ramping: Site, form: str) -> None:
+    ended = in_site(ramping, "rollback", *BECAUSE, "--format", form)
+    assert (ended.status, ended.err) == (4, "")
+    assert "gateway g0 did not answer" in ended.out
+    flag = ramping.world.flags.read(ramping.key)
+    assert flag is not None
+    assert (flag.on, flag.share) == (False, Share.ZERO)
+    assert len(reverts(ramping)) == 1
+    if form == "text":
+        assert "not complete (verify): users are safe; run the command again" in ended.out
+    if form == "json":
+        report = json.loads(ended.out)
+        assert [phase["phase"] for phase in report["phases"] if not phase["ok"]] == ["verify"]
+        assert (report["complete"], report["safe"], report["verified_s"]) == (False, True, None)
+    if form == "markdown":
+        assert "| verify | **failed** |" in ended.out
+
+
+def test_a_second_one_reverts_nothing_more(ramping: Site) -> None:
+    for _ in range(2):
+        in_site(ramping, "rollback", *BECAUSE)
+    kinds = [entry.event.kind for entry in ramping.world.ledger.read(NAME)]
+    assert (len(reverts(ramping)), kinds.count("rolled_back"), kinds.count("reverted")) == (1, 1, 1)
+
+
+def test_it_waits_for_no_tick(ramping: Site) -> None:
+    with ramping.world.ledger.lease(NAME):
+        in_site(ramping, "rollback", *BECAUSE)
+    assert ramping.state.phase is Phase.TAKEN_BACK
+
+
+def test_a_broken_ledger_does_not_keep_users_from_safety(ramping: Site) -> None:
+    break_ledger(ramping)
+    ended = in_site(ramping, "rollback", *BECAUSE)
+    assert ended.status == 4
+    assert "the chain is broken" in ended.out
+    assert "not complete (ledger, git): users are safe" in ended.out
+    flag = ramping.world.flags.read(ramping.key)
+    assert flag is not None
+    assert flag.effective == Share.ZERO
+    assert ramping.world.routes.read().routes[NAME].candidate is None
+    assert in_site(ramping, "rollback", *BECAUSE, "--dry-run").status == 5
