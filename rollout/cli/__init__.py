@@ -65,7 +65,7 @@ def cli() -> None:
 def run(args: Sequence[str] | None = None) -> int:
     """Run the command line; the answer is the exit status. Errors go to standard error."""
     try:
-        result = cli.main(args=args, standalone_mode=False)
+        result = cli.main(args=args, prog_name="rollout", standalone_mode=False)
     except click.exceptions.Abort:
         click.secho("interrupted", fg="red", err=True)
         return 130
