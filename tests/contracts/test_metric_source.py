@@ -172,6 +172,17 @@ def test_without_a_control_a_refusal_counts_neither_way(source: Source, status: 
     assert look(source, [record(CANDIDATE, status=status)], ERROR, Stage.BAKE)[1] == counts(0, 0)
 
 
+@pytest.mark.parametrize("stage", list(Stage))
+def test_refusals_have_a_metric_of_their_own(source: Source, stage: Stage) -> None:
+    statuses = [200, 500, 404, 499, *REFUSED]
+    records = [
+        row
+        for status in statuses
+        for row in (pair(status=status) if stage is Stage.SHADOW else [record(CANDIDATE, status=status)])
+    ]
+    assert look(source, records, spec("refused"), stage)[1] == counts(len(statuses) - 1, len(REFUSED))
+
+
 @pytest.mark.parametrize("status", [status for status in NOT_GOOD if status not in REFUSED])
 def test_without_a_control_a_failure_is_still_an_error(source: Source, status: int) -> None:
     assert look(source, [record(CANDIDATE, status=status)], ERROR, Stage.BAKE)[1] == counts(1, 1)

@@ -46,7 +46,7 @@ class TrafficLog:
 
     Where a control is at hand (shadow, canary) every answer but a good one is an error in both arms alike: users
     who ask for nonsense are dealt to both, and a refusal that only the candidate gives is its own. At 100 %
-    nothing tells the two apart, so that refusals (4xx but 404, 408 and 429) count neither way there. A client that
+    nothing tells the two apart, so that refusals count there for a metric of their own only. A client that
     leaves within ten seconds, or after the answer had begun, is no error; one that left because an answer took
     longer than the metric's limit was answered slowly.
     """
@@ -128,6 +128,8 @@ def _bad(spec: MetricSpec, stage: Stage, row: str) -> tuple[str, str, dict[str, 
         case Event.ERROR:
             silent = _REFUSED if stage is Stage.BAKE else _HASTY
             return f"NOT {silent.format(row=row)}", f"NOT {good}", {}
+        case Event.REFUSED:
+            return f"NOT {_LEFT.format(row=row)}", _REFUSED.format(row=row), {}
         case Event.FORMAT_INVALID:
             return f"({good} AND {row}.format_valid IS NOT NULL)", f"{row}.format_valid = 0", {}
         case Event.SLOW:
