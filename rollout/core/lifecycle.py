@@ -180,7 +180,7 @@ class RolledBack(_Event):
 
 
 class Reverted(_Event):
-    """The manifest in git says again what serves, by this commit."""
+    """The manifest in git says again what serves, or asks for something newer, by this commit."""
 
     kind: Literal["reverted"] = "reverted"
     commit: GitSha

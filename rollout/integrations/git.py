@@ -24,10 +24,12 @@ _ENVIRONMENT = {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C", "GIT_OPTIONAL_LOCKS":
 
 
 class GitFailed(Unavailable):
-    """A git command ended with an error; `reason` is the last line that it wrote."""
+    """A git command ended with an error; `reason` is the line that says why: advice follows it on others."""
 
     def __init__(self, words: tuple[str, ...], returncode: int, stderr: str) -> None:
-        self.reason = next((line for line in reversed(stderr.strip().splitlines()) if line), "no message")
+        lines = [line for line in stderr.splitlines() if line.strip()]
+        told = (line for line in lines if line.startswith(("error:", "fatal:")))
+        self.reason = next(told, lines[-1] if lines else "no message")
         super().__init__(f"git {words[0]} ended with {returncode}: {self.reason}")
         self.stderr = stderr
 

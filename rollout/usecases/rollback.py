@@ -19,6 +19,7 @@ from rollout.errors import FlagUnavailable, LedgerConflict, RolloutError, Servin
 from rollout.ports import GatewayStatus, World
 from rollout.usecases.book import Book, Signature
 from rollout.usecases.publish import publish
+from rollout.usecases.release import find_desire
 
 _APPENDS = 20
 _VERIFY_S = 30.0
@@ -214,12 +215,15 @@ class _TakingBack:
                 f"{bad.served_name} has its manifest at {bad.path}, {stable.served_name} had it at {stable.path}",
                 advice="Revert the move in a pull request.",
             )
-        revert = self._world.manifests.restore(
-            PurePosixPath(bad.path),
-            content=None if stable is None else self._manifest(stable),
-            bad=self._manifest(bad),
-            message=_message(event, bad, stable),
-        )
+        try:
+            revert = self._world.manifests.restore(
+                PurePosixPath(bad.path),
+                content=None if stable is None else self._manifest(stable),
+                bad=self._manifest(bad),
+                message=_message(event, bad, stable),
+            )
+        except WorldChanged:
+            return self._leave_what_is_newer(bad)
         # Somebody, or we before we were killed, brought it back: that commit is the one to remember.
         commit = revert.commit or self._world.manifests.last_change(PurePosixPath(bad.path))
         self.report.commit = commit
@@ -228,6 +232,23 @@ class _TakingBack:
         if revert.commit is None:
             return f"{revert.branch} says so already, by {commit[:12]}"
         return f"{revert.commit[:12]} on {revert.branch}" + (", pushed" if revert.pushed else "")
+
+    def _leave_what_is_newer(self, bad: Version) -> str:
+        """A manifest that was changed since is left alone: nothing is to be reverted if it asks for other bytes.
+
+        Raises WorldChanged if it still asks for the bad ones: whoever edited it has to say what they want.
+        """
+        desire = find_desire(self._world, self.report.name)
+        if desire is not None and desire.version.identity == bad.identity:
+            raise WorldChanged(
+                f"{bad.path} was changed since the rollback began, and still asks for {bad.served_name}",
+                advice="Name another version in a pull request.",
+            )
+        branch = self._world.environment.branch
+        commit = self._world.manifests.last_change(PurePosixPath(bad.path))
+        self._add_once(Reverted, lambda state: state.reverted, commit=commit, branch=branch)
+        newer = desire.version.served_name if desire else "no version"
+        return f"left alone: {branch} asks for {newer} meanwhile"
 
     def _manifest(self, version: Version) -> bytes:
         return self._world.manifests.at(version.commit).read(PurePosixPath(version.path))

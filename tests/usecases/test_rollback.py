@@ -13,7 +13,7 @@ import pytest
 
 from rollout.core.lifecycle import RolledBack, Settling, Verified
 from rollout.core.plan import Share
-from rollout.demo.scratch import NAME
+from rollout.demo.scratch import MANIFEST, NAME
 from rollout.usecases.book import Book
 from rollout.usecases.publish import publish
 from rollout.usecases.rollback import RollbackReport, rollback
@@ -149,13 +149,32 @@ def test_answers_under_way_are_waited_for_and_told_apart(site: Site) -> None:
     assert verified[0].drained_s > verified[0].last_routed_s
 
 
-def test_a_newer_change_in_git_is_left_alone(site: Site) -> None:
+def test_a_newer_version_in_git_is_left_alone_and_has_its_turn(site: Site) -> None:
+    """It was queued behind the release that is taken back: nothing is to be reverted any more."""
     site.repository.pull()
-    site.repository.merge(site.repository.propose("1.4.0", "in the meantime"))
+    newer = site.propose("1.4.0")
     report = take_back(site)
-    assert "was changed on main since the rollback began" in failed(report)["git"]
-    assert safe(site)
+    assert report.complete
+    assert report.commit is None
+    (git,) = (phase for phase in report.phases if phase.phase == "git")
+    assert git.detail == f"left alone: main asks for {newer} meanwhile"
     assert b'version: "1.4.0"' in manifest_on_main(site)
+    assert safe(site)
+    assert site.tick().move is Move.BEGUN
+    assert site.state.candidate is not None
+    assert site.state.candidate.served_name == newer
+
+
+def test_an_edited_manifest_that_still_asks_for_the_bad_bytes_is_left_to_its_editor(site: Site) -> None:
+    site.repository.pull()
+    manifest = site.repository.root / MANIFEST
+    manifest.write_text(manifest.read_text() + "# edited in the meantime\n")
+    site.repository.git("commit", "-qam", "a comment")
+    site.repository.git("push", "-q", "origin", "main")
+    report = take_back(site)
+    assert "was changed since the rollback began, and still asks for" in failed(report)["git"]
+    assert (report.complete, safe(site)) == (False, True)
+    assert b"# edited in the meantime" in manifest_on_main(site)
 
 
 def test_the_reason_cannot_forge_a_trailer_or_a_line(site: Site) -> None:
