@@ -36,8 +36,9 @@ class Workspace:
         return self.documents.read(self.tree.read(path), model, source=str(path))
 
     def manifest_paths(self) -> tuple[PurePosixPath, ...]:
-        """The files below manifests/, sorted; there may be none."""
-        return tuple(self.tree.files(MANIFESTS, SUFFIX))
+        """The files below manifests/, sorted; there may be none. A hidden folder hides them, in every tree."""
+        found = self.tree.files(MANIFESTS, SUFFIX)
+        return tuple(path for path in found if not any(part.startswith(".") for part in path.parts))
 
     def manifest(self, path: PurePosixPath) -> Located[AdapterManifest]:
         """One manifest by its path."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from rollout.core.policy import CheckedAt
 from rollout.errors import RolloutError, Unreadable
 from rollout.integrations.cel import evaluate
 from rollout.integrations.documents import StrictDocuments
+from rollout.integrations.git import GitRepository
 from rollout.integrations.workfolder import WorkingFolder
 from rollout.usecases.validate import Checks, validate
 from rollout.usecases.workspace import Workspace
@@ -32,6 +34,7 @@ from tests.support.adapters import (
 )
 
 MANIFEST = PurePosixPath("manifests/support/support-bot.yaml")
+AUTHOR = ["-c", "user.name=Ann", "-c", "user.email=ann@example.org"]
 
 
 def workspace(root: Path) -> Workspace:
@@ -100,6 +103,16 @@ def test_without_a_base_the_rules_that_compare_are_named_as_unchecked(head: Path
 def test_only_manifests_that_differ_from_the_base_are_checked(head: Path, base: Path) -> None:
     assert validate(checks(head, base)).checked == ()
     assert validate(checks(head, base), [PurePosixPath("manifests")]).checked == (str(MANIFEST),)
+
+
+def test_what_validation_does_not_see_is_no_manifest_for_a_release_either(tmp_path: Path) -> None:
+    root = write_repository(tmp_path / "repository")
+    write(root, (root / MANIFEST).read_text(), PurePosixPath("manifests/.a/support-bot.yaml"))
+    write(root, (root / MANIFEST).read_text(), PurePosixPath("manifests/.b.yaml"))
+    for words in (["init", "-q", "-b", "main"], ["add", "-A"], [*AUTHOR, "commit", "-qm", "one"]):
+        subprocess.run(["git", "-C", root, *words], check=True)
+    released = Workspace(GitRepository(root).at("main"), StrictDocuments())
+    assert released.manifest_paths() == workspace(root).manifest_paths() == (MANIFEST,)
 
 
 def test_a_finding_points_to_the_line_of_its_field(head: Path, base: Path) -> None:
