@@ -15,40 +15,37 @@ from rollout.core.plan import Share
 from rollout.demo.scratch import MANIFEST, NAME
 from tests.support.site import Site
 
+_CHANGING = ("state", "origin.git", "repo/.git")
+_LASTING = shutil.ignore_patterns("objects", "hooks")
 _PASSING = re.compile(rb'"at": "[^"]*"')
 _REPEATABLE = ("looked", "intended", "erred")
 
 
 class Workbench:
-    """One folder in which the same site dies again and again: put back whole before every act."""
+    """One folder in which the same site dies again and again: put back before every act.
+
+    Git's objects stay: they bear the names of their contents, and nothing reads one that nothing refers to.
+    """
 
     def __init__(self, stage: Site, folder: Path) -> None:
         self.site = stage.copy(folder / "site")
-        self._changing = ("state", "origin.git", "repo/.git")
         self._pristine = folder / "pristine"
-        for name in self._changing:
-            _copy(self.site.folder / name, self._pristine / name)
         self._time = self.site.clock.time
+        for name in _CHANGING:
+            shutil.copytree(self.site.folder / name, self._pristine / name, symlinks=True, ignore=_LASTING)
 
     def reset(self) -> Site:
         """The site as it was at first."""
-        for name in self._changing:
-            shutil.rmtree(self.site.folder / name)
-            _copy(self._pristine / name, self.site.folder / name)
+        for name in _CHANGING:
+            folder = self.site.folder / name
+            for path in folder.iterdir():
+                if path.is_dir() and path.name not in ("objects", "hooks"):
+                    shutil.rmtree(path)
+                elif path.is_file():
+                    path.unlink()
+            shutil.copytree(self._pristine / name, folder, symlinks=True, dirs_exist_ok=True)
         self.site.clock.time = self._time
         return self.site
-
-
-def _copy(source: Path, target: Path) -> None:
-    """Git never changes an object in its place, so those may be links; everything else is copied."""
-    shutil.copytree(source, target, symlinks=True, copy_function=_link_objects)
-
-
-def _link_objects(source: str, target: str) -> None:
-    if "/objects/" in source:
-        Path(target).hardlink_to(source)
-    else:
-        shutil.copy2(source, target)
 
 
 def fingerprint(site: Site) -> str:
