@@ -48,7 +48,9 @@ def put(reader: FlagFileReader, path: Path, share: str) -> int:
 def edit(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
     document = json.loads(path.read_bytes())
     change(document)
-    path.write_text(json.dumps(document))
+    beside = path.with_name("edited.json")
+    beside.write_text(json.dumps(document))
+    beside.replace(path)  # at once: a reader that finds it half written would be right to complain of that
 
 
 def cohort(reader: FlagFileReader) -> set[str]:
