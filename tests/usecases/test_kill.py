@@ -6,6 +6,7 @@ Right after each death, before anything is run again, the world must be one that
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,6 +121,12 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Site]:
     book.add(Settling, site.clock.now(), reason="the rollback window is over")
     publish(kept["settling"].world, book, mirror=Share.ZERO)
     return kept
+
+
+@pytest.fixture(autouse=True)
+def drafts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What git was about to build and the dead left in the folder for passing files goes with the test."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 
 @pytest.mark.parametrize("name", TRANSITIONS)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,6 +34,12 @@ def benches(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Workbench]:
         kept[name] = Workbench(site, folder / name)
         site.tick()
     return kept
+
+
+@pytest.fixture(autouse=True)
+def drafts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What git was about to build and the dead left in the folder for passing files goes with the test."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 
 def taking_back(site: Site) -> Act:
