@@ -90,6 +90,7 @@ def build_checks(
         environments=environments,
         at=CheckedAt.RELEASE if release else CheckedAt.PULL_REQUEST,
         was_there=was_there,
+        touched=frozenset() if repository is None or base is None else repository.changed_since(base),
     )
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from rollout.cli.options import site_options
+from rollout.cli.options import ADAPTER, site_options
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", type=ADAPTER)
 @site_options
 def command(name: str, environment: str, root: Path | None, actor: str | None) -> int:
     """Record what serves today as stable.

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from rollout.cli.options import output_options, site_options
+from rollout.cli.options import ADAPTER, output_options, site_options
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", type=ADAPTER)
 @site_options
 @output_options
 def command(name: str, environment: str, root: Path | None, actor: str | None, form: str) -> int:

@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
+from rollout.core.manifest import NAME_PATTERN
+
 Command = Callable[..., Any]
+
+
+class AdapterName(click.ParamType[str]):
+    """The logical name of an adapter: a DNS label, so that it can never be a path or an option."""
+
+    name = "name"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not isinstance(value, str) or not re.fullmatch(NAME_PATTERN, value):
+            self.fail(f"{value!r} is not an adapter name (a-z, 0-9 and -, at most 63)", param, ctx)
+        return value
+
+
+ADAPTER = AdapterName()
 
 
 def site_options(command: Command) -> Command:

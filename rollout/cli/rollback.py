@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from rollout.cli.options import output_options, site_options
+from rollout.cli.options import ADAPTER, output_options, site_options
 from rollout.errors import Unreadable
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", type=ADAPTER)
 @click.option("--reason", required=True, help="Why, for the ledger, the commit and whoever reads them.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and change nothing.")
 @site_options

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from rollout.cli.options import site_options
+from rollout.cli.options import ADAPTER, site_options
 
 
 @click.command()
-@click.argument("names", nargs=-1)
+@click.argument("names", nargs=-1, type=ADAPTER)
 @site_options
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 @click.option(

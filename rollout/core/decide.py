@@ -85,6 +85,8 @@ def decide(
     if analysis.outcome is Outcome.FAIL and state.failures > plan.failure_budget:
         return RollBack(reason="; ".join(analysis.reasons))
     if (drift := flag_drift(state, flag)) is not None:
+        if _is_half_taken_back(plan, state, flag, now):
+            return RollBack(reason=f"the deadline of {plan.deadline} passed without proof")
         return Halt(reason=drift)
     elapsed = now - state.entered_at
     if elapsed < timedelta(0):
@@ -101,6 +103,13 @@ def decide(
             return RollBack(reason=f"the deadline of {plan.deadline} passed without proof: {waiting}")
         return Hold(reason=f"the deadline of {plan.deadline} passed: {waiting}", final=True)
     return Hold(reason=waiting)
+
+
+def _is_half_taken_back(plan: Plan, state: RolloutState, flag: FlagState | None, now: datetime) -> bool:
+    """Whether a rollback at the deadline may have died behind its flag write: to finish it is safe in any case."""
+    overdue = state.entered_at is not None and now - state.entered_at > plan.deadline
+    off = flag is not None and flag.effective == Share.ZERO
+    return overdue and off and plan.on_inconclusive is OnInconclusive.ROLL_BACK
 
 
 def flag_drift(state: RolloutState, flag: FlagState | None) -> str | None:

@@ -38,12 +38,12 @@ class Stage(StrEnum):
 class Event(StrEnum):
     """What counts as *bad* for one request, as the gateway recorded it.
 
-    `refused` (4xx but 404, 408 and 429) is part of `error` wherever there is a control. At 100 % it is not, for
-    clients are refused for their own mistakes too: there a metric of its own says how many refusals are usual.
+    `rejected` (4xx but 404, 408 and 429) is part of `error` wherever there is a control. At 100 % it is not, for
+    clients are rejected for their own mistakes too: there a metric of its own says how many are usual.
     """
 
     ERROR = "error"
-    REFUSED = "refused"
+    REJECTED = "rejected"
     FORMAT_INVALID = "format_invalid"
     SLOW = "slow"
 

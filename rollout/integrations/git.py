@@ -148,11 +148,23 @@ class GitRepository:
         return parents[0] if parents else None
 
     def history(self, path: PurePosixPath, reference: str) -> Iterator[str]:
-        """sha256-free blob ids of every content that a file had, newest first."""
-        listing = self._word("log", "--format=", "--raw", "--no-abbrev", "-z", reference, "--", str(path))
+        """The blob ids of every content that a file had on the branch's own line, newest first.
+
+        What only ever stood in the middle of a pull request was never there.
+        """
+        words = ("log", "-m", "--first-parent", "--format=", "--raw", "--no-abbrev", "-z", reference, "--")
+        listing = self._word(*words, str(path))
         for record in listing.split("\0"):
             if record.startswith(":"):
                 yield record.split(" ")[3]
+
+    def changed_since(self, reference: str) -> frozenset[PurePosixPath]:
+        """The files of the working folder that differ from a commit, and those that git does not track yet."""
+        listings = (
+            self._word("diff", "--name-only", "-z", "--no-renames", self.resolve(reference), "--"),
+            self._word("ls-files", "--others", "--exclude-standard", "-z"),
+        )
+        return frozenset(PurePosixPath(path) for listing in listings for path in listing.split("\0") if path)
 
     def blob_id(self, content: bytes) -> str:
         """The id that git gives to a content, without storing it."""

@@ -28,6 +28,7 @@ def perhaps_begin(ticking: Ticking, gatekeeper: Gatekeeper) -> Tick:
     """Begin the release that git asks for, if it asks for one and nothing stands against it."""
     _keep_taken_back(ticking)
     publish(ticking.world, ticking.book, mirror=Share.ZERO)
+    ticking.keep_serving()
     _sweep(ticking)
     desire, stable = ticking.desire, ticking.state.stable
     if desire is None:

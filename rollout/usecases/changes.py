@@ -17,9 +17,14 @@ from rollout.usecases.workspace import MANIFESTS, POLICIES, Workspace
 
 
 def choose_manifests(
-    head: Workspace, base: Workspace | None, paths: Sequence[PurePosixPath] | None
+    head: Workspace,
+    base: Workspace | None,
+    paths: Sequence[PurePosixPath] | None,
+    touched: frozenset[PurePosixPath] = frozenset(),
 ) -> tuple[tuple[PurePosixPath, ...], tuple[PurePosixPath, ...]]:
     """(manifests to check, manifests that the base has and the change does not).
+
+    A manifest that reads as before is checked too if files of its adapter are among the `touched` ones.
 
     Raises Unreadable if there is none at all, or none at one of the paths.
     """
@@ -33,8 +38,20 @@ def choose_manifests(
         )
     if base is None:
         return here, ()
-    changed = tuple(path for path in here if path not in there or _differs(head, base, path))
+    changed = tuple(
+        path
+        for path in here
+        if path not in there or _differs(head, base, path) or _adapter_is_among(touched, head, path)
+    )
     return changed, tuple(path for path in there if path not in here)
+
+
+def _adapter_is_among(touched: frozenset[PurePosixPath], head: Workspace, path: PurePosixPath) -> bool:
+    if not touched:
+        return False
+    found, _ = read_manifests(head, [path])
+    folders = [PurePosixPath(manifest.value.artifact.uri) for manifest in found]
+    return any(file.is_relative_to(folder) for file in touched for folder in folders)
 
 
 def _expanded(head: Workspace, paths: Sequence[PurePosixPath]) -> tuple[PurePosixPath, ...]:

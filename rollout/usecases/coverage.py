@@ -25,16 +25,31 @@ def cover(
     A replica that does not answer, serves other bytes under a name, or shows no effect is in `missing`. Raises
     LoadRefused where a replica refuses an adapter for good, and Unreadable if its bytes are not what they say.
     """
+    chats, base = _chats(golden), world.environment.server.base
+    loaded = keep_loaded(world, manifests)
+    if not loaded.complete:
+        return loaded
+    missing: list[str] = []
+    for replica in world.replicas:
+        try:
+            missing += _prove_effect(replica, base, prove.served_name, chats)
+        except Unavailable as error:
+            missing.append(error.message)
+    return Coverage(replicas=len(world.replicas), missing=tuple(missing))
+
+
+def keep_loaded(world: World, manifests: list[AdapterManifest]) -> Coverage:
+    """Load what is missing on each replica: one that was restarted has forgotten what it was given.
+
+    Says and raises what `cover` does, but for the effect.
+    """
     folders = {manifest.served_name: world.shelf.lay_down(manifest) for manifest in manifests}
-    chats = _chats(golden)
     missing: list[str] = []
     for replica in world.replicas:
         try:
             missing += _cover_one(replica, folders)
-            if not missing:
-                missing += _prove_effect(replica, world.environment.server.base, prove.served_name, chats)
         except Unavailable as error:
-            missing.append(f"{replica.name}: {error.message}")
+            missing.append(error.message)
     return Coverage(replicas=len(world.replicas), missing=tuple(missing))
 
 

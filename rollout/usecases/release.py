@@ -52,13 +52,14 @@ class ReleasePolicy:
 
 
 def find_desire(world: World, name: str) -> Desire | None:
-    """What the branch asks for, or None if it has no manifest of that name."""
+    """What the branch asks for, or None if it has no manifest of that name. Raises Unreadable if it has two."""
     workspace = Workspace(world.manifests.tree(), world.documents)
-    for path in workspace.manifest_paths():
-        manifest = workspace.manifest(path)
-        if manifest.value.name == name:
-            return _desire(world.manifests, path, manifest)
-    return None
+    found = [(path, workspace.manifest(path)) for path in workspace.manifest_paths()]
+    named = [(path, manifest) for path, manifest in found if manifest.value.name == name]
+    if len(named) > 1:
+        paths = " and ".join(str(path) for path, _ in named)
+        raise Unreadable(f"{paths} have the same name {name!r}: what git asks for is not known")
+    return _desire(world.manifests, *named[0]) if named else None
 
 
 def _desire(manifests: Manifests, path: PurePosixPath, manifest: Located[AdapterManifest]) -> Desire:

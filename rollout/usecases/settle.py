@@ -17,6 +17,7 @@ def after_promotion(ticking: Ticking) -> Tick:
         drift = flag_drift(ticking.state, ticking.world.flags.read(ticking.key))
         if drift is not None:
             return ticking.end(Move.HALTED, drift)
+        ticking.keep_serving()
         over = _window_over(ticking)
         if over is None:
             return ticking.end(Move.HELD, "promoted; the previous version stays one flag write away")

@@ -14,9 +14,17 @@ from rollout.core.lifecycle import LedgerEvent, RolloutState
 from rollout.core.manifest import AdapterManifest
 from rollout.core.plan import Share
 from rollout.core.verdict import NOTHING_JUDGED, Analysis
-from rollout.errors import LedgerConflict, RemoteUnavailable, WorldChanged
+from rollout.errors import (
+    LedgerConflict,
+    LoadRefused,
+    RemoteUnavailable,
+    ServingUnavailable,
+    Unreadable,
+    WorldChanged,
+)
 from rollout.ports import World
 from rollout.usecases.book import Book, Signature
+from rollout.usecases.coverage import keep_loaded
 from rollout.usecases.release import Desire, ReleasePolicy, find_desire, read_manifest, read_policy
 from rollout.usecases.rollback import RollbackReport, rollback
 
@@ -87,6 +95,23 @@ class Ticking:
         assert self.state.started is not None
         candidate = read_manifest(self.world, self.state.candidate).value
         return candidate, read_policy(self.world, candidate, self.state.started.policy_commit)
+
+    def keep_serving(self) -> None:
+        """Give the replicas again what the routes name and they lack. Raises ServingUnavailable if that fails.
+
+        Where nothing is under way no deadline would ever make a person look at it: so it is an error.
+        """
+        versions = [version for version in (self.state.stable, self.state.candidate) if version]
+        try:
+            manifests = [read_manifest(self.world, version).value for version in versions]
+            missing = keep_loaded(self.world, manifests).missing
+        except (LoadRefused, Unreadable) as error:
+            missing = (error.message,)
+        if missing:
+            raise ServingUnavailable(
+                "not on every replica: " + "; ".join(missing),
+                advice="Users may get errors; look at the servers.",
+            )
 
     def needed(self, candidate: AdapterManifest) -> list[AdapterManifest]:
         """What every replica must serve while the candidate is released."""

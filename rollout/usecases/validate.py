@@ -44,7 +44,8 @@ class Checks:
     """What validation works with: the tree of the change, the tree that it is judged by, and the tools.
 
     `released` are sha256 of manifest contents that a ledger shows released; `was_there` says whether a path
-    had this content before, at the base. Either makes the content a revert.
+    had this content before, at the base. Either makes the content a revert. `touched` are the files that differ
+    from the base: a manifest whose adapter is among them is checked although it reads as before.
     """
 
     head: Workspace
@@ -56,6 +57,7 @@ class Checks:
     at: CheckedAt = CheckedAt.PULL_REQUEST
     released: frozenset[str] = frozenset()
     was_there: Callable[[PurePosixPath, bytes], bool] = field(default=_never)
+    touched: frozenset[PurePosixPath] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +77,7 @@ def validate(checks: Checks, paths: Sequence[PurePosixPath] | None = None) -> Va
     Raises Unreadable if there is no manifest or no rule at all, or if the policies cannot be read.
     """
     policy = _policy(checks)
-    chosen, retired = choose_manifests(checks.head, checks.base, paths)
+    chosen, retired = choose_manifests(checks.head, checks.base, paths, checks.touched)
     manifests, problems = read_manifests(checks.head, chosen)
     problems += shared_names(checks.head, manifests)
     if checks.base is not None:

@@ -31,9 +31,11 @@ def test_an_unknown_adapter_is_unreadable_input(adopted: Site) -> None:
     assert f"knows: {NAME}." in ended.err
 
 
-def test_a_name_that_leads_out_is_a_wrong_use(adopted: Site) -> None:
-    ended = in_site(adopted, "advance", name="../x")
-    assert (ended.status, ended.err) == (2, "error[usage]: '../x' is not an adapter name\n")
+@pytest.mark.parametrize("verb", ["advance", "adopt", "status", "rollback"])
+def test_a_name_that_leads_out_is_a_wrong_use(adopted: Site, verb: str) -> None:
+    ended = in_site(adopted, verb, *(["--reason", "x"] if verb == "rollback" else []), name="../x")
+    assert ended.status == 2
+    assert "'../x' is not an adapter name" in ended.err
 
 
 def test_a_folder_in_no_repository_is_said_to_be_none(tmp_path: Path) -> None:
@@ -64,10 +66,10 @@ def test_a_broken_ledger_ends_with_five_and_nothing_is_touched(adopted: Site) ->
     assert everything(adopted) == before
 
 
-def test_without_a_gateway_nothing_begins(adopted: Site) -> None:
+def test_without_a_server_nothing_begins(adopted: Site) -> None:
     ended = in_site(adopted, "advance", "--format", "json")
     assert (ended.status, ended.out) == (4, "")
-    assert "error[serving-unavailable]: gateway g0 did not answer" in ended.err
+    assert "error[serving-unavailable]: not on every replica: replica r0 did not answer" in ended.err
     assert adopted.state.phase is Phase.IDLE
 
 

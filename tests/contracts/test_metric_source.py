@@ -173,14 +173,14 @@ def test_without_a_control_a_refusal_counts_neither_way(source: Source, status: 
 
 
 @pytest.mark.parametrize("stage", list(Stage))
-def test_refusals_have_a_metric_of_their_own(source: Source, stage: Stage) -> None:
+def test_rejections_have_a_metric_of_their_own(source: Source, stage: Stage) -> None:
     statuses = [200, 500, 404, 499, *REFUSED]
     records = [
         row
         for status in statuses
         for row in (pair(status=status) if stage is Stage.SHADOW else [record(CANDIDATE, status=status)])
     ]
-    assert look(source, records, spec("refused"), stage)[1] == counts(len(statuses) - 1, len(REFUSED))
+    assert look(source, records, spec("rejected"), stage)[1] == counts(len(statuses) - 1, len(REFUSED))
 
 
 @pytest.mark.parametrize("status", [status for status in NOT_GOOD if status not in REFUSED])
@@ -188,7 +188,7 @@ def test_without_a_control_a_failure_is_still_an_error(source: Source, status: i
     assert look(source, [record(CANDIDATE, status=status)], ERROR, Stage.BAKE)[1] == counts(1, 1)
 
 
-def test_refusals_of_the_same_clients_are_dealt_to_both_arms(source: Source) -> None:
+def test_rejections_of_the_same_clients_are_dealt_to_both_arms(source: Source) -> None:
     records = [record(STABLE, status=400), record(CANDIDATE, status=400)]
     assert look(source, records, ERROR, Stage.CANARY) == (counts(1, 1), counts(1, 1))
 

@@ -13,7 +13,14 @@ from rollout.core.lifecycle import Evaluated, Looked, Phase, Started
 from rollout.core.plan import Share
 from rollout.core.verdict import Outcome
 from rollout.demo.scratch import MANIFEST, NAME
-from rollout.errors import Busy, FlagConflict, MetricsUnavailable, Unreadable, WorldChanged
+from rollout.errors import (
+    Busy,
+    FlagConflict,
+    MetricsUnavailable,
+    ServingUnavailable,
+    Unreadable,
+    WorldChanged,
+)
 from rollout.usecases.advance import advance
 from rollout.usecases.rollback import rollback
 from rollout.usecases.status import status
@@ -324,7 +331,7 @@ def test_a_replica_that_does_not_answer_holds(site: Site) -> None:
     site.answer_well()
     tick = site.tick_after(4)
     assert tick.move is Move.HELD
-    assert tick.reason == "not on every replica: r0: replica r0 did not answer"
+    assert tick.reason == "not on every replica: replica r0 did not answer"
 
 
 def test_a_replica_that_lost_its_adapters_is_given_them_again(site: Site) -> None:
@@ -498,3 +505,51 @@ def test_a_first_release_that_is_not_let_in_gets_no_route(site: Site) -> None:
     (site.repository.state / "routes.json").unlink()
     assert site.tick().move is Move.BLOCKED
     assert site.world.routes.read().routes == {}
+
+
+def test_a_server_that_was_restarted_is_given_what_the_routes_name(site: Site) -> None:
+    """Idle and promoted ticks look after the servers as well, or everybody would get 404."""
+    old = site.served
+    (site.repository.state / "r0.json").unlink()
+    assert site.tick().move is Move.IDLE
+    assert old in {model.name for model in site.replica.models()}
+    new = site.propose("1.1.0")
+    site.tick()
+    site.walk_to("100%")
+    site.answer_well()
+    assert site.tick_after(4).move is Move.PROMOTED
+    (site.repository.state / "r0.json").unlink()
+    assert site.tick().move is Move.HELD
+    assert {model.name for model in site.replica.models()} == {"base", old, new}
+
+
+def test_an_idle_tick_says_what_a_replica_lacks(site: Site) -> None:
+    (site.repository.state / "r0.dead").touch()
+    with pytest.raises(ServingUnavailable, match="not on every replica: replica r0 did not answer"):
+        site.tick()
+
+
+def test_two_manifests_of_one_name_say_nothing(site: Site) -> None:
+    site.propose("1.1.0")
+    site.tick()
+    other = site.repository.root / "manifests" / "other"
+    other.mkdir()
+    (other / "copy.yaml").write_bytes(
+        site.world.manifests.at(site.state.stable.commit).read(PurePosixPath(MANIFEST))
+    )  # type: ignore[union-attr]
+    site.repository.git("add", "-A")
+    site.repository.git("commit", "-qm", "a copy of the stable manifest")
+    site.repository.git("push", "-q", "origin", "main")
+    with pytest.raises(Unreadable, match="have the same name 'support-triage'"):
+        site.tick()
+    assert site.state.phase is Phase.SHADOW
+
+
+def test_a_rollback_at_the_deadline_that_died_is_finished(site: Site) -> None:
+    """It died behind its flag write: the flag is off, and the ledger knows nothing of it."""
+    site.propose("1.1.0")
+    site.tick()
+    site.walk_to("10%")
+    site.world.flags.take_back(site.key, by="ann", comment="the deadline")
+    assert site.tick_after(200).move is Move.ROLLED_BACK
+    assert site.state.phase is Phase.TAKEN_BACK

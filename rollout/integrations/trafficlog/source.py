@@ -20,7 +20,7 @@ _PATIENCE_MS = 10_000
 _GOOD = "({row}.status BETWEEN 200 AND 299 AND {row}.error IS NULL)"
 _LEFT = "({row}.status = 499 AND {row}.error IS NULL)"
 _HASTY = f"({_LEFT} AND ({{row}}.first_byte_ms IS NOT NULL OR {{row}}.latency_ms < {_PATIENCE_MS}))"
-_REFUSED = (
+_REJECTED = (
     "({row}.status BETWEEN 400 AND 499 AND {row}.status NOT IN (404, 408, 429) AND {row}.error IS NULL)"
 )
 
@@ -45,8 +45,8 @@ class TrafficLog:
     """MetricSource over the log, and what `status` and the demo ask of it. Opens the file for reading only.
 
     Where a control is at hand (shadow, canary) every answer but a good one is an error in both arms alike: users
-    who ask for nonsense are dealt to both, and a refusal that only the candidate gives is its own. At 100 %
-    nothing tells the two apart, so that refusals count there for a metric of their own only. A client that
+    who ask for nonsense are dealt to both, and a rejection that only the candidate gives is its own. At 100 %
+    nothing tells the two apart, so that rejections count there for a metric of their own only. A client that
     leaves within ten seconds, or after the answer had begun, is no error; one that left because an answer took
     longer than the metric's limit was answered slowly.
     """
@@ -126,10 +126,10 @@ def _bad(spec: MetricSpec, stage: Stage, row: str) -> tuple[str, str, dict[str, 
     good = _GOOD.format(row=row)
     match spec.event:
         case Event.ERROR:
-            silent = _REFUSED if stage is Stage.BAKE else _HASTY
+            silent = _REJECTED if stage is Stage.BAKE else _HASTY
             return f"NOT {silent.format(row=row)}", f"NOT {good}", {}
-        case Event.REFUSED:
-            return f"NOT {_LEFT.format(row=row)}", _REFUSED.format(row=row), {}
+        case Event.REJECTED:
+            return f"NOT {_LEFT.format(row=row)}", _REJECTED.format(row=row), {}
         case Event.FORMAT_INVALID:
             return f"({good} AND {row}.format_valid IS NOT NULL)", f"{row}.format_valid = 0", {}
         case Event.SLOW:
