@@ -83,7 +83,7 @@ def decide(
     if not state.phase.under_way or state.entered_at is None:
         return Halt(reason=f"nothing is under way in phase {state.phase}")
     if analysis.outcome is Outcome.FAIL and state.failures > plan.failure_budget:
-        return RollBack(reason="; ".join(analysis.reasons))
+        return RollBack(reason="; ".join(analysis.failures))
     if (drift := flag_drift(state, flag)) is not None:
         if _is_half_taken_back(plan, state, flag, now):
             return RollBack(reason=f"the deadline of {plan.deadline} passed without proof")

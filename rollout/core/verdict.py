@@ -55,6 +55,11 @@ class Verdict:
     samples: tuple[int, int] = (0, 0)
     required: bool = True
 
+    @property
+    def sentence(self) -> str:
+        """The subject and the reason."""
+        return f"{self.subject}: {self.reason}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Analysis:
@@ -72,7 +77,13 @@ class Analysis:
         """The sentences of every verdict that is not a pass, worst first."""
         open_ = [verdict for verdict in self.verdicts if verdict.outcome is not Outcome.PASS]
         open_.sort(key=lambda verdict: -verdict.outcome.severity)
-        return tuple(f"{verdict.subject}: {verdict.reason}" for verdict in open_)
+        return tuple(verdict.sentence for verdict in open_)
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """The sentences of the required verdicts that fail: why something is taken back."""
+        failed = (each for each in self.verdicts if each.required and each.outcome is Outcome.FAIL)
+        return tuple(verdict.sentence for verdict in failed)
 
 
 NOTHING_JUDGED = Analysis()

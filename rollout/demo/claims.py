@@ -57,7 +57,9 @@ def _of_the_releases(journey: Journey) -> Iterator[Claim]:
         and served["1.2.0"] not in rows
         and "1.2.0" not in _versions_on_main(journey)
         and journey.facts.blocked_slice == "invoice",
-        found=f"releases: {len(begun)}, requests: 0, slice: {journey.facts.blocked_slice}",
+        found=f"{begun.count(served['1.2.0'])} releases and "
+        f"{rows[served['1.2.0']].total if served['1.2.0'] in rows else 0} requests of it, "
+        f"worst slice {journey.facts.blocked_slice}",
     )
 
 

@@ -288,3 +288,15 @@ def test_a_newer_version_waits_or_is_rejected_as_the_plan_says() -> None:
 def test_nothing_is_under_way_after_a_promotion() -> None:
     made = decision(state(*AT_FULL, promoted()), share="100%")
     assert isinstance(made, Halt)
+
+
+def test_a_rollback_names_what_failed_and_nothing_else() -> None:
+    seen = Analysis(
+        verdicts=(
+            Verdict(subject="format", outcome=Outcome.FAIL, reason="worse", samples=(500, 500)),
+            Verdict(subject="errors", outcome=Outcome.INCONCLUSIVE, reason="3 of 50", samples=(500, 3)),
+            Verdict(subject="tone", outcome=Outcome.FAIL, reason="worse", required=False),
+        )
+    )
+    made = decision(state(*AT_TEN, looked(Outcome.FAIL)), share="10%", seen=seen)
+    assert made == RollBack(reason="format: worse")
