@@ -27,7 +27,7 @@ def test_what_no_replica_serves_is_not_adopted(adopted: Site) -> None:
     before = adopted.world.ledger.read(NAME)
     ended = in_site(adopted, "adopt")
     assert ended.status == 4
-    assert "error[serving-unavailable]: not on every replica: r0" in ended.err
+    assert "error[serving-unavailable]: not on every replica: replica r0" in ended.err
     assert adopted.world.ledger.read(NAME) == before
 
 
