@@ -12,7 +12,7 @@ from typing import ClassVar
 class RolloutError(Exception):
     """A job could not be done.
 
-    `code` names the runbook page, `exit_status` is what the process ends with, `advice` says what to do next.
+    `code` names the kind and never changes, `exit_status` is what the process ends with, `advice` says what to do next.
     """
 
     code: ClassVar[str] = "bug"

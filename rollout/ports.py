@@ -404,9 +404,7 @@ class Manifests(Protocol):
         """The commit before it, or None for the first."""
         ...
 
-    def restore(
-        self, path: PurePosixPath, *, content: bytes | None, bad: bytes, message: str, offline: bool = False
-    ) -> Revert:
+    def restore(self, path: PurePosixPath, *, content: bytes | None, bad: bytes, message: str) -> Revert:
         """Put `content` back in a commit of its own, pushed to the branch; None deletes the file.
 
         Only a file that still reads `bad` is touched: a newer change by someone else is left alone and is

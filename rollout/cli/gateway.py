@@ -15,7 +15,7 @@ _DRAIN_S = 10
 
 
 @click.command()
-@click.option("--environment", required=True, help="Name of the environment document.")
+@click.option("--environment", "-e", required=True, help="Name of the environment document.")
 @click.option("--name", help="Which of the environment's gateways this is.  [default: the first]")
 @click.option("--host", help="Address to listen on.  [default: that of the gateway's URL]")
 @click.option(

@@ -10,7 +10,9 @@ import click
 @click.command()
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--base", metavar="REF", help="Judge by the policies of this commit, against its manifests.")
-@click.option("--environment", "environments", multiple=True, metavar="NAME", help="Only these environments.")
+@click.option(
+    "--environment", "-e", "environments", multiple=True, metavar="NAME", help="Only these environments."
+)
 @click.option("--release", is_flag=True, help="Check the rules of the release stage as well.")
 @click.option(
     "--format", "form", type=click.Choice(["text", "json", "markdown"]), default="text", show_default=True

@@ -82,8 +82,8 @@ def decide(
     """What to do next with a release under way. Shown harm comes before everything: taking back is always safe."""
     if not state.phase.under_way or state.entered_at is None:
         return Halt(reason=f"nothing is under way in phase {state.phase}")
-    if analysis.outcome is Outcome.FAIL and state.failures > plan.failure_budget:
-        return RollBack(reason="; ".join(analysis.failures))
+    if (harm := shown_harm(plan, state, analysis)) is not None:
+        return harm
     if (drift := flag_drift(state, flag)) is not None:
         if _is_half_taken_back(plan, state, flag, now):
             return RollBack(reason=f"the deadline of {plan.deadline} passed without proof")
@@ -103,6 +103,13 @@ def decide(
             return RollBack(reason=f"the deadline of {plan.deadline} passed without proof: {waiting}")
         return Hold(reason=f"the deadline of {plan.deadline} passed: {waiting}", final=True)
     return Hold(reason=waiting)
+
+
+def shown_harm(plan: Plan, state: RolloutState, analysis: Analysis) -> RollBack | None:
+    """The rollback that shown harm beyond the failure budget demands, whatever else is known; or None."""
+    if analysis.outcome is Outcome.FAIL and state.failures > plan.failure_budget:
+        return RollBack(reason="; ".join(analysis.failures))
+    return None
 
 
 def _is_half_taken_back(plan: Plan, state: RolloutState, flag: FlagState | None, now: datetime) -> bool:

@@ -15,7 +15,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Annotated, Literal, assert_never
 
-from pydantic import AwareDatetime, Field, TypeAdapter
+from pydantic import AwareDatetime, Field
 
 from rollout.core.judge import Evidence
 from rollout.core.manifest import (
@@ -234,9 +234,6 @@ class LedgerEntry(Document):
         )
 
 
-ENTRY: TypeAdapter[LedgerEntry] = TypeAdapter(LedgerEntry)
-
-
 def next_entry(last: LedgerEntry | None, event: LedgerEvent) -> LedgerEntry:
     """The entry that follows `last`."""
     if last is None:
@@ -251,7 +248,7 @@ def verify_chain(entries: Iterable[LedgerEntry]) -> None:
         if entry.previous != previous or entry.seq != place:
             raise LedgerConflict(
                 f"ledger entry {entry.seq} does not follow entry {place - 1}: the chain is broken",
-                advice="Compare the ledger with its backup; do not edit it. See the page `ledger-conflict`.",
+                advice="Compare the ledger with its backup; do not edit it, restore it.",
             )
         previous, place = entry.hash, place + 1
 

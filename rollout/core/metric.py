@@ -13,13 +13,6 @@ from rollout.core.manifest import Document, Line, MetricId
 METRIC_SCHEMA: Literal["adapter-rollout/metric/v1"] = "adapter-rollout/metric/v1"
 
 
-class Arm(StrEnum):
-    """Which adapter a sample speaks of."""
-
-    STABLE = "stable"
-    CANDIDATE = "candidate"
-
-
 class Direction(StrEnum):
     """Which way is better."""
 

@@ -150,7 +150,7 @@ class Plan(Document):
     error_budget: int = Field(default=5, ge=0, description="Looks in a row that may end in an error.")
     alpha: float = Field(default=0.01, gt=0, le=0.2, description="False rollbacks accepted, per release.")
     alpha_advance: float = Field(
-        default=0.05, gt=0, le=0.2, description="False advances accepted, per metric."
+        default=0.05, gt=0, le=0.2, description="False advances accepted, per metric and step."
     )
     metrics: tuple[MetricId, ...] = Field(min_length=1, max_length=64)
 

@@ -40,9 +40,12 @@ class Facts:
 
     served: dict[str, str] = field(default_factory=dict)
     blocked_slice: str = ""
+    blocked_by: list[str] = field(default_factory=list)
     promoted_content: bytes = b""
     command_started_at: float = 0.0
     rollback: dict[str, Any] = field(default_factory=dict)
+    loaded: set[str] = field(default_factory=set)
+    route_revisions: list[int] = field(default_factory=list)
 
 
 class Journey:
@@ -66,6 +69,7 @@ class Journey:
             self._is_taken_back(crowd)
             self._is_taken_back_by_hand(crowd)
             crowd.stop()
+            self._note_what_the_servers_say()
 
     def _set_up(self, stack: ExitStack) -> Crowd:
         server, gateway = free_port(), free_port()
@@ -109,9 +113,12 @@ class Journey:
         branch = self.repository.propose("1.2.0", "Shorter answers.")
         self._validate()
         self._note_served("1.2.0")
-        slices = self._evaluate(expected=1)["slices"]
-        worst = min(slices, key=lambda each: each["success"]["candidate"] - each["success"]["champion"])
+        report = self._evaluate(expected=1)
+        worst = min(
+            report["slices"], key=lambda each: each["success"]["candidate"] - each["success"]["champion"]
+        )
         self.facts.blocked_slice = str(worst["slice"])
+        self.facts.blocked_by = [each["subject"] for each in report["verdicts"] if each["outcome"] == "fail"]
         success = worst["success"]
         self._say(
             f"the pull request is not merged; worst slice {worst['slice']}: {success['champion']:.0%} right "
@@ -164,6 +171,14 @@ class Journey:
         self._evaluate(expected=0)
         self.repository.merge(branch)
         self._say(f"merged {branch}")
+
+    def _note_what_the_servers_say(self) -> None:
+        """They will be gone when the claims are checked."""
+        from rollout.wiring import build_world
+
+        world = build_world(self.repository.root, ENVIRONMENT)
+        self.facts.loaded = {model.name for replica in world.replicas for model in replica.models()}
+        self.facts.route_revisions = [gateway.status().routes_revision for gateway in world.gateways]
 
     def _note_served(self, version: str) -> None:
         from rollout.wiring import working_folder

@@ -7,7 +7,6 @@ touched. Every argument goes to git as its own word, never through a shell.
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -16,7 +15,6 @@ from pathlib import Path, PurePosixPath
 from rollout.errors import RemoteUnavailable, Unavailable, Unreadable, WorldChanged
 from rollout.ports import Revert
 
-_COMMIT = re.compile(r"^[0-9a-f]{40}$")
 _ATTEMPTS = 5
 _SETTINGS = ("-c", "core.hooksPath=/dev/null", "-c", "core.quotePath=false")
 # Refuse to wait for a password or to run anything that the repository's own configuration names.
@@ -170,12 +168,10 @@ class GitRepository:
         """The id that git gives to a content, without storing it."""
         return self.run("hash-object", "--stdin", content=content).decode().strip()
 
-    def restore(
-        self, path: PurePosixPath, *, content: bytes | None, bad: bytes, message: str, offline: bool = False
-    ) -> Revert:
+    def restore(self, path: PurePosixPath, *, content: bytes | None, bad: bytes, message: str) -> Revert:
         """Bring a file back in a commit of its own and push it; a lost race starts again on the new tip."""
         for _ in range(_ATTEMPTS):
-            tip = self._tip_known() if offline else self._tip()
+            tip = self._tip()
             tree = CommitTree(self, tip)
             now = tree.read(path) if tree.exists(path) else None
             if now == content:

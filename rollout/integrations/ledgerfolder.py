@@ -85,7 +85,7 @@ class FolderLedger:
         except ValidationError as error:
             raise LedgerConflict(
                 f"line {place + 1} of the ledger of {name} cannot be read: {error.errors()[0]['msg']}",
-                advice="Do not edit the ledger; restore it from its backup. See the page `ledger-conflict`.",
+                advice="Do not edit the ledger; restore it from its backup.",
             ) from None
 
     def _write(self, path: Path, entry: LedgerEntry, *, clean: int) -> None:

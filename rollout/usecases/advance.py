@@ -5,8 +5,6 @@ Everything is derived anew from git, ledger, flag and servers; nothing is rememb
 
 from __future__ import annotations
 
-from typing import assert_never
-
 from rollout.core.lifecycle import Phase
 from rollout.errors import Unreadable
 from rollout.ports import World
@@ -25,19 +23,15 @@ def advance(world: World, name: str, *, signature: Signature, gatekeeper: Gateke
     with world.ledger.lease(name):
         ticking = Ticking(world, name, signature)
         if (unfinished := ticking.state.unfinished_rollback) is not None:
-            return ticking.take_back(unfinished.reason, said="finished the rollback")
+            return ticking.take_back(unfinished.reason, again=True)
+        if ticking.state.phase.under_way:
+            return walk(ticking)
         ticking.ask_git()
         if ticking.desire is None and not ticking.book.entries:
             raise Unreadable(
                 f"neither the manifests on {world.environment.branch} nor the ledger know {name!r}",
                 advice=f"The ledger of {world.environment.name} knows: {', '.join(world.ledger.names()) or 'none'}.",
             )
-        match ticking.state.phase:
-            case Phase.SHADOW | Phase.CANARY:
-                return walk(ticking)
-            case Phase.PROMOTED:
-                return after_promotion(ticking)
-            case Phase.IDLE | Phase.TAKEN_BACK:
-                return perhaps_begin(ticking, gatekeeper)
-            case _:
-                assert_never(ticking.state.phase)
+        if ticking.state.phase is Phase.PROMOTED:
+            return after_promotion(ticking)
+        return perhaps_begin(ticking, gatekeeper)

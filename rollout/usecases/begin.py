@@ -16,7 +16,6 @@ from rollout.core.verdict import Outcome
 from rollout.errors import LoadRefused, Unreadable
 from rollout.ports import World
 from rollout.usecases.coverage import cover
-from rollout.usecases.publish import publish
 from rollout.usecases.release import Desire, ReleasePolicy, read_policy
 from rollout.usecases.tick import Move, Tick, Ticking
 
@@ -27,7 +26,7 @@ Gatekeeper = Callable[[World, Desire], str | None]
 def perhaps_begin(ticking: Ticking, gatekeeper: Gatekeeper) -> Tick:
     """Begin the release that git asks for, if it asks for one and nothing stands against it."""
     _keep_taken_back(ticking)
-    publish(ticking.world, ticking.book, mirror=Share.ZERO)
+    ticking.publish(Share.ZERO)
     ticking.keep_serving()
     _sweep(ticking)
     desire, stable = ticking.desire, ticking.state.stable
@@ -98,7 +97,7 @@ def _begin(ticking: Ticking, desire: Desire, policy: ReleasePolicy, report: str)
         edge=world.metrics.edge(),
         report=report,
     )
-    publish(world, ticking.book, mirror=policy.mirror, response_schema=policy.golden.response_schema)
+    ticking.publish(policy.mirror, policy.golden.response_schema)
     return ticking.end(Move.BEGUN, f"{desire.version.served_name} enters {ticking.state.phase}")
 
 

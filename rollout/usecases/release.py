@@ -42,8 +42,12 @@ class ReleasePolicy:
 
     @property
     def alpha(self) -> float:
-        """Each metric's part of the release's budget for false rollbacks."""
-        return self.plan.alpha / len(self.metrics)
+        """The part of the release's budget for false rollbacks that one metric may spend in one stage.
+
+        Evidence is gathered anew in shadow, canary and at 100 %, so that each of them is a test of its own.
+        """
+        stages = [stage for stage in Stage if stage is not Stage.SHADOW or self.plan.shadow]
+        return self.plan.alpha / sum(len(self.judged_in(stage)) for stage in stages)
 
     @property
     def mirror(self) -> Share:

@@ -12,7 +12,15 @@ from datetime import datetime
 from pathlib import PurePosixPath
 
 from rollout.core.flag import FlagState
-from rollout.core.lifecycle import Phase, Reverted, RolledBack, RolloutState, Verified, Version
+from rollout.core.lifecycle import (
+    IllegalHistory,
+    Phase,
+    Reverted,
+    RolledBack,
+    RolloutState,
+    Verified,
+    Version,
+)
 from rollout.core.plan import Share
 from rollout.core.routes import Routes, with_route
 from rollout.errors import FlagUnavailable, LedgerConflict, RolloutError, ServingUnavailable, WorldChanged
@@ -181,22 +189,38 @@ class _TakingBack:
         """The gateways' second way to safety: it holds even where the flag could not be written."""
         route = self._world.routes.read().routes.get(self.report.name)
         self.report.settling |= route is not None and route.stable == route.candidate
-        if self._book is None:
-            return self._close_without_the_ledger()
-        revision = publish(self._world, self._book, mirror=Share.ZERO)
-        return f"no candidate (revision {revision})"
-
-    def _close_without_the_ledger(self) -> str:
-        self._world.routes.update(self._without_candidate)
-        return "no candidate"
+        if self._book is None or self._book.state.candidate is not None:
+            self._world.routes.update(self._without_candidate)
+        else:
+            publish(self._world, self._book, mirror=Share.ZERO)
+        return self._what_the_routes_say()
 
     def _without_candidate(self, routes: Routes) -> Routes:
+        """The way where the ledger could not be read, or could not take the rollback in."""
         route = routes.routes.get(self.report.name)
         if route is None:
             return routes
-        if route.stable == route.candidate:
-            raise WorldChanged("the release was settling: without the ledger the older version is not known")
-        return with_route(routes, self.report.name, route.model_copy(update={"candidate": None}))
+        stable = route.stable
+        if self._book is not None:
+            known = self._book.state.stable
+            stable = known.served_name if known else self._world.environment.server.base
+        elif route.stable == route.candidate:
+            raise WorldChanged(
+                "the release was settling: without the ledger the older version is not known",
+                advice="Name it by hand as `stable` in the routes document, then run the command again.",
+            )
+        closed = route.model_copy(update={"stable": stable, "candidate": None})
+        return with_route(routes, self.report.name, closed)
+
+    def _what_the_routes_say(self) -> str:
+        """Read back: only what stands there keeps anybody safe."""
+        routes = self._world.routes.read()
+        route = routes.routes.get(self.report.name)
+        if route is None:
+            return "there is no route"
+        if route.candidate is not None:
+            raise WorldChanged(f"the routes still name {route.candidate}", advice="Run the command again.")
+        return f"{route.stable} and no candidate (revision {routes.revision})"
 
     def _restore_the_manifest(self) -> str:
         book = self._book
@@ -211,10 +235,8 @@ class _TakingBack:
             return "reverted before"
         bad, stable = event.bad, book.state.stable
         if stable is not None and stable.path != bad.path:
-            raise WorldChanged(
-                f"{bad.served_name} has its manifest at {bad.path}, {stable.served_name} had it at {stable.path}",
-                advice="Revert the move in a pull request.",
-            )
+            # A manifest that was moved is not moved back by us; once git asks for other bytes, all is said.
+            return self._leave_what_is_newer(bad)
         try:
             revert = self._world.manifests.restore(
                 PurePosixPath(bad.path),
@@ -241,7 +263,7 @@ class _TakingBack:
         desire = find_desire(self._world, self.report.name)
         if desire is not None and desire.version.identity == bad.identity:
             raise WorldChanged(
-                f"{bad.path} was changed since the rollback began, and still asks for {bad.served_name}",
+                f"{desire.version.path} was changed or moved, and still asks for {bad.served_name}",
                 advice="Name another version in a pull request.",
             )
         branch = self._world.environment.branch
@@ -259,8 +281,12 @@ class _TakingBack:
         if flag is not None and flag.effective > Share.ZERO:
             self._take_the_flag_back()  # A late tick had turned it on; it will not do so twice.
         bad = self.report.bad
+        if self._book is not None and self._book.state.candidate is not None:
+            raise WorldChanged(
+                "the ledger does not know of the rollback yet", advice="Run the command again."
+            )
         if bad is None:
-            return "no request can reach a candidate" if flag is not None else "there is no flag"
+            return "the flag gives nothing to a candidate" if flag is not None else "there is no flag"
         state = self._book.state if self._book else None
         if state is not None and state.verified:
             return "verified before"
@@ -289,8 +315,8 @@ class _TakingBack:
                 return False
             try:
                 event = book.add(kind, self._world.clock.now(), **fields)
-            except LedgerConflict:
-                if book.reread().generation != generation:
+            except LedgerConflict as error:
+                if book.reread().generation != generation or isinstance(error, IllegalHistory):
                     raise
             else:
                 if isinstance(event, Verified):

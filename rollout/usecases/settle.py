@@ -5,7 +5,6 @@ from __future__ import annotations
 from rollout.core.decide import flag_drift
 from rollout.core.lifecycle import Settled, Settling
 from rollout.core.plan import Share
-from rollout.usecases.publish import publish
 from rollout.usecases.tick import Move, Tick, Ticking
 
 
@@ -39,17 +38,17 @@ def _window_over(ticking: Ticking) -> str | None:
 
 def _settle(ticking: Ticking) -> Tick:
     """Routes first, then the flag, then the ledger: no request in between is answered by the old version."""
-    world, book = ticking.world, ticking.book
-    revision = publish(world, book, mirror=Share.ZERO)
+    flag = ticking.world.flags.read(ticking.key)
+    if flag is None or not flag.on or flag.share not in (Share.FULL, Share.ZERO):
+        # Off means that a person or a rollback was here: the old version must stay the stable one.
+        return ticking.end(Move.HALTED, "the flag was changed while the release was settling")
+    revision = ticking.publish(Share.ZERO)
     if not ticking.wait_until_heard(0, revision):
         return ticking.end(Move.HELD, "not every gateway has read the new routes yet")
-    flag = world.flags.read(ticking.key)
-    if flag is None:
-        return ticking.end(Move.HALTED, "the flag is gone")
     written = ticking.write_flag(flag, Share.ZERO, "the new version is stable")
     if not ticking.wait_until_heard(written.version, revision):
         return ticking.end(Move.HELD, "not every gateway has read the new flag yet")
     ticking.record(Settled, flag_version=written.version)
-    publish(world, book, mirror=Share.ZERO)
+    ticking.publish(Share.ZERO)
     assert ticking.state.stable is not None
     return ticking.end(Move.SETTLED, f"{ticking.state.stable.served_name} is stable")

@@ -9,22 +9,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from pydantic import JsonValue
+
 from rollout.core.flag import FlagState
-from rollout.core.lifecycle import LedgerEvent, RolloutState
+from rollout.core.lifecycle import IllegalHistory, LedgerEvent, RolloutState
 from rollout.core.manifest import AdapterManifest
 from rollout.core.plan import Share
 from rollout.core.verdict import NOTHING_JUDGED, Analysis
 from rollout.errors import (
     LedgerConflict,
     LoadRefused,
-    RemoteUnavailable,
+    RolloutError,
     ServingUnavailable,
+    Unavailable,
     Unreadable,
     WorldChanged,
 )
-from rollout.ports import World
+from rollout.ports import Gateway, World
 from rollout.usecases.book import Book, Signature
 from rollout.usecases.coverage import keep_loaded
+from rollout.usecases.publish import publish
 from rollout.usecases.release import Desire, ReleasePolicy, find_desire, read_manifest, read_policy
 from rollout.usecases.rollback import RollbackReport, rollback
 
@@ -74,6 +78,7 @@ class Ticking:
         self.blind: str | None = None
         self._signature = signature
         self._before = self.book.state
+        self._generation = self.book.state.generation
 
     @property
     def state(self) -> RolloutState:
@@ -81,10 +86,10 @@ class Ticking:
         return self.book.state
 
     def ask_git(self) -> None:
-        """Find out what the branch asks for. A release under way is judged even where the remote is down."""
+        """Find out what the branch asks for. A release under way goes on, and no further, where git cannot say."""
         try:
             self.desire = find_desire(self.world, self.book.name)
-        except RemoteUnavailable as error:
+        except RolloutError as error:
             if self.state.candidate is None:
                 raise
             self.blind = error.message
@@ -130,20 +135,34 @@ class Ticking:
 
     def record(self, kind: type[LedgerEvent], **fields: object) -> None:
         """Record an event; if a rollback came in between, make sure that it stands, and give up."""
-        generation = self.state.generation
         for _ in range(_APPENDS):
             try:
                 self.book.add(kind, self.world.clock.now(), **fields)
-            except LedgerConflict:
-                if self.book.reread().generation != generation:
-                    self.turn_flag_off("a late tick stands back")
-                    raise WorldChanged(
-                        "a rollback came in between; this tick stood back and left the flag off",
-                        advice="Nothing is to be done: the rollback stands.",
-                    ) from None
+            except LedgerConflict as error:
+                self.book.reread()
+                self.stand_back_if_late()
+                if isinstance(error, IllegalHistory):
+                    raise
             else:
+                self._generation = self.state.generation
                 return
         raise LedgerConflict(f"{_APPENDS} writers in a row were faster", advice="Run the command again.")
+
+    def stand_back_if_late(self) -> None:
+        """Make sure that a rollback that came in between stands. Raises WorldChanged if one did."""
+        if self.state.generation == self._generation:
+            return
+        self.turn_flag_off("a late tick stands back")
+        raise WorldChanged(
+            "a rollback came in between; this tick stood back and left the flag off",
+            advice="Nothing is to be done: the rollback stands.",
+        )
+
+    def publish(self, mirror: Share, response_schema: dict[str, JsonValue] | None = None) -> int:
+        """Write the route that the ledger asks for; the answer is the revision. Raises WorldChanged if late."""
+        revision = publish(self.world, self.book, mirror=mirror, response_schema=response_schema)
+        self.stand_back_if_late()
+        return revision
 
     def turn_flag_off(self, why: str) -> None:
         """Off, and stable for everyone, whoever wrote it last."""
@@ -171,19 +190,26 @@ class Ticking:
         return self.write_flag(flag, Share.ZERO, "a release begins at zero")
 
     def wait_until_heard(self, flag_version: int, revision: int) -> bool:
-        """Whether every gateway came to decide by this flag and these routes within a while."""
+        """Whether every gateway came to decide by this flag and these routes within a while.
+
+        One that does not answer has not heard.
+        """
         waited = 0.0
-        while not all(
-            gateway.status().has_heard(self.key, flag_version, revision) for gateway in self.world.gateways
-        ):
+        while not all(self._has_heard(gateway, flag_version, revision) for gateway in self.world.gateways):
             if waited >= _PROPAGATION_S:
                 return False
             self.world.clock.sleep(_POLL_S)
             waited += _POLL_S
         return True
 
-    def take_back(self, reason: str, *, said: str | None = None, analysis: Analysis = NOTHING_JUDGED) -> Tick:
-        """Roll back, and end with that."""
+    def _has_heard(self, gateway: Gateway, flag_version: int, revision: int) -> bool:
+        try:
+            return gateway.status().has_heard(self.key, flag_version, revision)
+        except Unavailable:
+            return False
+
+    def take_back(self, reason: str, *, again: bool = False, analysis: Analysis = NOTHING_JUDGED) -> Tick:
+        """Roll back, and end with that; `again` where an earlier rollback is gone on with."""
         report = rollback(
             self.world,
             self.book.name,
@@ -193,7 +219,10 @@ class Ticking:
             detail=getattr(self.book.entries[-1].event, "detail", None),
         )
         self.book.reread()
-        return self.end(Move.ROLLED_BACK, said or reason, analysis=analysis, report=report)
+        if again:
+            open_ = ", ".join(phase.phase for phase in report.phases if not phase.ok)
+            reason = f"the rollback is still open: {open_}" if open_ else "finished the rollback"
+        return self.end(Move.ROLLED_BACK, reason, analysis=analysis, report=report)
 
     def end(
         self,

@@ -4,30 +4,36 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from rollout.core.decide import Advance, Coverage, Halt, Hold, Promote, RollBack, decide
+from rollout.core.decide import Advance, Coverage, Halt, Hold, Promote, RollBack, decide, shown_harm
 from rollout.core.flag import FlagState
 from rollout.core.lifecycle import Intended, Promoted, Shifted
 from rollout.core.manifest import AdapterManifest
 from rollout.core.plan import Share
-from rollout.errors import LoadRefused, Unavailable
+from rollout.errors import LoadRefused, Unavailable, Unreadable
 from rollout.usecases.coverage import cover
 from rollout.usecases.look import look
-from rollout.usecases.publish import publish
 from rollout.usecases.release import ReleasePolicy
 from rollout.usecases.tick import Move, Tick, Ticking
 
 
 def walk(ticking: Ticking) -> Tick:
-    """The next move of the release under way."""
-    if (withdrawn := ticking.withdrawn()) is not None:
-        return ticking.take_back(withdrawn)
+    """The next move of the release under way.
+
+    The look comes first: whatever else is broken, shown harm is taken back.
+    """
     candidate, policy = ticking.release()
-    _confirm_what_was_written(ticking)
-    revision = publish(
-        ticking.world, ticking.book, mirror=policy.mirror, response_schema=policy.golden.response_schema
-    )
-    coverage = _coverage(ticking, candidate, policy, revision)
     analysis = look(ticking.world, ticking.book, policy)
+    if (harm := shown_harm(policy.plan, ticking.state, analysis)) is not None:
+        return ticking.take_back(harm.reason, analysis=analysis)
+    ticking.ask_git()
+    if (withdrawn := ticking.withdrawn()) is not None:
+        return ticking.take_back(withdrawn, analysis=analysis)
+    if _confirm_what_was_written(ticking):
+        return ticking.end(
+            Move.ADVANCED, f"confirmed the step to {ticking.state.share}", waiting=_waiting(ticking)
+        )
+    revision = ticking.publish(policy.mirror, policy.golden.response_schema)
+    coverage = _coverage(ticking, candidate, policy, revision)
     flag = ticking.world.flags.read(ticking.key)
     decision = decide(
         plan=policy.plan,
@@ -70,7 +76,7 @@ def _coverage(ticking: Ticking, candidate: AdapterManifest, policy: ReleasePolic
     world = ticking.world
     try:
         replicas = cover(world, ticking.needed(candidate), prove=candidate, golden=policy.golden)
-    except LoadRefused as error:
+    except (LoadRefused, Unreadable, Unavailable) as error:
         return Coverage(replicas=len(world.replicas), missing=(error.message,))
     silent = [f"git: {ticking.blind}"] if ticking.blind else []
     missing = (*replicas.missing, *_behind(ticking, revision), *silent)
@@ -100,14 +106,14 @@ def _shift(ticking: Ticking, flag: FlagState, step: int, share: Share, reason: s
     _confirm(ticking, ticking.write_flag(flag, share, f"step {step + 1}, {reason}", turn_on=turn_on), step)
 
 
-def _confirm_what_was_written(ticking: Ticking) -> None:
+def _confirm_what_was_written(ticking: Ticking) -> bool:
     """A tick died between its flag write and its word for it: the flag shows how far it had come."""
     intent = ticking.state.intent
-    if intent is None:
-        return
-    flag = ticking.world.flags.read(ticking.key)
-    if flag is not None and flag.on and flag.share == intent.share:
-        _confirm(ticking, flag, intent.step)
+    flag = None if intent is None else ticking.world.flags.read(ticking.key)
+    if intent is None or flag is None or not flag.on or flag.share != intent.share:
+        return False
+    _confirm(ticking, flag, intent.step)
+    return True
 
 
 def _confirm(ticking: Ticking, flag: FlagState, step: int) -> None:
@@ -115,4 +121,4 @@ def _confirm(ticking: Ticking, flag: FlagState, step: int) -> None:
     ticking.wait_until_heard(flag.version, 0)
     edge = ticking.world.metrics.edge()
     ticking.record(Shifted, step=step, share=flag.share, flag_version=flag.version, edge=edge)
-    publish(ticking.world, ticking.book, mirror=Share.ZERO)
+    ticking.publish(Share.ZERO)

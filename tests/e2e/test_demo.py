@@ -139,7 +139,7 @@ _LAST = "(SELECT max(id) FROM requests WHERE shadow = 0 AND served = :late)"
     [
         (turn_the_flag_on, ["the flag is off and stable", "LaunchDarkly's SDK gives stable"]),
         (put_the_candidate_back_into_the_routes, ["ledger, routes, git and the servers name the same"]),
-        (forget_the_last_entry, ["the ledger's chain verifies"]),
+        (forget_the_last_entry, ["the ledger is whole"]),
         (
             in_the_log(f"UPDATE requests SET routed_at = routed_at + 60 WHERE id = {_LAST}"),
             ["the last request to 1.4.0 was routed at most 1 s"],
@@ -169,7 +169,7 @@ def test_tampered_remains_make_the_claims_false(
 def test_a_user_who_went_back_and_forth_is_seen(remains: Journey) -> None:
     with closing(sqlite3.connect(remains.repository.state / "traffic.sqlite")) as log, log:
         log.execute("UPDATE requests SET key_hash = 'one user' WHERE shadow = 0")
-    assert "no user went back and forth" in false_claims(remains)
+    assert "no user made the same change of version twice" in false_claims(remains)
 
 
 def test_a_changed_entry_of_the_ledger_is_no_claim_but_an_error(remains: Journey) -> None:

@@ -94,6 +94,7 @@ class PaperGateway:
     def __init__(self, flags: FlagFile, routes: RoutesFile, key: str) -> None:
         self._flags, self._routes, self._key = flags, routes, key
         self.deaf = False
+        self.dead = False
         self.in_flight: dict[str, int] = {}
         self.last_routed: dict[str, float] = {}
 
@@ -102,6 +103,8 @@ class PaperGateway:
         return "g0"
 
     def status(self) -> GatewayStatus:
+        if self.dead:
+            raise ServingUnavailable("gateway g0 did not answer")
         flag = None if self.deaf else self._flags.read(self._key)
         return GatewayStatus(
             routes_revision=0 if self.deaf else self._routes.read().revision,

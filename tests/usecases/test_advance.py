@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path, PurePosixPath
 
 import pytest
 
 from rollout.core.evaluation import EvalReport, Side
-from rollout.core.lifecycle import Evaluated, Looked, Phase, Started
+from rollout.core.lifecycle import Evaluated, Looked, Phase, Settling, Started
 from rollout.core.plan import Share
 from rollout.core.verdict import Outcome
 from rollout.demo.scratch import MANIFEST, NAME
@@ -22,6 +24,7 @@ from rollout.errors import (
     WorldChanged,
 )
 from rollout.usecases.advance import advance
+from rollout.usecases.book import Book
 from rollout.usecases.rollback import rollback
 from rollout.usecases.status import status
 from rollout.usecases.tick import Move
@@ -540,8 +543,8 @@ def test_two_manifests_of_one_name_say_nothing(site: Site) -> None:
     site.repository.git("add", "-A")
     site.repository.git("commit", "-qm", "a copy of the stable manifest")
     site.repository.git("push", "-q", "origin", "main")
-    with pytest.raises(Unreadable, match="have the same name 'support-triage'"):
-        site.tick()
+    tick = site.tick()
+    assert (tick.move, "have the same name 'support-triage'" in tick.reason) == (Move.HELD, True)
     assert site.state.phase is Phase.SHADOW
 
 
@@ -553,3 +556,85 @@ def test_a_rollback_at_the_deadline_that_died_is_finished(site: Site) -> None:
     site.world.flags.take_back(site.key, by="ann", comment="the deadline")
     assert site.tick_after(200).move is Move.ROLLED_BACK
     assert site.state.phase is Phase.TAKEN_BACK
+
+
+@pytest.mark.parametrize("trouble", ["manifest", "twins", "shelf", "flag", "routes", "gateway", "replica"])
+def test_shown_harm_is_taken_back_whatever_else_is_broken(site: Site, trouble: str) -> None:
+    bad = site.propose("1.1.0")
+    site.tick()
+    site.walk_to("10%")
+    site.answer(stable=90, candidate=120, bad=110)
+    if trouble in ("manifest", "twins"):
+        other = site.repository.root / "manifests" / "other"
+        other.mkdir()
+        content = (
+            b"not: a manifest" if trouble == "manifest" else (site.repository.root / MANIFEST).read_bytes()
+        )
+        (other / "bad.yaml").write_bytes(content)
+        site.repository.git("add", "-A")
+        site.repository.git("commit", "-qm", "trouble")
+        site.repository.git("push", "-q", "origin", "main")
+    elif trouble == "shelf":
+        (site.world.shelf.folder(bad) / "adapter_model.safetensors").write_bytes(b"changed")
+    elif trouble == "flag":
+        flags = json.loads((site.repository.state / "flags.json").read_text())
+        flags["flags"][site.key]["rules"] = [{"id": "x", "variation": 1, "clauses": []}]
+        (site.repository.state / "flags.json").write_text(json.dumps(flags))
+    elif trouble == "routes":
+        (site.repository.state / "routes.json").write_text("{")
+    elif trouble == "gateway":
+        site.gateway.dead = True
+    else:
+        (site.repository.state / "r0.dead").touch()
+    tick = site.tick_after(1)
+    assert tick.move is Move.ROLLED_BACK
+    assert flag(site) == (False, "0%")
+    assert site.state.phase is Phase.TAKEN_BACK
+
+
+def test_a_gateway_that_dies_behind_the_flag_write_does_not_blind_the_judge(site: Site) -> None:
+    site.propose("1.1.0")
+    site.tick()
+    site.walk_to("10%")
+    site.answer_well()
+    site.gateway.dead = True
+    site.clock.time += timedelta(seconds=4)
+    flag_before = flag(site)
+    assert site.tick().move is Move.HELD
+    assert flag(site) == flag_before
+    site.gateway.dead = False
+    write = type(site.world.flags).write
+
+    def dying(self: object, *words: object, **rest: object) -> object:
+        site.gateway.dead = True
+        return write(site.world.flags, *words, **rest)  # type: ignore[arg-type]
+
+    type(site.world.flags).write = dying  # type: ignore[assignment,method-assign]
+    try:
+        site.answer_well()
+        assert site.tick_after(1).move is Move.ADVANCED
+    finally:
+        type(site.world.flags).write = write  # type: ignore[method-assign]
+    site.answer(stable=90, candidate=120, bad=110)
+    assert site.tick_after(1).move is Move.ROLLED_BACK
+
+
+@pytest.mark.parametrize("on", [False, True])
+def test_a_flag_that_was_changed_while_settling_halts_the_settling(site: Site, on: bool) -> None:
+    old = site.served
+    site.propose("1.1.0")
+    site.tick()
+    site.walk_to("100%")
+    site.answer_well()
+    site.tick_after(4)
+    Book(site.world.ledger, NAME, SIGNATURE).add(Settling, site.clock.now(), reason="the window is over")
+    if on:
+        site.world.flags.write(
+            site.key, Share.parse("30%"), turn_on=False, expect_version=None, by="eve", comment=""
+        )
+    else:
+        site.world.flags.take_back(site.key, by="eve", comment="")
+    tick = site.tick()
+    assert (tick.move, "while the release was settling" in tick.reason) == (Move.HALTED, True)
+    assert site.state.stable is not None
+    assert site.state.stable.served_name == old

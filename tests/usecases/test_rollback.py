@@ -6,14 +6,17 @@ import errno
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
 
-from rollout.core.lifecycle import RolledBack, Settling, Verified
+from rollout.core.lifecycle import LedgerEntry, RolledBack, Settling, Verified
 from rollout.core.plan import Share
 from rollout.demo.scratch import MANIFEST, NAME
+from rollout.errors import Unavailable
+from rollout.ports import Ledger
 from rollout.usecases.book import Book
 from rollout.usecases.publish import publish
 from rollout.usecases.rollback import RollbackReport, rollback
@@ -172,7 +175,7 @@ def test_an_edited_manifest_that_still_asks_for_the_bad_bytes_is_left_to_its_edi
     site.repository.git("commit", "-qam", "a comment")
     site.repository.git("push", "-q", "origin", "main")
     report = take_back(site)
-    assert "was changed since the rollback began, and still asks for" in failed(report)["git"]
+    assert "was changed or moved, and still asks for" in failed(report)["git"]
     assert (report.complete, safe(site)) == (False, True)
     assert b"# edited in the meantime" in manifest_on_main(site)
 
@@ -246,3 +249,75 @@ def test_another_writer_of_the_ledger_does_not_undo_what_was_reached(site: Site)
     assert report.complete
     kinds = [entry.event.kind for entry in site.world.ledger.read(NAME)]
     assert [kinds.count(kind) for kind in ("rolled_back", "reverted", "verified")] == [1, 1, 1]
+
+
+class FullDisk:
+    """A ledger that can be read and not be written."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.read, self.names, self.lease = ledger.read, ledger.names, ledger.lease
+
+    def append(self, name: str, event: object, *, after: str | None) -> LedgerEntry:
+        raise Unavailable("the ledger cannot be written: no space left on device")
+
+
+@pytest.mark.parametrize("flag_works", [True, False])
+@pytest.mark.parametrize("settling", [True, False])
+def test_a_ledger_that_takes_nothing_in_still_leaves_users_safe(
+    site: Site, flag_works: bool, settling: bool
+) -> None:
+    if settling:
+        site.walk_to("100%")
+        site.answer_well()
+        site.tick_after(4)
+        book = Book(site.world.ledger, NAME, SIGNATURE)
+        book.add(Settling, site.clock.now(), reason="the window is over")
+        publish(site.world, book, mirror=Share.ZERO)
+    old = site.state.stable
+    flags = site.repository.state / "flags.json"
+    content = flags.read_bytes()
+    if not flag_works:
+        flags.write_bytes(b"{")
+    broken = replace(site.world, ledger=FullDisk(site.world.ledger))
+    report = rollback(broken, NAME, reason="worse", signature=SIGNATURE)
+    assert (report.safe, report.complete) == (True, False)
+    assert {"ledger", "verify"} <= set(failed(report))
+    route = site.world.routes.read().routes[NAME]
+    assert old is not None
+    assert (route.stable, route.candidate) == (old.served_name, None)
+    flags.write_bytes(content)
+    assert take_back(site).complete
+    assert safe(site)
+
+
+def test_a_manifest_that_was_moved_does_not_keep_a_rollback_open_for_ever(site: Site) -> None:
+    moved = "manifests/desk/triage.yaml"
+    (site.repository.root / moved).parent.mkdir()
+    take_back(site)
+    site.tick()
+    site.repository.pull()
+    newer = site.repository.propose("1.4.0", "moved as well")
+    site.repository.git("checkout", "-q", newer)
+    site.repository.git("mv", str(MANIFEST), moved)
+    site.repository.git("commit", "-qm", "move")
+    site.repository.merge(newer)
+    site.record_evaluation()
+    site.tick()
+    site.walk_to("10%")
+    report = take_back(site)
+    assert "still asks for support-triage-1.4.0-" in failed(report)["git"]
+    assert safe(site)
+    site.repository.pull()
+    site.repository.git("revert", "-m", "1", "--no-edit", "HEAD")
+    site.repository.git("push", "-q", "origin", "main")
+    assert take_back(site).complete
+    assert site.tick().move is Move.IDLE
+
+
+def test_a_rollback_that_is_not_finished_does_not_say_that_it_is(site: Site) -> None:
+    origin = site.folder / "origin.git"
+    origin.rename(site.folder / "gone")
+    take_back(site)
+    assert site.tick().reason == "the rollback is still open: git"
+    (site.folder / "gone").rename(origin)
+    assert site.tick().reason == "finished the rollback"
