@@ -25,6 +25,7 @@ from rollout.demo.traffic import Crowd
 from rollout.errors import RolloutError
 
 _PATIENCE_S = 90.0
+_BETWEEN_TICKS_S = 0.4
 
 
 class DemoFailed(RolloutError):
@@ -130,9 +131,9 @@ class Journey:
         self._chapter("(c) 1.3.0 passes its evaluation and regresses on live traffic: taken back by itself")
         self._release("1.3.0", "Friendlier tone.")
         self._tick_until("advanced")
-        crowd.transcript_share = 0.35
+        crowd.transcript_share = 0.5
         self._say(
-            "from now on 35 % of the tickets are voice transcripts: neither golden set nor shadow had any"
+            "from now on half of the tickets are voice transcripts: neither golden set nor shadow had any"
         )
         self._tick_until("rolled_back")
         crowd.transcript_share = 0.0
@@ -219,6 +220,7 @@ class Journey:
                 return
             if decision in ("blocked", "halted", "overdue", "rolled_back"):
                 raise DemoFailed(f"expected {wanted}, but {line}")
+            time.sleep(_BETWEEN_TICKS_S)
         raise DemoFailed(f"still not {wanted} after {_PATIENCE_S:.0f} s; the last word was: {line}")
 
     def _rollout(self, *words: str, expected: int | None = 0) -> subprocess.CompletedProcess[str]:

@@ -182,7 +182,7 @@ def test_no_traffic_at_all_never_advances(site: Site) -> None:
     for _ in range(5):
         tick = site.tick_after(10)
         assert tick.move is Move.HELD
-    assert "0 of 60 requests of the candidate judged" in tick.reason
+    assert "0 of 50 requests of the candidate judged" in tick.reason
     assert site.state.share == Share.ZERO
 
 
