@@ -138,7 +138,7 @@ _LAST = "(SELECT max(id) FROM requests WHERE shadow = 0 AND served = :late)"
     ("tamper", "claims"),
     [
         (turn_the_flag_on, ["the flag is off and stable", "LaunchDarkly's SDK gives stable"]),
-        (put_the_candidate_back_into_the_routes, ["ledger, routes, git and the servers name the same"]),
+        (put_the_candidate_back_into_the_routes, ["ledger, routes, gateways, servers and git name the same"]),
         (forget_the_last_entry, ["the ledger is whole"]),
         (
             in_the_log(f"UPDATE requests SET routed_at = routed_at + 60 WHERE id = {_LAST}"),
@@ -153,7 +153,7 @@ _LAST = "(SELECT max(id) FROM requests WHERE shadow = 0 AND served = :late)"
             ["the gateway's log has one row for each request"],
         ),
         (lose_an_answer, ["no request was lost"]),
-        (change_the_manifest_behind_everybody, ["ledger, routes, git and the servers", "byte for byte"]),
+        (change_the_manifest_behind_everybody, ["ledger, routes, gateways, servers and git", "byte for byte"]),
     ],
     ids=lambda each: getattr(each, "__name__", None),
 )
