@@ -153,7 +153,10 @@ _LAST = "(SELECT max(id) FROM requests WHERE shadow = 0 AND served = :late)"
             ["the gateway's log has one row for each request"],
         ),
         (lose_an_answer, ["no request was lost"]),
-        (change_the_manifest_behind_everybody, ["ledger, routes, gateways, servers and git", "byte for byte"]),
+        (
+            change_the_manifest_behind_everybody,
+            ["ledger, routes, gateways, servers and git", "byte for byte"],
+        ),
     ],
     ids=lambda each: getattr(each, "__name__", None),
 )
