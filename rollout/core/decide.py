@@ -69,6 +69,11 @@ class Coverage:
         """Whether every replica, and at least one, has all that it must have."""
         return self.replicas > 0 and not self.missing
 
+    @property
+    def complaint(self) -> str:
+        """The sentence about what is not complete."""
+        return "not on every replica: " + ("; ".join(self.missing) or "no replica answered")
+
 
 def decide(
     *,
@@ -138,7 +143,7 @@ def _what_is_missing(
 ) -> str | None:
     """The first thing that stands between this state and the next, or None."""
     if not coverage.complete:
-        return "not on every replica: " + ("; ".join(coverage.missing) or "no replica answered")
+        return coverage.complaint
     if state.phase is Phase.CANARY and state.step < 0:
         return None  # Begun without a shadow: nobody has been served yet, so there is nothing to judge.
     bake, needed = _demands(plan, state)

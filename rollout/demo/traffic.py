@@ -6,7 +6,6 @@ import asyncio
 import json
 import random
 import threading
-import time
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final
@@ -22,13 +21,12 @@ _TIMEOUT_S = 30.0
 
 @dataclass(slots=True)
 class Tally:
-    """What the users saw. `seen` is, per user, each adapter in the order in which it answered them."""
+    """What became of the users' requests."""
 
     sent: int = 0
     answered: int = 0
     streamed: int = 0
     failures: list[str] = field(default_factory=list)
-    seen: dict[str, list[tuple[float, str]]] = field(default_factory=dict)
 
 
 class Crowd:
@@ -90,7 +88,6 @@ class Crowd:
             "stream": stream,
         }
         self.tally.sent += 1
-        at = time.time()
         try:
             answer = await client.post("/v1/chat/completions", json=body, headers={"x-user-id": user})
         except httpx.HTTPError as error:
@@ -102,7 +99,6 @@ class Crowd:
             return
         self.tally.answered += 1
         self.tally.streamed += stream
-        self.tally.seen.setdefault(user, []).append((at, answer.headers.get("x-rollout-adapter", "?")))
 
 
 def _complaint(status: int, text: str, *, stream: bool) -> str | None:

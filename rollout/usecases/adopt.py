@@ -46,7 +46,7 @@ def _adopt(world: World, book: Book, signature: Signature) -> Adoption:
     policy = read_policy(world, manifest, desire.policy_commit)
     coverage = cover(world, [manifest], prove=manifest, golden=policy.golden)
     if not coverage.complete:
-        raise ServingUnavailable("not on every replica: " + "; ".join(coverage.missing))
+        raise ServingUnavailable(coverage.complaint)
     key = world.environment.flag_key(book.name)
     flag = world.flags.read(key) or world.flags.create(key, by=signature.actor)
     if flag.effective > Share.ZERO:

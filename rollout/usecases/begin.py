@@ -81,7 +81,7 @@ def _begin(ticking: Ticking, desire: Desire, policy: ReleasePolicy, report: str)
     except (LoadRefused, Unreadable) as error:
         return ticking.end(Move.BLOCKED, error.message)
     if not coverage.complete:
-        return ticking.end(Move.HELD, "not on every replica: " + "; ".join(coverage.missing))
+        return ticking.end(Move.HELD, coverage.complaint)
     flag = ticking.flag_at_zero()
     if flag is None:
         return ticking.end(

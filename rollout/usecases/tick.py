@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from pydantic import JsonValue
 
+from rollout.core.decide import Coverage
 from rollout.core.flag import FlagState
 from rollout.core.lifecycle import IllegalHistory, LedgerEvent, RolloutState
 from rollout.core.manifest import AdapterManifest
@@ -109,14 +110,11 @@ class Ticking:
         versions = [version for version in (self.state.stable, self.state.candidate) if version]
         try:
             manifests = [read_manifest(self.world, version).value for version in versions]
-            missing = keep_loaded(self.world, manifests).missing
+            coverage = keep_loaded(self.world, manifests)
         except (LoadRefused, Unreadable) as error:
-            missing = (error.message,)
-        if missing:
-            raise ServingUnavailable(
-                "not on every replica: " + "; ".join(missing),
-                advice="Users may get errors; look at the servers.",
-            )
+            coverage = Coverage(replicas=len(self.world.replicas), missing=(error.message,))
+        if not coverage.complete:
+            raise ServingUnavailable(coverage.complaint, advice="Users may get errors; look at the servers.")
 
     def needed(self, candidate: AdapterManifest) -> list[AdapterManifest]:
         """What every replica must serve while the candidate is released."""

@@ -87,13 +87,6 @@ class Workspace:
             raise Unreadable("no metric was named, so nothing could be judged")
         return found
 
-    def suite_path(self, name: str) -> PurePosixPath:
-        """policies/suites/<name>.yaml, which names the files that belong to it."""
-        path = POLICIES / "suites" / f"{name}{SUFFIX}"
-        if "/" in name or not self.tree.exists(path):
-            raise Unreadable(f"there is no suite {name!r} ({path}){_others(self.suite_names())}")
-        return path
-
     def suite_names(self) -> tuple[str, ...]:
         """The suites that exist."""
         return self._names("suites")
