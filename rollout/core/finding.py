@@ -1,4 +1,4 @@
-"""What a check found: one finding with its place, all of them, and their messages."""
+"""What a check found: one finding with its place, and its message."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from rollout.core.document import Place, Problem
+from rollout.core.document import Place
 
 
 class Severity(StrEnum):
@@ -36,27 +36,6 @@ class Finding:
     def blocks(self) -> bool:
         """Whether the change must not go on."""
         return self.severity is Severity.BLOCK and self.waived_by is None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Validation:
-    """What the checks of some manifests found. `problems` are documents that could not be read.
-
-    `retired` are manifests that exist at the base and no longer here; `unchecked` are rules whose inputs were
-    not at hand.
-    """
-
-    checked: tuple[str, ...]
-    rules: int
-    findings: tuple[Finding, ...] = ()
-    problems: tuple[Problem, ...] = ()
-    retired: tuple[str, ...] = ()
-    unchecked: tuple[str, ...] = ()
-
-    @property
-    def blocked(self) -> bool:
-        """Whether any finding blocks."""
-        return any(finding.blocks for finding in self.findings)
 
 
 _PLACEHOLDER = re.compile(r"\{([a-z_]+(?:\.[A-Za-z0-9_]+)*)\}")

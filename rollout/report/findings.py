@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import asdict
 
 from rollout.core.document import Problem, show_pointer
-from rollout.core.finding import Finding, Severity, Validation
+from rollout.core.finding import Finding, Severity
+from rollout.core.validation import Validation
 
 SCHEMA = "adapter-rollout/findings/v1"
 
@@ -32,7 +33,7 @@ def summary(validation: Validation) -> str:
     )
     found = ", ".join(f"{count} {one if count == 1 else many}" for count, one, many in counts if count)
     manifests = f"{len(validation.checked)} manifest{'' if len(validation.checked) == 1 else 's'}"
-    return f"{manifests}, {validation.rules} rules: {found or 'nothing found'}"
+    return f"{manifests}, {len(validation.rulebook)} rules: {found or 'nothing found'}"
 
 
 def as_text(validation: Validation) -> str:
@@ -87,7 +88,7 @@ def as_json(validation: Validation) -> str:
         "schema": SCHEMA,
         "outcome": outcome(validation),
         "checked": list(validation.checked),
-        "rules": validation.rules,
+        "rules": len(validation.rulebook),
         "retired": list(validation.retired),
         "unchecked_rules": list(validation.unchecked),
         "problems": [_problem_data(problem) for problem in validation.problems],

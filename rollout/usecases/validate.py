@@ -15,7 +15,7 @@ from rollout.core.artifact import ArtifactFacts
 from rollout.core.change import compare, manifest_input
 from rollout.core.document import Located, read_pointer
 from rollout.core.environment import Environment
-from rollout.core.finding import Finding, Severity, Validation
+from rollout.core.finding import Finding, Severity
 from rollout.core.manifest import AdapterManifest, Dtype
 from rollout.core.policy import (
     CheckedAt,
@@ -27,12 +27,13 @@ from rollout.core.policy import (
     check,
     waive,
 )
+from rollout.core.validation import Validation
 from rollout.errors import Unreadable
 from rollout.usecases.changes import choose_manifests, policy_problems, read_manifests, shared_names
 from rollout.usecases.workspace import Workspace
 
-Inspect = Callable[[str, frozenset[Dtype], str | None], ArtifactFacts]
-"""(artifact uri, serving types, folder of the base) -> facts. Raises Unreadable if it is not at hand."""
+Inspect = Callable[[str, frozenset[Dtype], tuple[str, ...]], ArtifactFacts]
+"""(artifact uri, serving types, folders of the bases) -> facts. Raises Unreadable if it is not at hand."""
 
 
 def _never(path: PurePosixPath, content: bytes) -> bool:  # noqa: ARG001 - the shape of `was_there`
@@ -85,7 +86,7 @@ def validate(checks: Checks, paths: Sequence[PurePosixPath] | None = None) -> Va
     findings = [finding for manifest in manifests for finding in _findings(checks, policy, manifest)]
     return Validation(
         checked=tuple(map(str, chosen)),
-        rules=len(policy.rules),
+        rulebook=policy.rules,
         findings=tuple(findings),
         problems=tuple(problems),
         retired=tuple(map(str, retired)),
@@ -145,9 +146,9 @@ def _facts(
 ) -> tuple[ArtifactFacts | None, tuple[Finding, ...]]:
     """The facts of the adapter, and what blocks because they are incomplete."""
     dtypes = frozenset({manifest.value.base.dtype, *(env.server.dtype for env in policy.environments)})
-    base_path = next((env.server.base_path for env in policy.environments if env.server.base_path), None)
+    bases = tuple(dict.fromkeys(env.server.base_path for env in policy.environments if env.server.base_path))
     try:
-        facts = checks.inspect(manifest.value.artifact.uri, dtypes, base_path)
+        facts = checks.inspect(manifest.value.artifact.uri, dtypes, bases)
     except Unreadable as error:
         return None, (_unreadable(manifest, error.message),)
     return facts, tuple(_unreadable(manifest, problem) for problem in facts.problems)

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from rollout.core.change import ChangeKind, compare
 from rollout.core.document import Place
-from rollout.core.finding import Finding, Severity, Validation, fill
+from rollout.core.finding import Finding, Severity, fill
 from rollout.core.manifest import AdapterManifest
 from rollout.core.policy import (
     CheckedAt,
@@ -22,6 +22,7 @@ from rollout.core.policy import (
     check,
     waive,
 )
+from rollout.core.validation import Validation
 from rollout.integrations.cel import evaluate
 
 NOW = datetime(2026, 11, 22, 23, 59, tzinfo=UTC)
@@ -176,8 +177,8 @@ def test_only_a_rule_that_says_so_is_left_out_for_a_revert_or_an_absent_input() 
 
 
 def test_a_validation_with_a_blocking_finding_is_blocked() -> None:
-    assert Validation(checked=("m",), rules=1, findings=(BLOCKING,)).blocked
-    assert not Validation(checked=("m",), rules=1).blocked
+    assert Validation(checked=("m",), rulebook=(rule(),), findings=(BLOCKING,)).blocked
+    assert not Validation(checked=("m",), rulebook=(rule(),)).blocked
 
 
 def manifest(version: str, digest: str = "a" * 64) -> AdapterManifest:

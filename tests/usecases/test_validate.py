@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from rollout.core.finding import Validation
 from rollout.core.policy import CheckedAt
+from rollout.core.validation import Validation
 from rollout.errors import RolloutError, Unreadable
 from rollout.integrations.cel import evaluate
 from rollout.integrations.documents import StrictDocuments
