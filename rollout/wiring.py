@@ -84,7 +84,7 @@ def build_checks(
     return Checks(
         head=working_folder(root),
         base=None if tree is None else Workspace(tree, StrictDocuments()),
-        inspect=lambda uri, dtypes, base_path: inspect_artifact(root, uri, dtypes, base_path),
+        inspect=lambda uri, dtypes, base_paths: inspect_artifact(root, uri, dtypes, base_paths),
         evaluate=cel.evaluate,
         now=datetime.now(UTC),
         environments=environments,
@@ -114,12 +114,13 @@ def artifact_folder(root: Path, uri: str) -> Path:
     return folder
 
 
-def inspect_artifact(root: Path, uri: str, dtypes: frozenset[Dtype], base_path: str | None) -> ArtifactFacts:
-    """The facts of an adapter for the serving types, compared with the base if its folder is at hand."""
+def inspect_artifact(
+    root: Path, uri: str, dtypes: frozenset[Dtype], base_paths: tuple[str, ...]
+) -> ArtifactFacts:
+    """The facts of an adapter for the serving types, compared with every base whose folder is at hand."""
     from rollout.integrations.safetensors import inspect
 
-    base = None if base_path is None else root / base_path
-    return inspect(artifact_folder(root, uri), dtypes=dtypes, base=base if base and base.is_dir() else None)
+    return inspect(artifact_folder(root, uri), dtypes=dtypes, bases=[root / path for path in base_paths])
 
 
 def load_environment(name: str, root: Path) -> Environment:

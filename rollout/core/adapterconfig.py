@@ -38,7 +38,11 @@ class AdapterConfig:
     r: int
     alpha: float
     target_modules: tuple[str, ...]
+    peft_version: str | None = None
+    task_type: str | None = None
+    use_rslora: bool = False
     rank_pattern: Mapping[str, int] = field(default_factory=dict)
+    alpha_pattern: Mapping[str, float] = field(default_factory=dict)
     layers: tuple[int, ...] | None = None
     base_model: str | None = None
     revision: str | None = None

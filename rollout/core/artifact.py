@@ -66,10 +66,16 @@ class ArtifactFacts:
     files: Mapping[str, str] = field(default_factory=dict)
     sizes: Mapping[str, int] = field(default_factory=dict)
     pickles: tuple[str, ...] = ()
+    code: tuple[str, ...] = ()
+    not_plain: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    oversize: tuple[str, ...] = ()
     config: AdapterConfig | None = None
     modules: tuple[str, ...] = ()
     dtypes: tuple[str, ...] = ()
     max_rank: int = 0
+    scale_min: float = 0.0
+    scale_max: float = 0.0
     ignored: tuple[str, ...] = ()
     unpaired: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
@@ -78,20 +84,28 @@ class ArtifactFacts:
     non_finite: tuple[str, ...] = ()
     extreme: tuple[str, ...] = ()
     dead: tuple[str, ...] = ()
+    exploding: tuple[str, ...] = ()
+    collapsed: tuple[str, ...] = ()
     base_checked: bool = False
-    base_revision: str | None = None
+    base_revisions: tuple[str, ...] = ()
+    base_tokenizers: tuple[str, ...] = ()
+    base_templates: tuple[str, ...] = ()
+    own_tokenizer: str | None = None
+    own_template: str | None = None
+    intruders: tuple[str, ...] | None = None
 
-    def as_input(self, declared: Mapping[str, str]) -> dict[str, object]:
+    def as_input(self, declared: Mapping[str, str], signature: str | None = None) -> dict[str, object]:
         """The facts as plain data, the way a policy expression sees them.
 
         `declared` are the manifest's digests by file name; `differing`, `undeclared` and `absent` compare them.
+        `signature` names the detached signature, which no digest can cover.
         """
         facts = {name: _plain(value) for name, value in asdict(self).items()}
         both = self.files.keys() & declared.keys()
         return {
             **facts,
             "differing": sorted(name for name in both if self.files[name] != declared[name]),
-            "undeclared": sorted(self.files.keys() - declared.keys()),
+            "undeclared": sorted(self.files.keys() - declared.keys() - {signature}),
             "absent": sorted(declared.keys() - self.files.keys()),
         }
 
@@ -110,7 +124,7 @@ def examine(
     config: AdapterConfig | None,
     tensors: Sequence[TensorFact],
     base_shapes: Mapping[str, tuple[int, ...]] | None,
-    base_revision: str | None = None,
+    base_revisions: Sequence[str] = (),
     problems: Iterable[str] = (),
 ) -> ArtifactFacts:
     """All facts of one adapter. `base_shapes` are the base's weights by name, or None if not at hand."""
@@ -138,7 +152,7 @@ def examine(
         extreme=tuple(sorted(tensor.key for tensor in tensors if tensor.largest > MAX_WEIGHT)),
         dead=tuple(sorted(m for m, pair in pairs.items() if _is_dead(pair))),
         base_checked=base_shapes is not None,
-        base_revision=base_revision,
+        base_revisions=tuple(base_revisions),
     )
 
 

@@ -35,7 +35,7 @@ DEMO = REPOSITORY / "rollout/demo/model/artifacts"
 
 
 def facts(folder: Path, dtypes: frozenset[Dtype] = BF16, base: Path | None = None) -> ArtifactFacts:
-    return inspect(folder, dtypes=dtypes, base=base)
+    return inspect(folder, dtypes=dtypes, bases=[] if base is None else [base])
 
 
 def clean(found: ArtifactFacts) -> bool:

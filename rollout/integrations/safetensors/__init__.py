@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -52,7 +53,7 @@ _PICKLE_STARTS = (
 )
 
 
-def inspect(folder: Path, *, dtypes: frozenset[Dtype], base: Path | None = None) -> ArtifactFacts:
+def inspect(folder: Path, *, dtypes: frozenset[Dtype], bases: Sequence[Path] = ()) -> ArtifactFacts:
     """The facts of the adapter in a folder, judged for the types in which it will be served.
 
     What cannot be read is a problem in the facts. Raises Unreadable if there is no such folder, or if it holds
@@ -66,8 +67,8 @@ def inspect(folder: Path, *, dtypes: frozenset[Dtype], base: Path | None = None)
         config=reading.config,
         tensors=reading.tensors,
         problems=reading.verdict(),
-        base_shapes=base_shapes(base),
-        base_revision=None if base is None else base_revision(base),
+        base_shapes=base_shapes(bases[0]) if bases else None,
+        base_revisions=[found for base in bases if (found := base_revision(base)) is not None],
     )
 
 
