@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Protocol
@@ -329,6 +329,31 @@ class ArtifactStore(Protocol):
 
     def get(self, digest: str) -> bytes:
         """The content. Raises Unreadable if it is missing or does not match its digest."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Download:
+    """One file on its way from outside.
+
+    `start` is the offset of the first byte that comes: the one asked for, or 0 where the source cannot resume.
+    `size` is that of the whole file in bytes, None where the source does not say.
+    """
+
+    start: int
+    size: int | None
+    chunks: Iterator[bytes] = field(repr=False)
+
+
+class ArtifactSource(Protocol):
+    """The folder of one artifact outside, read file by file."""
+
+    def open(self, name: str, offset: int) -> AbstractContextManager[Download]:
+        """Begin to read one file at `offset` bytes.
+
+        Raises Unreadable if it is not there or must not be read: a retry will not help. Raises Unavailable
+        where one may, also while the chunks are read.
+        """
         ...
 
 

@@ -19,7 +19,9 @@ from rollout.usecases.workspace import Workspace
 
 if TYPE_CHECKING:
     from rollout.core.artifact import ArtifactFacts
-    from rollout.core.manifest import AdapterManifest, Base, Dtype
+    from rollout.core.manifest import AdapterManifest, Artifact, Base, Dtype
+    from rollout.core.signing import SignatureFact
+    from rollout.core.source import Sources
     from rollout.gateway.openai import App
     from rollout.gateway.router import AdapterRouter
     from rollout.ports import Engine, Shelf, World
@@ -112,6 +114,37 @@ def artifact_folder(root: Path, uri: str) -> Path:
         if folder.is_symlink():
             raise Unreadable(f"{uri} is reached through a link, which is refused")
     return folder
+
+
+def locate_artifact(root: Path, artifact: Artifact, sources: Sources | None) -> Path:
+    """The folder of an artifact here: local ones in place, remote ones fetched and verified as `sources` admits.
+
+    Raises Unreadable if the policy admits no such address (before any connection) or the bytes are others
+    than declared, and Unavailable if a retry may help.
+    """
+    from rollout.core.source import is_remote, parse_remote, require_admitted
+
+    if not is_remote(artifact.uri):
+        return artifact_folder(root, artifact.uri)
+    from rollout.integrations.sources import fetch
+
+    uri = parse_remote(artifact.uri)
+    policy = require_admitted(uri, sources)
+    return fetch(uri, artifact, cache=root / ".rollout/artifacts", max_file_bytes=policy.max_file_bytes)
+
+
+def verify_signature(root: Path, folder: Path, artifact: Artifact, judge: Workspace) -> SignatureFact:
+    """What the signature in an adapter's folder is worth, to the signers that the judging tree trusts."""
+    from rollout.integrations.signing import verify
+    from rollout.usecases.workspace import POLICIES
+
+    signers = judge.signers()
+    return verify(
+        root / folder,
+        artifact,
+        None if signers is None else signers.value,
+        lambda path: judge.tree.read(POLICIES / path),
+    )
 
 
 def inspect_artifact(

@@ -19,6 +19,8 @@ DOCUMENTS: dict[str, tuple[str, str]] = {
     "routes": ("rollout.core.routes", "Routes"),
     "rule": ("rollout.core.policy", "Rule"),
     "waivers": ("rollout.core.policy", "Waivers"),
+    "signers": ("rollout.core.signing", "Signers"),
+    "sources": ("rollout.core.source", "Sources"),
 }
 
 

@@ -11,6 +11,8 @@ from rollout.core.manifest import AdapterManifest, Document
 from rollout.core.metric import MetricSpec
 from rollout.core.plan import Plan
 from rollout.core.policy import Rule, Waivers
+from rollout.core.signing import Signers
+from rollout.core.source import Sources
 from rollout.core.suite import Gates, Suite
 from rollout.errors import Unreadable
 from rollout.usecases.workspace import MANIFESTS, POLICIES, Workspace
@@ -121,6 +123,10 @@ def _model_of(path: PurePosixPath) -> type[Document] | None:
     match path.relative_to(POLICIES).parts:
         case ("waivers.yaml",):
             return Waivers
+        case ("signers.yaml",):
+            return Signers
+        case ("sources.yaml",):
+            return Sources
         case ("rules", _, "rule.yaml"):
             return Rule
         case ("environments", _):

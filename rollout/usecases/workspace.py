@@ -12,6 +12,8 @@ from rollout.core.manifest import AdapterManifest
 from rollout.core.metric import MetricSpec
 from rollout.core.plan import Plan
 from rollout.core.policy import Rule, Waivers
+from rollout.core.signing import Signers
+from rollout.core.source import Sources
 from rollout.errors import Unreadable
 from rollout.ports import Documents, Tree
 
@@ -107,6 +109,16 @@ class Workspace:
         """policies/waivers.yaml, if there is one."""
         path = POLICIES / "waivers.yaml"
         return self.document(path, Waivers) if self.tree.exists(path) else None
+
+    def signers(self) -> Located[Signers] | None:
+        """policies/signers.yaml, if there is one: without it no signature counts."""
+        path = POLICIES / "signers.yaml"
+        return self.document(path, Signers) if self.tree.exists(path) else None
+
+    def sources(self) -> Located[Sources] | None:
+        """policies/sources.yaml, if there is one: without it nothing is fetched."""
+        path = POLICIES / "sources.yaml"
+        return self.document(path, Sources) if self.tree.exists(path) else None
 
     def _rule(self, path: PurePosixPath) -> Rule:
         rule = self.document(path, Rule).value
