@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -18,7 +18,9 @@ from rollout.integrations.workfolder import WorkingFolder
 from rollout.usecases.workspace import Workspace
 
 if TYPE_CHECKING:
+    from rollout.core.approval import PullRequest
     from rollout.core.artifact import ArtifactFacts
+    from rollout.core.finding import Finding
     from rollout.core.manifest import AdapterManifest, Artifact, Base, Dtype
     from rollout.core.signing import SignatureFact
     from rollout.core.source import Sources
@@ -66,7 +68,12 @@ def working_folder(root: Path) -> Workspace:
 
 
 def build_checks(
-    root: Path, *, base: str | None, environments: tuple[str, ...] = (), release: bool = False
+    root: Path,
+    *,
+    base: str | None,
+    environments: tuple[str, ...] = (),
+    release: bool = False,
+    pull_request: PullRequest | None = None,
 ) -> Checks:
     """What `validate` works with: the working folder, judged by the tree at `base` if one is named."""
     from rollout.core.policy import CheckedAt
@@ -76,6 +83,8 @@ def build_checks(
 
     repository = GitRepository(root) if base is not None else None
     tree = repository.at(base) if repository is not None and base is not None else None
+    head = working_folder(root)
+    judge = head if tree is None else Workspace(tree, StrictDocuments())
 
     def was_there(path: PurePosixPath, content: bytes) -> bool:
         """Whether the base's history, before its present state, has this content at this path."""
@@ -83,16 +92,54 @@ def build_checks(
             return False
         return repository.blob_id(content) in repository.history(path, tree.commit)
 
+    def authors(path: PurePosixPath) -> tuple[str, ...]:
+        return () if repository is None or tree is None else repository.authors(path, since=tree.commit)
+
     return Checks(
-        head=working_folder(root),
-        base=None if tree is None else Workspace(tree, StrictDocuments()),
-        inspect=lambda uri, dtypes, base_paths: inspect_artifact(root, uri, dtypes, base_paths),
+        head=head,
+        base=None if tree is None else judge,
+        inspect=partial(inspect_artifact, root, judge),
+        verify=partial(verify_artifact, root, judge),
         evaluate=cel.evaluate,
+        ask_rego=ask_rego,
         now=datetime.now(UTC),
         environments=environments,
         at=CheckedAt.RELEASE if release else CheckedAt.PULL_REQUEST,
         was_there=was_there,
         touched=frozenset() if repository is None or base is None else repository.changed_since(base),
+        authors=authors,
+        pull_request=pull_request,
+    )
+
+
+def read_pull_request(path: Path) -> PullRequest:
+    """What the forge says of a pull request, from a JSON file. Raises DocumentErrors and Unreadable."""
+    from rollout.core.approval import PullRequest
+    from rollout.integrations.documents import load_json
+
+    try:
+        return load_json(path.read_bytes(), PullRequest, source=str(path))
+    except OSError as error:
+        raise Unreadable(f"{path} cannot be read: {error.strerror}") from None
+
+
+def ask_rego(
+    modules: Mapping[str, bytes], inputs: Mapping[str, object], file: str
+) -> tuple[Finding, ...]:
+    """What the Rego modules of a policy find in one manifest."""
+    from rollout.core.finding import Finding
+    from rollout.integrations import rego
+
+    return tuple(
+        Finding(
+            rule=message.rule,
+            severity=message.severity,
+            message=message.message,
+            remediation="See the module's comments.",
+            file=file,
+            pointer="",
+        )
+        for message in rego.evaluate(modules, inputs)
     )
 
 
@@ -133,14 +180,14 @@ def locate_artifact(root: Path, artifact: Artifact, sources: Sources | None) -> 
     return fetch(uri, artifact, cache=root / ".rollout/artifacts", max_file_bytes=policy.max_file_bytes)
 
 
-def verify_signature(root: Path, folder: Path, artifact: Artifact, judge: Workspace) -> SignatureFact:
+def verify_artifact(root: Path, judge: Workspace, artifact: Artifact) -> SignatureFact:
     """What the signature in an adapter's folder is worth, to the signers that the judging tree trusts."""
     from rollout.integrations.signing import verify
     from rollout.usecases.workspace import POLICIES
 
     signers = judge.signers()
     return verify(
-        root / folder,
+        locate_artifact(root, artifact, _sources(judge)),
         artifact,
         None if signers is None else signers.value,
         lambda path: judge.tree.read(POLICIES / path),
@@ -148,12 +195,22 @@ def verify_signature(root: Path, folder: Path, artifact: Artifact, judge: Worksp
 
 
 def inspect_artifact(
-    root: Path, uri: str, dtypes: frozenset[Dtype], base_paths: tuple[str, ...]
+    root: Path,
+    judge: Workspace,
+    artifact: Artifact,
+    dtypes: frozenset[Dtype],
+    base_paths: tuple[str, ...],
 ) -> ArtifactFacts:
     """The facts of an adapter for the serving types, compared with every base whose folder is at hand."""
     from rollout.integrations.safetensors import inspect
 
-    return inspect(artifact_folder(root, uri), dtypes=dtypes, bases=[root / path for path in base_paths])
+    folder = locate_artifact(root, artifact, _sources(judge))
+    return inspect(folder, dtypes=dtypes, bases=[root / path for path in base_paths])
+
+
+def _sources(judge: Workspace) -> Sources | None:
+    found = judge.sources()
+    return None if found is None else found.value
 
 
 def load_environment(name: str, root: Path) -> Environment:
@@ -254,18 +311,29 @@ def build_world(root: Path, environment: str) -> World:
     )
 
 
-def build_gatekeeper(root: Path, environment: str) -> Gatekeeper:
+def build_gatekeeper(
+    root: Path, environment: str, pull_request: PullRequest | None = None
+) -> Gatekeeper:
     """The rules of the release stage, from the commit before the manifest's, as `advance` asks them."""
     from rollout.core.lifecycle import fold
+    from rollout.integrations.git import GitRepository
     from rollout.usecases.validate import validate
 
     def gatekeeper(world: World, desire: Desire) -> str | None:
-        checks = build_checks(root, base=desire.policy_commit, environments=(environment,), release=True)
-        released = fold(world.ledger.read(desire.manifest.value.name)).released
-        head = Workspace(world.manifests.at(desire.version.commit), world.documents)
-        validation = validate(
-            replace(checks, head=head, released=released), [PurePosixPath(desire.version.path)]
+        state = fold(world.ledger.read(desire.manifest.value.name))
+        commit, before = desire.version.commit, desire.policy_commit
+        repository = GitRepository(root)
+        checks = replace(
+            build_checks(
+                root, base=before, environments=(environment,), release=True, pull_request=pull_request
+            ),
+            head=Workspace(world.manifests.at(commit), world.documents),
+            released=state.released,
+            released_versions=state.released_versions,
+            touched=repository.changed_between(before, commit),
+            authors=lambda path: repository.authors(path, since=before, until=commit),
         )
+        validation = validate(checks, [PurePosixPath(desire.version.path)])
         if not validation.blocked and not validation.problems:
             return None
         problems = [str(problem) for problem in validation.problems]

@@ -22,28 +22,58 @@ class ChangeKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ManifestChange:
-    """`bytes_changed` speaks of what is served (the identity), not of the manifest's own text."""
+    """`bytes_changed` speaks of what is served (the identity), not of the manifest's own text.
+
+    `differs` are the fields that are not what they were, as JSON pointers of one or two parts (`/version`,
+    `/base/revision`); for a first version all. `path` is the manifest's file. `policies_changed` says whether
+    the same change touches the policies.
+    """
 
     kind: ChangeKind
     bytes_changed: bool
     revert: bool
+    differs: tuple[str, ...] = ()
+    path: str = ""
+    policies_changed: bool = False
 
     def as_input(self) -> dict[str, object]:
         """Plain data for policy expressions."""
-        return {**asdict(self), "kind": self.kind.value}
+        return {**asdict(self), "kind": self.kind.value, "differs": list(self.differs)}
 
 
 def compare(
-    previous: AdapterManifest | None, manifest: AdapterManifest, *, revert: bool = False
+    previous: AdapterManifest | None,
+    manifest: AdapterManifest,
+    *,
+    revert: bool = False,
+    path: str = "",
+    policies_changed: bool = False,
 ) -> ManifestChange:
     """The change from the manifest at the base to this one."""
-    if previous is None:
-        return ManifestChange(kind=ChangeKind.FIRST, bytes_changed=True, revert=revert)
+    before = {} if previous is None else _fields(previous)
+    after = _fields(manifest)
     return ManifestChange(
-        kind=_kind(_numbers(previous.version), _numbers(manifest.version)),
-        bytes_changed=previous.identity != manifest.identity,
+        kind=ChangeKind.FIRST
+        if previous is None
+        else _kind(_numbers(previous.version), _numbers(manifest.version)),
+        bytes_changed=previous is None or previous.identity != manifest.identity,
         revert=revert,
+        differs=tuple(
+            sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+        ),
+        path=path,
+        policies_changed=policies_changed,
     )
+
+
+def _fields(manifest: AdapterManifest) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for name, value in manifest_input(manifest).items():
+        if isinstance(value, Mapping):
+            found.update({f"/{name}/{part}": item for part, item in value.items()})
+        else:
+            found[f"/{name}"] = value
+    return found
 
 
 def _numbers(version: str) -> tuple[int, int, int]:

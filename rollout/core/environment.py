@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
@@ -15,6 +16,14 @@ HttpUrl = Annotated[
 ]
 # `{name}` is the only placeholder; everything else is a legal flag key.
 KeyPattern = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]*\{name\}[A-Za-z0-9._-]*$")]
+
+
+class Stage(StrEnum):
+    """How much depends on an environment; rules may ask for more where users are."""
+
+    DEVELOPMENT = "development"
+    STAGING = "staging"
+    PRODUCTION = "production"
 
 
 class Endpoint(Document):
@@ -35,6 +44,12 @@ class ServerLimits(Document):
     max_loras: int = Field(ge=1)
     dtype: Dtype
     quantization: Quantization
+    lora_target_modules: tuple[Line, ...] | None = Field(
+        default=None, description="Modules that get LoRA, if the servers were started with fewer than all."
+    )
+    inference_code: Line | None = Field(
+        default=None, description="Version of the inference code that the servers run."
+    )
 
 
 class FileFlags(Document):
@@ -74,6 +89,7 @@ class Environment(Document):
 
     schema_: Literal["adapter-rollout/environment/v1"] = Field(alias="schema")
     name: Name
+    stage: Stage = Field(default=Stage.PRODUCTION, description="What is not said to be less is production.")
     replicas: tuple[Endpoint, ...] = Field(min_length=1)
     gateways: tuple[Endpoint, ...] = Field(min_length=1)
     adapter_folder: Line = Field(

@@ -282,6 +282,7 @@ class RolloutState:
     quarantine: Mapping[str, RolledBack] = field(default_factory=lambda: MappingProxyType({}))
     evaluations: Mapping[str, Evaluated] = field(default_factory=lambda: MappingProxyType({}))
     released: frozenset[str] = frozenset()
+    released_versions: frozenset[str] = frozenset()
     head: str | None = None
 
     @property
@@ -328,6 +329,7 @@ def _after(state: RolloutState, event: LedgerEvent) -> RolloutState:
                 phase=Phase.IDLE,
                 stable=event.stable,
                 released=state.released | {event.stable.manifest_sha256},
+                released_versions=state.released_versions | {event.stable.version},
             )
         case Evaluated():
             return replace(state, evaluations=MappingProxyType({**state.evaluations, event.identity: event}))
@@ -432,6 +434,7 @@ def _settled(state: RolloutState, event: Settled) -> RolloutState:
         edge=None,
         settling=False,
         released=state.released | {candidate.manifest_sha256},
+        released_versions=state.released_versions | {candidate.version},
     )
 
 

@@ -111,6 +111,35 @@ class Lineage(Document):
     )
 
 
+class TokenRange(Document):
+    """The shortest and the longest text, in tokens of the base's tokenizer."""
+
+    min: int = Field(ge=0)
+    max: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> TokenRange:
+        if self.min > self.max:
+            raise ValueError("min is larger than max")
+        return self
+
+
+class DataCard(Document):
+    """What is known of the training data: measured by its owner, declared here, judged by the rules."""
+
+    examples: int = Field(ge=1, description="Number of training examples.")
+    duplicates: float = Field(ge=0, le=1, description="Share of examples that are there more than once.")
+    personal_data: int = Field(ge=0, description="Examples in which a scan found personal data.")
+    license: Line = Field(description="SPDX identifier of the data's licence.")
+    language: Line = Field(description="BCP 47 tag of the target language, e.g. en.")
+    language_share: float = Field(ge=0, le=1, description="Share of examples in the target language.")
+    instruction_tokens: TokenRange
+    output_tokens: TokenRange
+    evaluation_overlap: int = Field(
+        ge=0, description="Training examples that are also in the evaluation suite."
+    )
+
+
 class Evaluation(Document):
     """Which suite proves it, and what the trainer claims.
 
@@ -128,12 +157,19 @@ class Release(Document):
     plan: Name
 
 
+class SafetyIncident(Document):
+    """Harm that an earlier version did; open until somebody closes it."""
+
+    id: Line
+    closed_on: date | None = None
+
+
 class Risk(Document):
     """The risk profile."""
 
     tier: Tier
     bias_assessment: Line | None = None
-    safety_incidents: tuple[Line, ...] = Field(default=(), max_length=64)
+    safety_incidents: tuple[SafetyIncident, ...] = Field(default=(), max_length=64)
     data_fresh_until: date = Field(description="The day after which the training data counts as stale.")
     license: Line = Field(description="SPDX identifier.")
 
@@ -178,6 +214,7 @@ class AdapterManifest(Document):
     base: Base
     artifact: Artifact
     lineage: Lineage
+    data: DataCard | None = Field(default=None, description="The data card of lineage.dataset.")
     evaluation: Evaluation
     rollout: Release
     risk: Risk

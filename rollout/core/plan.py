@@ -164,3 +164,22 @@ class Plan(Document):
         if shares[-1] != Share.FULL:
             raise ValueError("the last step must be 100 %, or the release would never end")
         return self
+
+    def as_input(self) -> dict[str, object]:
+        """Plain data for policy expressions: shares in percent, times in seconds."""
+        return {
+            "name": self.name,
+            "shadow": self.shadow
+            and {"seconds": self.shadow.duration.total_seconds(), "pairs": self.shadow.pairs},
+            "steps": [
+                {
+                    "percent": step.share.fraction * 100,
+                    "bake_seconds": step.bake.total_seconds(),
+                    "min_samples": step.min_samples,
+                }
+                for step in self.steps
+            ],
+            "rollback_window_seconds": self.rollback_window.total_seconds(),
+            "deadline_seconds": self.deadline.total_seconds(),
+            "metrics": list(self.metrics),
+        }

@@ -6,16 +6,18 @@ that blocks whatever the rule's severity is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime
 from enum import StrEnum
+from graphlib import CycleError, TopologicalSorter
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
+from rollout.core.builtin import BUILT_IN
 from rollout.core.finding import Finding, Severity, fill
-from rollout.core.manifest import Document, Line, Name, Text
+from rollout.core.manifest import Document, Line, Name, Semver, Text
 
 RULE_SCHEMA: Literal["adapter-rollout/rule/v1"] = "adapter-rollout/rule/v1"
 WAIVERS_SCHEMA: Literal["adapter-rollout/waivers/v1"] = "adapter-rollout/waivers/v1"
@@ -38,14 +40,33 @@ class Need(StrEnum):
 
     ARTIFACT = "artifact"
     PREVIOUS = "previous"
+    PULL_REQUEST = "pull_request"
+
+
+INPUTS = (
+    "manifest",
+    "previous",
+    "change",
+    "artifact",
+    "signature",
+    "data",
+    "serving",
+    "plan",
+    "freezes",
+    "approval",
+    "pull_request",
+    "known",
+    "today",
+    "now",
+)
+"""The names that the expression of a rule may use; `policies/README.md` says what each holds."""
 
 
 class Rule(Document):
     """One policy rule (`policies/rules/<id>/rule.yaml`).
 
-    `test` is a CEL expression that is true if the change is in order. It sees `manifest`, `previous`,
-    `change`, `artifact`, `serving`, `known`, `today` and `now`. In `message`, `{manifest.version}` stands for
-    an input.
+    `test` is a CEL expression over the INPUTS that is true if the change is in order. In `message`,
+    `{manifest.version}` stands for an input.
     """
 
     schema_: Literal["adapter-rollout/rule/v1"] = Field(alias="schema")
@@ -55,17 +76,28 @@ class Rule(Document):
     stage: CheckedAt = CheckedAt.PULL_REQUEST
     needs: tuple[Need, ...] = Field(
         default=(),
-        description="Inputs without which the rule is left out and named as unchecked. An unreadable artifact "
-        "blocks by itself, and `previous` is at hand whenever a base is given.",
+        description="Inputs without which the rule is left out and named as unchecked in a pull request; at "
+        "release it then blocks. An unreadable artifact blocks by itself.",
+    )
+    after: tuple[Name, ...] = Field(
+        default=(),
+        description="Rules whose blocking finding says already what this one would: it is then left out.",
     )
     exempt_reverts: bool = Field(
         default=False, description="Whether content that was released before passes without this rule."
     )
+    since: Semver = Field(description="Version of rollout, or of your own policies, that brought it.")
+    docs: Line | None = Field(default=None, description="Where more is written; a path or a URL.")
     why: Text
     test: Text = Field(description="CEL expression; true means that the change is in order.")
     message: Line
     remediation: Text
     pointer: JsonPointer = Field(description="The manifest field that a finding points to.")
+
+    @property
+    def anchor(self) -> str:
+        """Where more is written: its own page, or its heading in the book of all rules."""
+        return self.docs or f"policies/README.md#{self.id}"
 
 
 class Waiver(Document):
@@ -92,6 +124,23 @@ class Waivers(Document):
     waivers: tuple[Waiver, ...] = ()
 
 
+def check_book(rules: Sequence[Rule]) -> None:
+    """Raise ValueError if two rules share an id, or `after` names none, or leads back to where it began."""
+    ids = [rule.id for rule in rules]
+    if taken := sorted(BUILT_IN.intersection(ids)):
+        raise ValueError(f"the id {', '.join(taken)} belongs to rollout itself")
+    if len(set(ids)) != len(ids):
+        raise ValueError(f"two rules share an id: {', '.join(sorted(ids))}")
+    after = {rule.id: rule.after for rule in rules}
+    for rule in rules:
+        if unknown := sorted(set(rule.after) - after.keys()):
+            raise ValueError(f"the rule {rule.id!r} comes after {', '.join(unknown)}, which is no rule")
+    try:
+        TopologicalSorter(after).prepare()
+    except CycleError as error:
+        raise ValueError(f"rules come after each other in a circle: {' -> '.join(error.args[1])}") from None
+
+
 def applicable(
     rules: Sequence[Rule], *, at: CheckedAt, absent: frozenset[Need], revert: bool
 ) -> tuple[Rule, ...]:
@@ -106,11 +155,26 @@ def applicable(
 
 
 def check(
-    rules: Iterable[Rule], inputs: Mapping[str, object], evaluate: Evaluate, *, file: str
+    rules: Sequence[Rule],
+    inputs: Mapping[str, object],
+    evaluate: Evaluate,
+    *,
+    file: str,
+    excused: frozenset[str] = frozenset(),
 ) -> tuple[Finding, ...]:
-    """Every rule over one manifest's inputs; the places are filled in by whoever has them."""
-    findings = (_finding(rule, inputs, evaluate, file) for rule in rules)
-    return tuple(finding for finding in findings if finding is not None)
+    """Every rule over one manifest's inputs; the places are filled in by whoever has them.
+
+    A rule is left out if one that it comes after blocks already; a finding of an `excused` rule, which somebody
+    has waived, silences nothing.
+    """
+    present = {rule.id: rule for rule in rules}
+    findings: dict[str, Finding | None] = {}
+    order = TopologicalSorter({rule.id: [each for each in rule.after if each in present] for rule in rules})
+    for name in order.static_order():
+        before = (findings[each] for each in present[name].after if each in findings)
+        silenced = any(each and each.blocks and each.rule not in excused for each in before)
+        findings[name] = None if silenced else _finding(present[name], inputs, evaluate, file)
+    return tuple(finding for rule in rules if (finding := findings[rule.id]) is not None)
 
 
 def _finding(rule: Rule, inputs: Mapping[str, object], evaluate: Evaluate, file: str) -> Finding | None:
@@ -151,12 +215,36 @@ def waive(
 
     A rule that could not be evaluated is not waived: nobody knows what would be excused.
     """
-    holding = {
-        waiver.rule: waiver.approver
-        for waiver in waivers
-        if waiver.manifest == name and now.date() < waiver.expires
-    }
+    holding = {waiver.rule: waiver.approver for waiver in held(waivers, name=name, now=now)}
     return tuple(
         replace(finding, waived_by=holding.get(finding.rule)) if finding.can_be_waived else finding
         for finding in findings
     )
+
+
+def held(waivers: Iterable[Waiver], *, name: str, now: datetime) -> tuple[Waiver, ...]:
+    """The waivers of the adapter `name` that hold today."""
+    return tuple(waiver for waiver in waivers if waiver.manifest == name and now.date() < waiver.expires)
+
+
+def complaint_about(
+    waiver: Waiver,
+    *,
+    rules: Collection[str],
+    names: Collection[str],
+    satisfied: Collection[str],
+    now: datetime,
+) -> str | None:
+    """Why a waiver should go, or None.
+
+    `rules` and `names` are all that exist, `satisfied` the rules that its adapter is known to satisfy.
+    """
+    if now.date() >= waiver.expires:
+        return f"it expired on {waiver.expires} and excuses nothing any more"
+    if waiver.rule not in rules:
+        return f"there is no rule {waiver.rule!r}"
+    if waiver.manifest not in names:
+        return f"there is no adapter {waiver.manifest!r}"
+    if waiver.rule in satisfied:
+        return f"{waiver.manifest} satisfies {waiver.rule} without it"
+    return None

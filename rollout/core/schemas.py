@@ -18,6 +18,8 @@ DOCUMENTS: dict[str, tuple[str, str]] = {
     "evaluation-report": ("rollout.core.evaluation", "EvalReport"),
     "routes": ("rollout.core.routes", "Routes"),
     "rule": ("rollout.core.policy", "Rule"),
+    "freezes": ("rollout.core.freeze", "Freezes"),
+    "pull-request": ("rollout.core.approval", "PullRequest"),
     "waivers": ("rollout.core.policy", "Waivers"),
     "signers": ("rollout.core.signing", "Signers"),
     "sources": ("rollout.core.source", "Sources"),

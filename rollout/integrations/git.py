@@ -157,12 +157,27 @@ class GitRepository:
                 yield record.split(" ")[3]
 
     def changed_since(self, reference: str) -> frozenset[PurePosixPath]:
-        """The files of the working folder that differ from a commit, and those that git does not track yet."""
+        """The files that this side has changed since it left a commit's line, those that git does not track too."""
+        commit = self.resolve(reference)
+        try:
+            left = self._word("merge-base", commit, "HEAD")
+        except GitFailed:
+            left = commit
         listings = (
-            self._word("diff", "--name-only", "-z", "--no-renames", self.resolve(reference), "--"),
+            self._word("diff", "--name-only", "-z", "--no-renames", left, "--"),
             self._word("ls-files", "--others", "--exclude-standard", "-z"),
         )
-        return frozenset(PurePosixPath(path) for listing in listings for path in listing.split("\0") if path)
+        return _paths(*listings)
+
+    def changed_between(self, before: str, after: str) -> frozenset[PurePosixPath]:
+        """The files that differ between two commits."""
+        return _paths(self._word("diff", "--name-only", "-z", "--no-renames", before, after, "--"))
+
+    def authors(self, path: PurePosixPath, *, since: str, until: str = "HEAD") -> tuple[str, ...]:
+        """Names and addresses, whole and up to the @, of all who changed a file between two commits."""
+        listing = self._word("log", "--format=%an%x00%ae", f"{since}..{until}", "--", str(path))
+        found = {word for line in listing.splitlines() for word in line.split("\0") if word}
+        return tuple(sorted(found | {word.split("@")[0] for word in found if "@" in word}))
 
     def blob_id(self, content: bytes) -> str:
         """The id that git gives to a content, without storing it."""
@@ -257,3 +272,7 @@ class GitRepository:
         if self._remote is None:
             return self.resolve(f"refs/heads/{self._branch}")
         return self.resolve(f"refs/remotes/{self._remote}/{self._branch}")
+
+
+def _paths(*listings: str) -> frozenset[PurePosixPath]:
+    return frozenset(PurePosixPath(path) for listing in listings for path in listing.split("\0") if path)

@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 
 from rollout.core.document import DocumentErrors, Located, Problem
 from rollout.core.environment import Environment
+from rollout.core.freeze import Freezes
 from rollout.core.manifest import AdapterManifest, Document
 from rollout.core.metric import MetricSpec
 from rollout.core.plan import Plan
@@ -123,6 +124,8 @@ def _model_of(path: PurePosixPath) -> type[Document] | None:
     match path.relative_to(POLICIES).parts:
         case ("waivers.yaml",):
             return Waivers
+        case ("freezes.yaml",):
+            return Freezes
         case ("signers.yaml",):
             return Signers
         case ("sources.yaml",):

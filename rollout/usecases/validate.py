@@ -6,17 +6,19 @@ Policies come from the base wherever one is given: the author of a change cannot
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import PurePosixPath
 
+from rollout.core.approval import PullRequest
 from rollout.core.artifact import ArtifactFacts
-from rollout.core.change import compare, manifest_input
-from rollout.core.document import Located, read_pointer
-from rollout.core.environment import Environment
-from rollout.core.finding import Finding, Severity
-from rollout.core.manifest import AdapterManifest, Dtype
+from rollout.core.blanks import blanks
+from rollout.core.builtin import BUILT_IN, incomparable, left_blank, stale_waiver, unreadable
+from rollout.core.change import compare
+from rollout.core.document import D, Located, read_pointer
+from rollout.core.finding import Finding
+from rollout.core.manifest import AdapterManifest, Artifact, Dtype
 from rollout.core.policy import (
     CheckedAt,
     Evaluate,
@@ -25,51 +27,94 @@ from rollout.core.policy import (
     Waiver,
     applicable,
     check,
+    complaint_about,
+    held,
     waive,
 )
+from rollout.core.signing import SignatureFact
 from rollout.core.validation import Validation
 from rollout.errors import Unreadable
 from rollout.usecases.changes import choose_manifests, policy_problems, read_manifests, shared_names
-from rollout.usecases.workspace import Workspace
+from rollout.usecases.inputs import Case, rule_inputs
+from rollout.usecases.rulebook import Rulebook, read_rulebook
+from rollout.usecases.workspace import POLICIES, Workspace
 
-Inspect = Callable[[str, frozenset[Dtype], tuple[str, ...]], ArtifactFacts]
-"""(artifact uri, serving types, folders of the bases) -> facts. Raises Unreadable if it is not at hand."""
+Inspect = Callable[[Artifact, frozenset[Dtype], tuple[str, ...]], ArtifactFacts]
+"""(artifact, serving types, folders of the bases) -> facts. Raises Unreadable if it is not at hand."""
+
+Verify = Callable[[Artifact], SignatureFact]
+"""What the signature of an artifact is worth to the signers that the policy trusts."""
+
+AskRego = Callable[[Mapping[str, bytes], Mapping[str, object], str], tuple[Finding, ...]]
+"""(modules, inputs, file of the manifest) -> findings. Fails closed."""
+
+UNSIGNED = SignatureFact.not_verified("the manifest names no signature", present=False)
 
 
 def _never(path: PurePosixPath, content: bytes) -> bool:  # noqa: ARG001 - the shape of `was_there`
     return False
 
 
+def _nobody(path: PurePosixPath) -> tuple[str, ...]:  # noqa: ARG001 - the shape of `authors`
+    return ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checks:
     """What validation works with: the tree of the change, the tree that it is judged by, and the tools.
 
-    `released` are sha256 of manifest contents that a ledger shows released; `was_there` says whether a path
-    had this content before, at the base. Either makes the content a revert. `touched` are the files that differ
-    from the base: a manifest whose adapter is among them is checked although it reads as before.
+    `released` are sha256 of manifest contents that a ledger shows released, `released_versions` their versions;
+    `was_there` says whether a path had this content before, at the base. Either makes the content a revert.
+    `touched` are the files that differ from the base: a manifest whose adapter is among them is checked although
+    it reads as before. `authors` are all names of those who changed a file since the base.
     """
 
     head: Workspace
     base: Workspace | None
     inspect: Inspect
+    verify: Verify
     evaluate: Evaluate
+    ask_rego: AskRego
     now: datetime
     environments: tuple[str, ...] = ()
     at: CheckedAt = CheckedAt.PULL_REQUEST
     released: frozenset[str] = frozenset()
+    released_versions: frozenset[str] = frozenset()
     was_there: Callable[[PurePosixPath, bytes], bool] = field(default=_never)
     touched: frozenset[PurePosixPath] = frozenset()
+    authors: Callable[[PurePosixPath], tuple[str, ...]] = field(default=_nobody)
+    pull_request: PullRequest | None = None
+
+    @property
+    def absent(self) -> frozenset[Need]:
+        """Inputs that are not at hand in a pull request. A release has no excuse."""
+        if self.at is CheckedAt.RELEASE:
+            return frozenset()
+        lacks = {Need.PREVIOUS: self.base is None, Need.PULL_REQUEST: self.pull_request is None}
+        return frozenset(need for need, lacking in lacks.items() if lacking)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Policy:
-    rules: tuple[Rule, ...]
-    waivers: tuple[Waiver, ...]
-    environments: tuple[Environment, ...]
-    suites: tuple[str, ...]
-    plans: tuple[str, ...]
+class _Session:
+    """One run: the rulebook, the manifests at the base by name, and the files that cannot be read there."""
+
+    checks: Checks
+    rulebook: Rulebook
     previous: Mapping[str, AdapterManifest]
     lost: frozenset[str]
+
+    @property
+    def waivers(self) -> tuple[Waiver, ...]:
+        return self.rulebook.waivers.value.waivers if self.rulebook.waivers else ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Judged:
+    """What was found in one manifest, and the rules that it satisfies."""
+
+    name: str
+    findings: tuple[Finding, ...]
+    satisfied: frozenset[str]
 
 
 def validate(checks: Checks, paths: Sequence[PurePosixPath] | None = None) -> Validation:
@@ -77,38 +122,27 @@ def validate(checks: Checks, paths: Sequence[PurePosixPath] | None = None) -> Va
 
     Raises Unreadable if there is no manifest or no rule at all, or if the policies cannot be read.
     """
-    policy = _policy(checks)
+    session = _open(checks)
     chosen, retired = choose_manifests(checks.head, checks.base, paths, checks.touched)
     manifests, problems = read_manifests(checks.head, chosen)
     problems += shared_names(checks.head, manifests)
     if checks.base is not None:
         problems += policy_problems(checks.head, checks.base)
-    findings = [finding for manifest in manifests for finding in _findings(checks, policy, manifest)]
+    judged = [_judge(session, manifest) for manifest in manifests]
     return Validation(
         checked=tuple(map(str, chosen)),
-        rulebook=policy.rules,
-        findings=tuple(findings),
+        rulebook=session.rulebook.rules,
+        findings=(*(finding for each in judged for finding in each.findings), *_stale(session, judged)),
         problems=tuple(problems),
         retired=tuple(map(str, retired)),
-        unchecked=_unchecked(policy.rules) if checks.base is None else (),
+        unchecked=tuple(rule.id for rule in session.rulebook.rules if checks.absent.intersection(rule.needs)),
     )
 
 
-def _policy(checks: Checks) -> _Policy:
-    judge = checks.base or checks.head
-    waivers = judge.waivers()
+def _open(checks: Checks) -> _Session:
     previous, lost = _previous(checks.base)
-    return _Policy(
-        rules=judge.rules(),
-        waivers=waivers.value.waivers if waivers else (),
-        environments=tuple(
-            judge.environment(name).value for name in checks.environments or judge.environment_names()
-        ),
-        suites=judge.suite_names(),
-        plans=judge.plan_names(),
-        previous=previous,
-        lost=lost,
-    )
+    rulebook = read_rulebook(checks.base or checks.head, checks.environments)
+    return _Session(checks=checks, rulebook=rulebook, previous=previous, lost=lost)
 
 
 def _previous(base: Workspace | None) -> tuple[dict[str, AdapterManifest], frozenset[str]]:
@@ -119,61 +153,54 @@ def _previous(base: Workspace | None) -> tuple[dict[str, AdapterManifest], froze
     return {manifest.value.name: manifest.value for manifest in found}, frozenset(p.source for p in problems)
 
 
-def _findings(checks: Checks, policy: _Policy, manifest: Located[AdapterManifest]) -> tuple[Finding, ...]:
-    facts, broken = _facts(checks, policy, manifest)
-    before = policy.previous.get(manifest.value.name)
-    revert = _is_revert(checks, manifest)
-    absent = {*((Need.PREVIOUS,) if checks.base is None else ()), *((Need.ARTIFACT,) if broken else ())}
-    inputs: dict[str, object] = {
-        "manifest": manifest_input(manifest.value),
-        "previous": None if before is None else manifest_input(before),
-        "change": compare(before, manifest.value, revert=revert).as_input(),
-        "artifact": None if facts is None else facts.as_input(manifest.value.artifact.files),
-        "serving": [_serving(environment) for environment in policy.environments],
-        "known": {"suites": list(policy.suites), "plans": list(policy.plans)},
-        "now": checks.now.isoformat(),
-        "today": checks.now.date().isoformat(),
-    }
-    rules = applicable(policy.rules, at=checks.at, absent=frozenset(absent), revert=revert)
-    lost = (_incomparable(manifest),) if before is None and manifest.source in policy.lost else ()
-    found = (*broken, *lost, *check(rules, inputs, checks.evaluate, file=manifest.source))
-    waived = waive(found, policy.waivers, name=manifest.value.name, now=checks.now)
-    return tuple(_located(finding, manifest) for finding in waived)
-
-
-def _facts(
-    checks: Checks, policy: _Policy, manifest: Located[AdapterManifest]
-) -> tuple[ArtifactFacts | None, tuple[Finding, ...]]:
-    """The facts of the adapter, and what blocks because they are incomplete."""
-    dtypes = frozenset({manifest.value.base.dtype, *(env.server.dtype for env in policy.environments)})
-    bases = tuple(dict.fromkeys(env.server.base_path for env in policy.environments if env.server.base_path))
-    try:
-        facts = checks.inspect(manifest.value.artifact.uri, dtypes, bases)
-    except Unreadable as error:
-        return None, (_unreadable(manifest, error.message),)
-    return facts, tuple(_unreadable(manifest, problem) for problem in facts.problems)
-
-
-def _unreadable(manifest: Located[AdapterManifest], problem: str) -> Finding:
-    return Finding(
-        rule="artifact-readable",
-        severity=Severity.BLOCK,
-        message=f"the adapter cannot be read: {problem}",
-        remediation="Put the adapter's files where `artifact.uri` says, as PEFT saved them.",
-        file=manifest.source,
-        pointer="/artifact/uri",
-        can_be_waived=False,
+def _judge(session: _Session, manifest: Located[AdapterManifest]) -> _Judged:
+    checks, rulebook = session.checks, session.rulebook
+    facts, broken = _facts(session, manifest)
+    case = _case(session, manifest, facts)
+    inputs = rule_inputs(case, rulebook)
+    absent = checks.absent | ({Need.ARTIFACT} if broken else set())
+    rules = applicable(rulebook.rules, at=checks.at, absent=absent, revert=case.change.revert)
+    excused = frozenset(w.rule for w in held(session.waivers, name=case.manifest.name, now=checks.now))
+    found = (
+        *broken,
+        *_incomparable(session, manifest),
+        *(left_blank(manifest.source, blank) for blank in blanks(manifest.data)),
+        *check(rules, inputs, checks.evaluate, file=manifest.source, excused=excused),
+        *(checks.ask_rego(rulebook.rego, inputs, manifest.source) if rulebook.rego else ()),
+    )
+    waived = waive(found, session.waivers, name=case.manifest.name, now=checks.now)
+    return _Judged(
+        name=case.manifest.name,
+        findings=tuple(_located(finding, manifest) for finding in waived),
+        satisfied=_satisfied(rules, {finding.rule for finding in found}),
     )
 
 
-def _incomparable(manifest: Located[AdapterManifest]) -> Finding:
-    return Finding(
-        rule="previous-readable",
-        severity=Severity.BLOCK,
-        message="the manifest at the base cannot be read, so version and lineage were compared with nothing",
-        remediation="Have someone waive this once, so that the base becomes readable again.",
-        file=manifest.source,
-        pointer="/version",
+def _satisfied(rules: Iterable[Rule], found: set[str]) -> frozenset[str]:
+    return frozenset(rule.id for rule in rules if rule.id not in found and not found.intersection(rule.after))
+
+
+def _case(session: _Session, manifest: Located[AdapterManifest], facts: ArtifactFacts | None) -> Case:
+    checks, path = session.checks, PurePosixPath(manifest.source)
+    before = session.previous.get(manifest.value.name)
+    change = compare(
+        before,
+        manifest.value,
+        revert=_is_revert(checks, manifest),
+        path=manifest.source,
+        policies_changed=any(file.is_relative_to(POLICIES) for file in checks.touched),
+    )
+    named = manifest.value.artifact.signature is not None
+    return Case(
+        manifest=manifest.value,
+        previous=before,
+        change=change,
+        facts=facts,
+        signature=checks.verify(manifest.value.artifact) if named and facts is not None else UNSIGNED,
+        pull_request=checks.pull_request,
+        authors=checks.authors(path),
+        released=checks.released_versions,
+        now=checks.now,
     )
 
 
@@ -183,14 +210,50 @@ def _is_revert(checks: Checks, manifest: Located[AdapterManifest]) -> bool:
     return checks.was_there(PurePosixPath(manifest.source), manifest.content)
 
 
-def _serving(environment: Environment) -> dict[str, object]:
-    return {"environment": environment.name, **environment.server.model_dump(mode="json")}
+def _facts(
+    session: _Session, manifest: Located[AdapterManifest]
+) -> tuple[ArtifactFacts | None, tuple[Finding, ...]]:
+    """The facts of the adapter, and what blocks because they are incomplete."""
+    environments = session.rulebook.environments
+    dtypes = frozenset({manifest.value.base.dtype, *(each.server.dtype for each in environments)})
+    try:
+        facts = session.checks.inspect(manifest.value.artifact, dtypes, session.rulebook.base_paths)
+    except Unreadable as error:
+        return None, (unreadable(manifest.source, error.message, error.advice),)
+    return facts, tuple(unreadable(manifest.source, problem) for problem in facts.problems)
 
 
-def _located(finding: Finding, manifest: Located[AdapterManifest]) -> Finding:
-    place = manifest.place(read_pointer(finding.pointer))
-    return replace(finding, place=place, source_line=manifest.line(place.line))
+def _incomparable(session: _Session, manifest: Located[AdapterManifest]) -> tuple[Finding, ...]:
+    if manifest.value.name in session.previous or manifest.source not in session.lost:
+        return ()
+    return (incomparable(manifest.source),)
 
 
-def _unchecked(rules: Sequence[Rule]) -> tuple[str, ...]:
-    return tuple(rule.id for rule in rules if Need.PREVIOUS in rule.needs)
+def _stale(session: _Session, judged: Sequence[_Judged]) -> tuple[Finding, ...]:
+    """Waivers that should go; they stand in the tree that judges."""
+    waivers, head = session.rulebook.waivers, session.checks.head
+    if waivers is None:
+        return ()
+    rules = frozenset(rule.id for rule in session.rulebook.rules) | BUILT_IN
+    names = frozenset(manifest.value.name for manifest in read_manifests(head, head.manifest_paths())[0])
+    satisfied = {each.name: each.satisfied for each in judged}
+    complaints = (
+        complaint_about(
+            waiver,
+            rules=rules,
+            names=names,
+            satisfied=satisfied.get(waiver.manifest, frozenset()),
+            now=session.checks.now,
+        )
+        for waiver in waivers.value.waivers
+    )
+    return tuple(
+        _located(stale_waiver(waivers.source, index, complaint), waivers)
+        for index, complaint in enumerate(complaints)
+        if complaint is not None
+    )
+
+
+def _located(finding: Finding, document: Located[D]) -> Finding:
+    place = document.place(read_pointer(finding.pointer))
+    return replace(finding, place=place, source_line=document.line(place.line))

@@ -8,10 +8,11 @@ from pathlib import PurePosixPath
 
 from rollout.core.document import D, Located
 from rollout.core.environment import Environment
+from rollout.core.freeze import Freezes
 from rollout.core.manifest import AdapterManifest
 from rollout.core.metric import MetricSpec
 from rollout.core.plan import Plan
-from rollout.core.policy import Rule, Waivers
+from rollout.core.policy import Rule, Waivers, check_book
 from rollout.core.signing import Signers
 from rollout.core.source import Sources
 from rollout.errors import Unreadable
@@ -103,12 +104,26 @@ class Workspace:
             raise Unreadable(
                 f"there are no rules below {folder}/", advice="No rules would let everything pass."
             )
-        return tuple(self._rule(path) for path in paths)
+        rules = tuple(self._rule(path) for path in paths)
+        try:
+            check_book(rules)
+        except ValueError as error:
+            raise Unreadable(f"{folder}: {error}") from None
+        return rules
 
     def waivers(self) -> Located[Waivers] | None:
         """policies/waivers.yaml, if there is one."""
         path = POLICIES / "waivers.yaml"
         return self.document(path, Waivers) if self.tree.exists(path) else None
+
+    def freezes(self) -> Located[Freezes] | None:
+        """policies/freezes.yaml, if there is one."""
+        path = POLICIES / "freezes.yaml"
+        return self.document(path, Freezes) if self.tree.exists(path) else None
+
+    def rego_paths(self) -> tuple[PurePosixPath, ...]:
+        """policies/rego/*.rego, sorted; there may be none."""
+        return tuple(self.tree.files(POLICIES / "rego", ".rego"))
 
     def signers(self) -> Located[Signers] | None:
         """policies/signers.yaml, if there is one: without it no signature counts."""

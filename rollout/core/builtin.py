@@ -1,0 +1,66 @@
+"""The findings that need no rule: without what they ask for, no rule could be trusted."""
+
+from __future__ import annotations
+
+from rollout.core.blanks import Blank
+from rollout.core.document import show_pointer
+from rollout.core.finding import Finding, Severity
+
+ARTIFACT_READABLE = "artifact-readable"
+PREVIOUS_READABLE = "previous-readable"
+BLANK_LEFT = "blank-left"
+WAIVER_CURRENT = "waiver-current"
+
+BUILT_IN = frozenset({ARTIFACT_READABLE, PREVIOUS_READABLE, BLANK_LEFT, WAIVER_CURRENT})
+"""Ids that no rule of a repository may have."""
+
+
+def unreadable(file: str, problem: str, advice: str = "") -> Finding:
+    """The adapter cannot be read, so nothing is known of its bytes."""
+    return Finding(
+        rule=ARTIFACT_READABLE,
+        severity=Severity.BLOCK,
+        message=f"the adapter cannot be read: {problem}",
+        remediation=advice or "Put the adapter's files where `artifact.uri` says, as PEFT saved them.",
+        file=file,
+        pointer="/artifact/uri",
+        can_be_waived=False,
+    )
+
+
+def incomparable(file: str) -> Finding:
+    """The manifest at the base cannot be read, so nobody knows what changed."""
+    return Finding(
+        rule=PREVIOUS_READABLE,
+        severity=Severity.BLOCK,
+        message="the manifest at the base cannot be read, so version and lineage were compared with nothing",
+        remediation="Have someone waive this once, so that the base becomes readable again.",
+        file=file,
+        pointer="/version",
+    )
+
+
+def left_blank(file: str, blank: Blank) -> Finding:
+    """A draft's field that nobody has filled in yet."""
+    return Finding(
+        rule=BLANK_LEFT,
+        severity=Severity.BLOCK,
+        message="this is left to a human",
+        remediation=blank.wanted or "Write what belongs here.",
+        file=file,
+        pointer=show_pointer(blank.pointer),
+        can_be_waived=False,
+    )
+
+
+def stale_waiver(file: str, index: int, complaint: str) -> Finding:
+    """A waiver that excuses nothing: it would only hide the next finding."""
+    return Finding(
+        rule=WAIVER_CURRENT,
+        severity=Severity.WARN,
+        message=f"this waiver should go: {complaint}",
+        remediation="Remove it; ask for a new one if it is still needed.",
+        file=file,
+        pointer=f"/waivers/{index}",
+        can_be_waived=False,
+    )

@@ -1,0 +1,135 @@
+"""Examples of rules: inputs that a rule lets pass, inputs that it must catch, and the proof that they say so.
+
+An example is a change to a complete set of inputs that is all in order (`policies/rules/example.yaml`). A denied
+one must trip its own rule and no other; and if the rule's expression is negated, an example must notice, since
+otherwise nothing holds the rule to what it says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
+
+from rollout.core.document import read_pointer
+from rollout.core.policy import Evaluate, Rule, check
+
+ExamplePointer = Annotated[str, StringConstraints(pattern=r"^(/[^/\r\n]+)+$", max_length=300)]
+
+
+class ExampleInputs(BaseModel):
+    """A complete set of inputs, all in order."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+
+class Patch(BaseModel):
+    """One example: other values at some JSON pointers of the complete inputs."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    set: dict[ExamplePointer, JsonValue] = Field(max_length=64)
+
+
+class Kind(StrEnum):
+    """What must come of an example."""
+
+    ALLOWED = "allowed"
+    DENIED = "denied"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """One example of one rule, with its complete inputs. `source` is its file."""
+
+    rule: str
+    kind: Kind
+    source: str
+    inputs: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """What came of one example, or of one rule as a whole; `complaint` is None if all is as it must be."""
+
+    rule: str
+    what: str
+    complaint: str | None
+
+
+def patched(complete: Mapping[str, object], patch: Patch) -> Mapping[str, object]:
+    """The complete inputs with the patch's values. Raises ValueError for a pointer that leads nowhere."""
+    data = dict(complete)
+    for pointer, value in patch.set.items():
+        data = _with(data, read_pointer(pointer), value, pointer)
+    return data
+
+
+def _with(node: object, way: Sequence[str | int], value: object, pointer: str) -> dict[str, object]:
+    changed = _replaced(node, way, value, pointer)
+    assert isinstance(changed, dict)
+    return changed
+
+
+def _replaced(node: object, way: Sequence[str | int], value: object, pointer: str) -> object:
+    if not way:
+        return value
+    first, *rest = way
+    if isinstance(node, Mapping) and first in node:
+        return {**node, first: _replaced(node[first], rest, value, pointer)}
+    if isinstance(node, list) and str(first).isdigit() and int(first) < len(node):
+        at = int(first)
+        return [*node[:at], _replaced(node[at], rest, value, pointer), *node[at + 1 :]]
+    raise ValueError(f"there is nothing at {pointer} in the complete inputs")
+
+
+def try_rules(
+    rules: Sequence[Rule], complete: Mapping[str, object], examples: Iterable[Example], evaluate: Evaluate
+) -> tuple[Trial, ...]:
+    """Run every example against all rules, and every rule's negation against its own examples."""
+    by_rule: dict[str, list[Example]] = {rule.id: [] for rule in rules}
+    trials = [_untouched(rules, complete, evaluate)]
+    for example in examples:
+        by_rule.setdefault(example.rule, []).append(example)
+        trials.append(_tried(rules, example, evaluate))
+    trials += [_held(rule, by_rule[rule.id], evaluate) for rule in rules]
+    return tuple(trials)
+
+
+def _untouched(rules: Sequence[Rule], complete: Mapping[str, object], evaluate: Evaluate) -> Trial:
+    found = check(rules, complete, evaluate, file="")
+    complaint = "; ".join(f"{finding.rule}: {finding.message}" for finding in found) or None
+    return Trial(rule="", what="the complete inputs pass every rule", complaint=complaint)
+
+
+def _tried(rules: Sequence[Rule], example: Example, evaluate: Evaluate) -> Trial:
+    found = {finding.rule: finding for finding in check(rules, example.inputs, evaluate, file="")}
+    own = found.pop(example.rule, None)
+    others = "; ".join(f"{rule} ({finding.message})" for rule, finding in sorted(found.items()))
+    complaint: str | None = None
+    if own is not None and not own.can_be_waived:
+        complaint = own.message
+    elif example.kind is Kind.ALLOWED and own is not None:
+        complaint = f"allowed, and yet the rule finds: {own.message}"
+    elif example.kind is Kind.DENIED and own is None:
+        complaint = "denied, and yet the rule lets it pass"
+    elif example.kind is Kind.DENIED and others:
+        complaint = f"other rules find something too: {others}"
+    return Trial(rule=example.rule, what=example.source, complaint=complaint)
+
+
+def _held(rule: Rule, examples: Sequence[Example], evaluate: Evaluate) -> Trial:
+    """Whether some example fails if the rule says the opposite of what it says."""
+    what = "its examples notice if the test is negated"
+    kinds = {example.kind for example in examples}
+    if missing := [kind.value for kind in Kind if kind not in kinds]:
+        return Trial(rule=rule.id, what=what, complaint=f"there is no {' and no '.join(missing)} example")
+    negated = rule.model_copy(update={"test": f"!({rule.test})", "after": ()})
+    noticed = any(
+        bool(check([negated], example.inputs, evaluate, file="")) != (example.kind is Kind.DENIED)
+        for example in examples
+    )
+    return Trial(rule=rule.id, what=what, complaint=None if noticed else "no example notices")
