@@ -58,9 +58,7 @@ def approval_of(change: Change, pull_request: PullRequest | None, authors: Itera
         by = set(declared)
     else:
         made.add(_name(pull_request.author))
-        by = {
-            _name(review.by) for review in pull_request.approvals if review.commit == pull_request.head
-        }
+        by = {_name(review.by) for review in pull_request.approvals if review.commit == pull_request.head}
     return Approval(
         by=tuple(sorted(by)),
         others=tuple(sorted(by - made)),

@@ -25,9 +25,19 @@ SHARED_MACHINE: Final[dict[tuple[str | int, ...], Scalar]] = {
 }
 """The two gates that a machine which serves, evaluates and plays the users at once cannot keep."""
 
+_CARDS: Final = {
+    "1.0.0": (2560, 0.0086, 80, 11),
+    "1.1.0": (4160, 0.0091, 78, 11),
+    "1.2.0": (2560, 0.0062, 79, 11),
+    "1.3.0": (2880, 0.0115, 89, 68),
+    "1.4.0": (6080, 0.0150, 80, 11),
+}
+"""Of the training data: examples, share of duplicates, longest instruction and longest output in tokens."""
+
 _ENVIRONMENT = """\
 schema: adapter-rollout/environment/v1
 name: demo
+stage: development
 replicas:
   - {{name: r0, url: "http://127.0.0.1:{server}"}}
 gateways:
@@ -125,6 +135,7 @@ class ScratchRepository:
     def _write_manifest(self, present: bytes, version: str, parent: str | None, purpose: str) -> None:
         """The present manifest with what a new version changes, and every other byte as it was."""
         adapter = self.root / "adapters" / NAME / version
+        examples, duplicates, instruction, output = _CARDS[version]
         changes: dict[tuple[str | int, ...], Scalar] = {
             ("version",): version,
             ("base", "revision"): base_revision(model.BASE),
@@ -134,6 +145,10 @@ class ScratchRepository:
             ("lineage", "parent"): parent,
             ("lineage", "dataset", "sha256"): _sha256(Path(model.__file__).with_name("corpus.py")),
             ("lineage", "training_commit"): _sha256(Path(model.__file__).with_name("train.py"))[:40],
+            ("data", "examples"): examples,
+            ("data", "duplicates"): duplicates,
+            ("data", "instruction_tokens", "max"): instruction,
+            ("data", "output_tokens", "max"): output,
             ("risk", "data_fresh_until"): str((datetime.now(UTC) + timedelta(days=180)).date()),
             ("change", "purpose"): purpose,
         }

@@ -60,5 +60,3 @@ def examples_of(workspace: Workspace, name: str) -> tuple[tuple[Kind, PurePosixP
     return tuple(
         (kind, path) for kind in Kind for path in workspace.tree.files(RULES / name / kind.value, SUFFIX)
     )
-
-

@@ -84,6 +84,7 @@ class Repository:
     def write_environment(self) -> None:
         data = {
             "schema": "adapter-rollout/environment/v1",
+            "stage": "development",
             "name": "staging",
             "replicas": [{"name": "r1", "url": "http://127.0.0.1:1"}],
             "gateways": [{"name": "g1", "url": "http://127.0.0.1:2"}],

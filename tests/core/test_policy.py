@@ -35,6 +35,7 @@ def rule(test: str = "true", **changes: Any) -> Rule:
             "id": "a-rule",
             "title": "A rule",
             "severity": "warn",
+            "since": "0.1.0",
             "why": "because",
             "test": test,
             "message": "it is {x}",

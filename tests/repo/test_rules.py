@@ -1,81 +1,67 @@
-"""Every rule beside its examples: an allowed one passes, a denied one trips the rule itself."""
+"""Every rule of our own policies beside its examples, and the inputs that they are written for."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path, PurePosixPath
+import re
+from functools import lru_cache
+from pathlib import PurePosixPath
 from typing import Any
 
 import pytest
 
-from rollout.core.adapterconfig import AdapterConfig
+from rollout.core.approval import Approval, PullRequest
 from rollout.core.artifact import ArtifactFacts
-from rollout.core.manifest import AdapterManifest
-from rollout.core.policy import Need, Rule, Waivers, check
+from rollout.core.change import ManifestChange
+from rollout.core.environment import Environment, ServerLimits
+from rollout.core.manifest import AdapterManifest, DataCard
+from rollout.core.plan import Plan
+from rollout.core.policy import INPUTS, CheckedAt, Need, Rule, Waivers, applicable, check
+from rollout.core.ruletest import Kind, Trial
+from rollout.core.signing import SignatureFact
 from rollout.integrations.cel import evaluate
 from rollout.integrations.documents import StrictDocuments, load
 from rollout.integrations.documents.yaml import parse
 from rollout.integrations.workfolder import WorkingFolder
+from rollout.usecases.policies import RULES as FOLDER
+from rollout.usecases.policies import examples_of, run_examples
 from rollout.usecases.workspace import Workspace
-from tests.support.adapters import REPOSITORY
+from tests.support.adapters import REPOSITORY, good_config
 
-FOLDER = REPOSITORY / "policies" / "rules"
-RULES = {rule.id: rule for rule in Workspace(WorkingFolder(REPOSITORY), StrictDocuments()).rules()}
+WORKSPACE = Workspace(WorkingFolder(REPOSITORY), StrictDocuments())
+RULES = {rule.id: rule for rule in WORKSPACE.rules()}
 
 
-def example_inputs() -> dict[str, Any]:
-    data: dict[str, Any] = parse((FOLDER / "example.yaml").read_bytes(), "example.yaml").data
+@lru_cache(maxsize=1)
+def trials() -> tuple[Trial, ...]:
+    return run_examples(WORKSPACE, evaluate)
+
+
+def complete_inputs() -> dict[str, Any]:
+    data: dict[str, Any] = parse((REPOSITORY / FOLDER / "example.yaml").read_bytes(), "example.yaml").data
     return data
 
 
-def changed(example: Path) -> dict[str, Any]:
-    data = example_inputs()
-    for pointer, value in parse(example.read_bytes(), str(example)).data["set"].items():
-        *way, last = pointer.split("/")[1:]
-        at = data
-        for part in way:
-            at = at[part]
-        assert last in at or pointer == "/previous", f"{example}: there is no {pointer} in example.yaml"
-        at[last] = value
-    return data
+@pytest.mark.parametrize("rule", ["", *RULES])
+def test_allowed_examples_pass_denied_ones_trip_this_rule_alone_and_a_negation_is_noticed(rule: str) -> None:
+    assert [trial.complaint for trial in trials() if trial.rule == rule and trial.complaint] == []
+    assert [trial for trial in trials() if trial.rule == rule]
 
 
-def examples(kind: str) -> list[Any]:
-    return [
-        pytest.param(rule, path, id=f"{rule.id}/{path.stem}")
-        for rule in RULES.values()
-        for path in sorted((FOLDER / rule.id / kind).iterdir())
-    ]
-
-
-@pytest.mark.parametrize(("rule", "example"), examples("allowed"))
-def test_an_allowed_example_passes(rule: Rule, example: Path) -> None:
-    assert check([rule], changed(example), evaluate, file="m.yaml") == ()
-
-
-@pytest.mark.parametrize(("rule", "example"), examples("denied"))
-def test_a_denied_example_trips_its_rule_and_is_not_merely_undecided(rule: Rule, example: Path) -> None:
-    (finding,) = check([rule], changed(example), evaluate, file="m.yaml")
-    assert finding.rule == rule.id
-    assert "could not be evaluated" not in finding.message
-    assert finding.severity is rule.severity
-
-
-def test_the_example_of_all_examples_passes_every_rule() -> None:
-    assert check(list(RULES.values()), example_inputs(), evaluate, file="m.yaml") == ()
-
-
-@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
-def test_every_rule_has_an_example_of_each_kind(rule: Rule) -> None:
-    for kind in ("allowed", "denied"):
-        assert list((FOLDER / rule.id / kind).glob("*.yaml"))
+@pytest.mark.parametrize("rule", RULES)
+def test_every_example_is_run(rule: str) -> None:
+    files = {str(path) for _, path in examples_of(WORKSPACE, rule)}
+    assert files <= {trial.what for trial in trials() if trial.rule == rule}
+    assert {kind for kind, _ in examples_of(WORKSPACE, rule)} == set(Kind)
 
 
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 def test_a_rule_says_what_it_needs(rule: Rule) -> None:
     text = rule.test.replace("manifest.artifact", "")
+    compares = any(word in text for word in ("previous", "change.kind", "change.policies_changed"))
     assert (Need.ARTIFACT in rule.needs) == ("artifact." in text)
-    assert (Need.PREVIOUS in rule.needs) == ("previous" in text or "change.kind" in text)
+    assert (Need.PREVIOUS in rule.needs) == (compares and "approval" not in text)
+    assert (Need.PULL_REQUEST in rule.needs) == ("pull_request" in text)
 
 
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
@@ -85,22 +71,81 @@ def test_a_rule_without_inputs_blocks(rule: Rule) -> None:
 
 
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+def test_a_message_speaks_of_inputs_that_there_are(rule: Rule) -> None:
+    for name in re.findall(r"\{([a-z_.]+)\}", rule.message):
+        at: Any = complete_inputs()
+        for part in name.split("."):
+            assert at is not None, f"{name} may be null"
+            assert part in at, f"there is no {name}"
+            at = at[part]
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 def test_a_finding_points_to_a_field_that_manifests_have(rule: Rule) -> None:
-    at: Any = example_inputs()["manifest"]
+    at: Any = complete_inputs()["manifest"]
     for part in rule.pointer.split("/")[1:]:
         assert part in at
         at = at[part]
 
 
+def test_the_rules_that_the_gate_of_a_rollback_must_not_ask_are_exempt() -> None:
+    exempt = {name for name, rule in RULES.items() if rule.exempt_reverts}
+    assert exempt >= {
+        "version-bumped",
+        "semver-matches-change",
+        "parent-is-previous",
+        "parent-was-released",
+        "fresh-data",
+        "review-not-overdue",
+        "not-frozen",
+        "approvals-by-tier",
+        "no-self-approval",
+        "human-evaluated",
+    }
+
+
+def test_what_can_only_be_known_at_release_waits_for_it() -> None:
+    early = applicable(tuple(RULES.values()), at=CheckedAt.PULL_REQUEST, absent=frozenset(), revert=False)
+    late = RULES.keys() - {rule.id for rule in early}
+    assert late == {
+        "approvals-by-tier",
+        "human-evaluated",
+        "no-self-approval",
+        "not-frozen",
+        "not-on-hold",
+        "parent-was-released",
+    }
+
+
 def test_the_example_has_the_very_fields_that_rules_will_see() -> None:
-    example = example_inputs()
+    example = complete_inputs()
+    assert example.keys() == set(INPUTS)
     assert AdapterManifest.model_validate_json(json.dumps(example["manifest"]), strict=True)
-    facts = ArtifactFacts(
-        config=AdapterConfig(peft_type="LORA", r=1, alpha=1, target_modules=("q",))
-    ).as_input({})
+    assert DataCard.model_validate(example["data"]).model_dump(mode="json") == example["manifest"]["data"]
+    assert PullRequest.model_validate_json(json.dumps(example["pull_request"]), strict=True)
+    assert example["approval"].keys() == Approval(by=(), others=(), roles=()).as_input().keys()
+    assert example["signature"].keys() == SignatureFact.by("x").as_input().keys()
+    assert example["serving"][0].keys() == {"environment", "stage", *ServerLimits.model_fields}
+    assert "stage" in Environment.model_fields
+
+
+def test_the_example_has_the_fields_of_facts_changes_and_plans() -> None:
+    from rollout.core.adapterconfig import read_config
+    from rollout.core.change import ChangeKind
+
+    example = complete_inputs()
+    facts = ArtifactFacts(config=read_config(good_config())).as_input({})
     assert facts.keys() == example["artifact"].keys()
     assert isinstance(facts["config"], dict)
     assert facts["config"].keys() == example["artifact"]["config"].keys()
+    change = ManifestChange(kind=ChangeKind.NONE, bytes_changed=False, revert=False)
+    assert change.as_input().keys() == example["change"].keys()
+    plan = WORKSPACE.plan("standard").value
+    assert isinstance(plan, Plan)
+    assert plan.as_input().keys() == example["plan"].keys()
+    steps = plan.as_input()["steps"]
+    assert isinstance(steps, list)
+    assert steps[0].keys() == example["plan"]["steps"][0].keys()
 
 
 def test_our_own_waivers_are_readable() -> None:

@@ -122,6 +122,16 @@ lineage:
   dataset: {{name: tickets, sha256: "{digest}"}}
   training_commit: "4444444444444444444444444444444444444444"
   inference_code: "1.0"
+data:
+  examples: 1000
+  duplicates: 0.01
+  personal_data: 0
+  license: Apache-2.0
+  language: en
+  language_share: 0.99
+  instruction_tokens: {{min: 12, max: 900}}
+  output_tokens: {{min: 8, max: 400}}
+  evaluation_overlap: 0
 evaluation:
   suite: golden
 rollout:
@@ -141,6 +151,7 @@ change:
 ENVIRONMENT = """\
 schema: adapter-rollout/environment/v1
 name: demo
+stage: development
 replicas: [{name: one, url: "http://127.0.0.1:8001"}]
 gateways: [{name: one, url: "http://127.0.0.1:8002"}]
 adapter_folder: state/adapters

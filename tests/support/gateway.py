@@ -33,6 +33,7 @@ def environment(*replicas: str, **changes: Any) -> Environment:
     """The environment `test`, with paths relative to its root."""
     document = {
         "schema": "adapter-rollout/environment/v1",
+        "stage": "development",
         "name": "test",
         "replicas": [{"name": f"r{number}", "url": url} for number, url in enumerate(replicas)],
         "gateways": [{"name": "g0", "url": "http://127.0.0.1:8000"}],

@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -20,7 +21,7 @@ from rollout.integrations.git import GitRepository
 from rollout.integrations.workfolder import WorkingFolder
 from rollout.usecases.validate import Checks, validate
 from rollout.usecases.workspace import Workspace
-from rollout.wiring import inspect_artifact
+from rollout.wiring import ask_rego, inspect_artifact, verify_artifact
 from tests.support.adapters import (
     MODULES,
     REPOSITORY,
@@ -46,8 +47,10 @@ def checks(head: Path, base: Path | None = None, **changes: Any) -> Checks:
         Checks(
             head=workspace(head),
             base=None if base is None else workspace(base),
-            inspect=lambda uri, dtypes, base_path: inspect_artifact(head, uri, dtypes, base_path),
+            inspect=partial(inspect_artifact, head, workspace(base or head)),
+            verify=partial(verify_artifact, head, workspace(base or head)),
             evaluate=evaluate,
+            ask_rego=ask_rego,
             now=datetime(2026, 11, 22, tzinfo=UTC),
         ),
         **changes,
