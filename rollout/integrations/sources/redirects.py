@@ -1,0 +1,63 @@
+"""Where a server may send us: never from https to http, never to what only this machine can reach.
+
+A host that the policy admits may be anywhere. Whoever it redirects to may not: a private address behind a
+redirect is a way into the network that the fetching machine stands in.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from urllib.parse import urljoin, urlsplit
+
+from rollout.errors import Unreadable
+
+MAX_REDIRECTS = 5
+STATUSES = frozenset({301, 302, 303, 307, 308})
+
+Authority = tuple[str, int]
+"""A host in lower case, and its port."""
+
+
+def authority(url: str) -> Authority:
+    """Who answers for a URL. Raises Unreadable if nobody can."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:
+        raise Unreadable("a server redirects to something that is no address") from None
+    return (parts.hostname or "").lower(), port
+
+
+def next_url(url: str, location: str) -> str:
+    """Where a redirect leads. Raises Unreadable if it must not be followed."""
+    target = urljoin(url, location)
+    here, there = urlsplit(url), urlsplit(target)
+    host = here.hostname
+    if there.scheme not in {"https", "http"} or not there.hostname or there.username is not None:
+        raise Unreadable(f"{host} redirects to something that is not fetched")
+    if there.scheme == "http" and (here.scheme == "https" or authority(url) != authority(target)):
+        raise Unreadable(f"{host} redirects to plain http, which is refused")
+    return target
+
+
+def check_address(written: str, asked: Authority, origin: Authority) -> None:
+    """Raise Unreadable if an address is private and belongs to anybody but the origin.
+
+    `written` is the address in numbers. A host name here means that it has not been resolved yet: it passes,
+    and is checked again with what it resolves to.
+    """
+    try:
+        address = ipaddress.ip_address(written.split("%")[0])
+    except ValueError:
+        return
+    if asked != origin and not is_public(address):
+        raise Unreadable(f"{origin[0]} leads to {asked[0]}, which has a private address: that is refused")
+
+
+def is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Whether an address belongs to the internet, seen through IPv6's ways of writing an IPv4 one."""
+    inner = None
+    if isinstance(address, ipaddress.IPv6Address):
+        inner = address.ipv4_mapped or address.sixtofour
+    seen = inner or address
+    return seen.is_global and not seen.is_multicast
