@@ -16,6 +16,7 @@ from rollout.errors import RolloutError
 # no verb; a test asserts that each line is the first line of the verb's own help.
 VERBS: dict[str, str] = {
     "validate": "Check manifests against their schema and the policy rules.",
+    "policy": "List, explain and test the policy rules.",
     "evaluate": "Prove a manifest's adapter on its golden suite, against champion and base.",
     "advance": "One tick: observe, judge, decide, and move an adapter one step at most.",
     "rollback": "Take an adapter back: flag first, then ledger, git and proof.",

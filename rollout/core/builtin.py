@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from rollout.core.blanks import Blank
 from rollout.core.document import show_pointer
 from rollout.core.finding import Finding, Severity
@@ -11,8 +14,15 @@ PREVIOUS_READABLE = "previous-readable"
 BLANK_LEFT = "blank-left"
 WAIVER_CURRENT = "waiver-current"
 
-BUILT_IN = frozenset({ARTIFACT_READABLE, PREVIOUS_READABLE, BLANK_LEFT, WAIVER_CURRENT})
-"""Ids that no rule of a repository may have."""
+BUILT_IN: Mapping[str, str] = MappingProxyType(
+    {
+        ARTIFACT_READABLE: "The adapter can be read: its folder is there, and its files are what they claim.",
+        PREVIOUS_READABLE: "The manifest at the base can be read, so that the change can be compared with it.",
+        BLANK_LEFT: "No field still begins with TODO.",
+        WAIVER_CURRENT: "Every waiver excuses something: none is expired, unused, or speaks of nothing.",
+    }
+)
+"""Ids that no rule of a repository may have, and what each asks."""
 
 
 def unreadable(file: str, problem: str, advice: str = "") -> Finding:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import date, datetime
 from enum import StrEnum
 from graphlib import CycleError, TopologicalSorter
+from types import MappingProxyType
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
@@ -43,23 +44,26 @@ class Need(StrEnum):
     PULL_REQUEST = "pull_request"
 
 
-INPUTS = (
-    "manifest",
-    "previous",
-    "change",
-    "artifact",
-    "signature",
-    "data",
-    "serving",
-    "plan",
-    "freezes",
-    "approval",
-    "pull_request",
-    "known",
-    "today",
-    "now",
+INPUTS: Mapping[str, str] = MappingProxyType(
+    {
+        "manifest": "the manifest, every optional field present (null if it is not set)",
+        "previous": "the manifest of that name at the base; null for a first version",
+        "change": "kind (first, none, patch, minor, major, invalid), bytes_changed, differs, path, revert, "
+        "policies_changed",
+        "artifact": "facts read from the bytes: what `rollout inspect --json` shows, without its details",
+        "signature": "present, verified, signer, problem",
+        "data": "the data card, manifest.data",
+        "serving": "a list: environment, stage, and the limits of its servers",
+        "plan": "the plan that the manifest names, shares in percent and times in seconds; null if unknown",
+        "freezes": "the freezes of policies/freezes.yaml",
+        "approval": "by (who approved), others (those of them who did not make the change), roles",
+        "pull_request": "what the forge says: number, author, head, teams, labels, approvals",
+        "known": "names that exist: suites, plans, freezes; released (versions, known at release only)",
+        "today": "the date, YYYY-MM-DD",
+        "now": "the time, ISO 8601",
+    }
 )
-"""The names that the expression of a rule may use; `policies/README.md` says what each holds."""
+"""The names that the expression of a rule may use, and what each holds."""
 
 
 class Rule(Document):
@@ -127,7 +131,7 @@ class Waivers(Document):
 def check_book(rules: Sequence[Rule]) -> None:
     """Raise ValueError if two rules share an id, or `after` names none, or leads back to where it began."""
     ids = [rule.id for rule in rules]
-    if taken := sorted(BUILT_IN.intersection(ids)):
+    if taken := sorted(BUILT_IN.keys() & set(ids)):
         raise ValueError(f"the id {', '.join(taken)} belongs to rollout itself")
     if len(set(ids)) != len(ids):
         raise ValueError(f"two rules share an id: {', '.join(sorted(ids))}")

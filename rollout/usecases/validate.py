@@ -234,7 +234,7 @@ def _stale(session: _Session, judged: Sequence[_Judged]) -> tuple[Finding, ...]:
     waivers, head = session.rulebook.waivers, session.checks.head
     if waivers is None:
         return ()
-    rules = frozenset(rule.id for rule in session.rulebook.rules) | BUILT_IN
+    rules = BUILT_IN.keys() | {rule.id for rule in session.rulebook.rules}
     names = frozenset(manifest.value.name for manifest in read_manifests(head, head.manifest_paths())[0])
     satisfied = {each.name: each.satisfied for each in judged}
     complaints = (

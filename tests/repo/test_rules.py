@@ -23,6 +23,7 @@ from rollout.integrations.cel import evaluate
 from rollout.integrations.documents import StrictDocuments, load
 from rollout.integrations.documents.yaml import parse
 from rollout.integrations.workfolder import WorkingFolder
+from rollout.report.rules import as_book
 from rollout.usecases.policies import RULES as FOLDER
 from rollout.usecases.policies import examples_of, run_examples
 from rollout.usecases.workspace import Workspace
@@ -146,6 +147,11 @@ def test_the_example_has_the_fields_of_facts_changes_and_plans() -> None:
     steps = plan.as_input()["steps"]
     assert isinstance(steps, list)
     assert steps[0].keys() == example["plan"]["steps"][0].keys()
+
+
+def test_the_book_of_rules_is_current() -> None:
+    book = (REPOSITORY / "policies" / "README.md").read_text(encoding="utf-8")
+    assert book == as_book(list(RULES.values())), "rollout policy list --format markdown > policies/README.md"
 
 
 def test_our_own_waivers_are_readable() -> None:
