@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from rollout.usecases.release import Desire
     from rollout.usecases.validate import Checks
 
+# Where fetched artifacts are kept, below the root of the repository.
+FETCHED = ".rollout/artifacts"
+
 
 def find_root(start: Path) -> Path:
     """The repository around a folder: the nearest one upwards that holds `.git` or `policies`."""
@@ -123,9 +126,7 @@ def read_pull_request(path: Path) -> PullRequest:
         raise Unreadable(f"{path} cannot be read: {error.strerror}") from None
 
 
-def ask_rego(
-    modules: Mapping[str, bytes], inputs: Mapping[str, object], file: str
-) -> tuple[Finding, ...]:
+def ask_rego(modules: Mapping[str, bytes], inputs: Mapping[str, object], file: str) -> tuple[Finding, ...]:
     """What the Rego modules of a policy find in one manifest."""
     from rollout.core.finding import Finding
     from rollout.integrations import rego
@@ -163,11 +164,16 @@ def artifact_folder(root: Path, uri: str) -> Path:
     return folder
 
 
-def locate_artifact(root: Path, artifact: Artifact, sources: Sources | None) -> Path:
+def locate_artifact(
+    root: Path,
+    artifact: Artifact,
+    sources: Sources | None,
+    progress: Callable[[str, int, int | None], None] | None = None,
+) -> Path:
     """The folder of an artifact here: local ones in place, remote ones fetched and verified as `sources` admits.
 
     Raises Unreadable if the policy admits no such address (before any connection) or the bytes are others
-    than declared, and Unavailable if a retry may help.
+    than declared, and Unavailable if a retry may help. `progress` is told (file, bytes here, size if known).
     """
     from rollout.core.source import is_remote, parse_remote, require_admitted
 
@@ -177,7 +183,13 @@ def locate_artifact(root: Path, artifact: Artifact, sources: Sources | None) -> 
 
     uri = parse_remote(artifact.uri)
     policy = require_admitted(uri, sources)
-    return fetch(uri, artifact, cache=root / ".rollout/artifacts", max_file_bytes=policy.max_file_bytes)
+    return fetch(
+        uri,
+        artifact,
+        cache=artifact_folder(root, FETCHED),
+        max_file_bytes=policy.max_file_bytes,
+        progress=progress,
+    )
 
 
 def verify_artifact(root: Path, judge: Workspace, artifact: Artifact) -> SignatureFact:
@@ -187,7 +199,7 @@ def verify_artifact(root: Path, judge: Workspace, artifact: Artifact) -> Signatu
 
     signers = judge.signers()
     return verify(
-        locate_artifact(root, artifact, _sources(judge)),
+        _locate(root, judge, artifact),
         artifact,
         None if signers is None else signers.value,
         lambda path: judge.tree.read(POLICIES / path),
@@ -204,13 +216,13 @@ def inspect_artifact(
     """The facts of an adapter for the serving types, compared with every base whose folder is at hand."""
     from rollout.integrations.safetensors import inspect
 
-    folder = locate_artifact(root, artifact, _sources(judge))
+    folder = _locate(root, judge, artifact)
     return inspect(folder, dtypes=dtypes, bases=[root / path for path in base_paths])
 
 
-def _sources(judge: Workspace) -> Sources | None:
-    found = judge.sources()
-    return None if found is None else found.value
+def _locate(root: Path, judge: Workspace, artifact: Artifact) -> Path:
+    sources = judge.sources()
+    return locate_artifact(root, artifact, None if sources is None else sources.value)
 
 
 def load_environment(name: str, root: Path) -> Environment:
@@ -307,13 +319,13 @@ def build_world(root: Path, environment: str) -> World:
         evidence=EvidenceFolder(root / document.evidence),
         manifests=GitRepository(root, branch=document.branch, remote=document.remote),
         documents=StrictDocuments(),
-        shelf=AdapterShelf(root / document.adapter_folder, locate=partial(artifact_folder, root)),
+        shelf=AdapterShelf(
+            root / document.adapter_folder, locate=partial(_locate, root, working_folder(root))
+        ),
     )
 
 
-def build_gatekeeper(
-    root: Path, environment: str, pull_request: PullRequest | None = None
-) -> Gatekeeper:
+def build_gatekeeper(root: Path, environment: str, pull_request: PullRequest | None = None) -> Gatekeeper:
     """The rules of the release stage, from the commit before the manifest's, as `advance` asks them."""
     from rollout.core.lifecycle import fold
     from rollout.integrations.git import GitRepository
@@ -388,11 +400,14 @@ def build_engine(folder: Path, base: Base, *, batch_size: int, threads: int | No
 
 
 @contextmanager
-def passing_shelf(root: Path) -> Iterator[Shelf]:
-    """A shelf that is there for one evaluation: no server reads from it."""
+def passing_shelf(root: Path, judge: Workspace) -> Iterator[Shelf]:
+    """A shelf that is there for one evaluation: no server reads from it.
+
+    Artifacts are fetched from where the judging tree allows it.
+    """
     from tempfile import TemporaryDirectory
 
     from rollout.integrations.shelf import AdapterShelf
 
     with TemporaryDirectory(prefix="rollout-evaluate-") as folder:
-        yield AdapterShelf(Path(folder), locate=partial(artifact_folder, root))
+        yield AdapterShelf(Path(folder), locate=partial(_locate, root, judge))

@@ -86,7 +86,7 @@ def command(
         command=_again(place, path.as_posix(), champion, base, environment, base_model),
     )
     model = base_model or _base_folder(place, environment)
-    with wiring.passing_shelf(place) as shelf, shown_progress() as progress:
+    with wiring.passing_shelf(place, policies) as shelf, shown_progress() as progress:
         report = evaluate(
             contest,
             open_engine=lambda: wiring.build_engine(

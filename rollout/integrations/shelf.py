@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from rollout.core.manifest import AdapterManifest
+from rollout.core.manifest import AdapterManifest, Artifact
 from rollout.durable import exclusive, sync_folder
 from rollout.errors import Unreadable
 
@@ -22,8 +22,8 @@ class AdapterShelf:
     verified again each time it is laid down.
     """
 
-    def __init__(self, folder: Path, *, locate: Callable[[str], Path]) -> None:
-        """`locate` finds the folder of an artifact uri, and refuses one that it must not read."""
+    def __init__(self, folder: Path, *, locate: Callable[[Artifact], Path]) -> None:
+        """`locate` gives the folder of an artifact, fetched if it lies outside, and refuses what it must not read."""
         self._folder = folder.resolve()
         self._locate = locate
 
@@ -34,9 +34,11 @@ class AdapterShelf:
     def lay_down(self, manifest: AdapterManifest) -> Path:
         """The verified folder; copied first if it is not there."""
         target = self.folder(manifest.served_name)
+        # Fetching may take long: whoever waits for the lock should not have to wait for that.
+        source = None if target.is_dir() else self._locate(manifest.artifact)
         with exclusive(target):
-            if not target.is_dir():
-                self._copy(manifest, self._locate(manifest.artifact.uri), target)
+            if source is not None and not target.is_dir():
+                self._copy(manifest, source, target)
         for name, digest in manifest.artifact.files.items():
             _check(target / name, digest)
         return target

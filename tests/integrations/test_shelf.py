@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ import pytest
 from rollout.core.manifest import AdapterManifest
 from rollout.errors import Unreadable
 from rollout.integrations.shelf import AdapterShelf
-from rollout.wiring import artifact_folder
+from rollout.wiring import locate_artifact
 
 FILES = {"adapter_config.json": b"{}", "adapter_model.safetensors": b"weights"}
 
@@ -56,7 +55,7 @@ def shelf(tmp_path: Path) -> AdapterShelf:
     source.mkdir(parents=True)
     for name, content in FILES.items():
         (source / name).write_bytes(content)
-    return AdapterShelf(tmp_path / "shelf", locate=partial(artifact_folder, tmp_path))
+    return AdapterShelf(tmp_path / "shelf", locate=lambda artifact: locate_artifact(tmp_path, artifact, None))
 
 
 def test_the_folder_bears_the_served_name_and_holds_just_the_files_of_the_manifest(

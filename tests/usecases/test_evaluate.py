@@ -73,7 +73,7 @@ class Bench:
         return evaluate(
             contest,
             open_engine=lambda: self.engine,
-            shelf=AdapterShelf(self.root / "shelf", locate=lambda uri: self.root / uri),
+            shelf=AdapterShelf(self.root / "shelf", locate=lambda artifact: self.root / artifact.uri),
             clock=SteppingClock(),
             tool="0.1.0",
             progress=lambda *told: self.doing.append(told),

@@ -63,7 +63,7 @@ def prove(engine: Engine, golden: Golden, tmp_path_factory: pytest.TempPathFacto
             done[names] = evaluate(
                 Contest(candidate=candidate, champion=champion, golden=golden, command="rollout evaluate"),
                 open_engine=lambda: engine,
-                shelf=AdapterShelf(folder, locate=Path),
+                shelf=AdapterShelf(folder, locate=lambda artifact: Path(artifact.uri)),
                 clock=SystemClock(),
                 tool="0.1.0",
             )

@@ -56,7 +56,7 @@ def fetch(
     cache: Path,
     max_file_bytes: int,
     patience: Patience = Patience(),  # noqa: B008 - a value that never changes
-    progress: Progress = _silently,
+    progress: Progress | None = None,
 ) -> Path:
     """The folder below `cache` that holds exactly the artifact's files and its signature, if it names one.
 
@@ -70,7 +70,7 @@ def fetch(
         if not _is_right(target, artifact):
             _remove(target)
             source = open_source(uri, stall_s=patience.stall_s)
-            _gather(Transfer(source, patience, progress), artifact, target, max_file_bytes)
+            _gather(Transfer(source, patience, progress or _silently), artifact, target, max_file_bytes)
     return target
 
 
