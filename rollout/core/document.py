@@ -16,6 +16,9 @@ from rollout.errors import Unreadable
 
 D = TypeVar("D", bound=BaseModel)
 
+MAX_LINE = 2000
+"""The longest line, in characters, that a problem quotes: a hostile one could otherwise be quoted at every field."""
+
 Pointer = tuple[str | int, ...]
 """The way to a field: keys and indices, e.g. `("artifact", "files", "adapter_config.json")`."""
 
@@ -38,15 +41,33 @@ class Place:
     column: int
 
 
+def locate(text: str, index: int) -> Place:
+    """The place of one character of a text."""
+    return Place(text.count("\n", 0, index) + 1, index - text.rfind("\n", 0, index))
+
+
+def line_around(text: str, index: int) -> str:
+    """The line that holds one character of a text, without its end; empty if it is too long to show."""
+    start, end = text.rfind("\n", 0, index) + 1, text.find("\n", index)
+    end = end if end >= 0 else len(text)
+    return text[start:end].rstrip("\r") if end - start <= MAX_LINE else ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One thing that is wrong with a document: where, what, and what was found there (shortened)."""
+    """One thing that is wrong with a document: where, what, and what was found there (shortened).
+
+    `source_line` is the line at `place` without its end, and `end` the place behind what is wrong, where they
+    are known.
+    """
 
     source: str
     place: Place
     pointer: Pointer
     message: str
     found: str | None = None
+    end: Place | None = None
+    source_line: str = ""
 
     def __str__(self) -> str:
         at = f"{self.source}:{self.place.line}:{self.place.column}"
@@ -67,18 +88,27 @@ class DocumentErrors(Unreadable):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Located(Generic[D]):
-    """A document that was read: its value, its plain JSON data as written, its bytes and its places."""
+    """A document that was read: its value, its plain JSON data as written, its bytes and where each field is.
+
+    `spans` are the characters [start, end) of every field in the text of `content`: of a single value itself,
+    and of the key that a mapping or a list stands under.
+    """
 
     value: D
     data: Mapping[str, object]
     source: str
     content: bytes
-    places: Mapping[Pointer, Place] = field(repr=False)
+    spans: Mapping[Pointer, tuple[int, int]] = field(repr=False)
 
     def place(self, pointer: Pointer) -> Place:
         """Where a field is written; for one that is not there, the closest parent that is."""
-        known = _known(self.places, pointer)
-        return self.places.get(known, Place(1, 1))
+        start, _ = self._span(pointer)
+        return locate(self._text, start)
+
+    def end(self, pointer: Pointer) -> Place:
+        """The place behind what `place` points to."""
+        _, end = self._span(pointer)
+        return locate(self._text, end)
 
     def position(self, pointer: Pointer) -> tuple[int, int]:
         """`place` as (line, column), both from 1."""
@@ -87,17 +117,24 @@ class Located(Generic[D]):
 
     def line(self, number: int) -> str:
         """One line of the source, counted from 1, without its end."""
-        lines = self.content.decode("utf-8", errors="replace").split("\n")
+        lines = self._text.split("\n")
         return lines[number - 1].rstrip("\r") if 0 < number <= len(lines) else ""
 
+    def _span(self, pointer: Pointer) -> tuple[int, int]:
+        return self.spans.get(_known(self.spans, pointer), (0, 0))
 
-def _known(places: Mapping[Pointer, Place], pointer: Pointer) -> Pointer:
+    @property
+    def _text(self) -> str:
+        return self.content.decode("utf-8", errors="replace")
+
+
+def _known(spans: Mapping[Pointer, object], pointer: Pointer) -> Pointer:
     known: Pointer = ()
     for part in pointer:
         longer = (*known, part)
-        if longer not in places and isinstance(part, str) and part.isdigit():
+        if longer not in spans and isinstance(part, str) and part.isdigit():
             longer = (*known, int(part))
-        if longer not in places:
+        if longer not in spans:
             break
         known = longer
     return known

@@ -13,10 +13,13 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from rollout.core.document import DocumentErrors, Located, Place, Problem
+from rollout.core.document import DocumentErrors, Located, Place
 from rollout.integrations.documents.complaints import problems
-from rollout.integrations.documents.edit import Scalar, edit
-from rollout.integrations.documents.yaml import Parsed, parse, survey
+from rollout.integrations.documents.edit import edit
+from rollout.integrations.documents.parsed import Parsed
+from rollout.integrations.documents.spelling import Scalar
+from rollout.integrations.documents.text import refusal
+from rollout.integrations.documents.yaml import parse, survey
 
 __all__ = ["Scalar", "StrictDocuments", "dump_json", "edit", "load", "load_json", "render"]
 
@@ -76,22 +79,22 @@ def _validated(parsed: Parsed, content: bytes, model: type[D]) -> Located[D]:
         raise DocumentErrors((*parsed.problems, *problems(error, model, parsed))) from None
     if parsed.problems:
         raise DocumentErrors(tuple(parsed.problems))
-    places = {**parsed.values, **{p: place for p, place in parsed.keys.items() if p not in parsed.spans}}
-    return Located(value=value, data=parsed.data, source=parsed.source, content=content, places=places)
+    spans = {pointer: (span.start, span.end) for pointer, span in parsed.shown()}
+    return Located(value=value, data=parsed.data, source=parsed.source, content=content, spans=spans)
 
 
 def _json(content: bytes, source: str) -> Any:
     if len(content) > MAX_JSON_BYTES:
-        raise _unreadable(
+        raise refusal(
             source, Place(1, 1), f"the document has {len(content)} bytes; at most {MAX_JSON_BYTES} are read"
         )
     try:
         return json.loads(content, object_pairs_hook=_unique, parse_constant=_refused, parse_float=_float)
     except json.JSONDecodeError as error:
-        raise _unreadable(source, Place(error.lineno, error.colno), f"not JSON: {error.msg}") from None
+        raise refusal(source, Place(error.lineno, error.colno), f"not JSON: {error.msg}") from None
     except (ValueError, RecursionError) as error:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise _unreadable(source, Place(1, 1), f"not strict JSON: {reason}") from None
+        raise refusal(source, Place(1, 1), f"not strict JSON: {reason}") from None
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -121,7 +124,3 @@ def _places(content: bytes, data: Any, source: str) -> Parsed:
     except DocumentErrors:
         return Parsed(source, "", data)
     return parsed if parsed.data == data else Parsed(source, "", data)
-
-
-def _unreadable(source: str, place: Place, message: str) -> DocumentErrors:
-    return DocumentErrors((Problem(source=source, place=place, pointer=(), message=message),))

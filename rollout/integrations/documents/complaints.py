@@ -10,9 +10,9 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from rollout.core.document import Place, Pointer, Problem
+from rollout.core.document import Pointer, Problem
+from rollout.integrations.documents.parsed import Parsed, Span
 from rollout.integrations.documents.text import shorten
-from rollout.integrations.documents.yaml import Parsed
 
 
 def problems(error: ValidationError, model: type[BaseModel], parsed: Parsed) -> tuple[Problem, ...]:
@@ -29,12 +29,11 @@ def _problem(detail: ErrorDetails, schema: dict[str, Any], parsed: Parsed) -> Pr
     missing = detail["type"] == "missing"
     pointer = _pointer(detail["loc"], parsed.data, missing=missing)
     on_key = detail["type"] == "extra_forbidden" or (detail["loc"] and detail["loc"][-1] == "[key]")
-    return Problem(
-        source=parsed.source,
-        place=_place(pointer, parsed, on_key=bool(on_key), missing=missing),
-        pointer=pointer,
-        message=_message(detail, pointer, schema, parsed),
-        found=None if missing else _found(pointer, parsed),
+    return parsed.problem(
+        _span(pointer, parsed, on_key=bool(on_key), missing=missing),
+        pointer,
+        _message(detail, pointer, schema, parsed),
+        None if missing else _found(pointer, parsed),
     )
 
 
@@ -50,14 +49,14 @@ def _pointer(loc: tuple[int | str, ...], data: Any, *, missing: bool) -> Pointer
     return tuple(pointer)
 
 
-def _place(pointer: Pointer, parsed: Parsed, *, on_key: bool, missing: bool) -> Place:
+def _span(pointer: Pointer, parsed: Parsed, *, on_key: bool, missing: bool) -> Span | None:
     if missing:
         # A missing field is written nowhere: its parent's key is where it belongs.
         parent = pointer[:-1]
-        return parsed.keys.get(parent) or parsed.values.get(parent) or Place(1, 1)
+        return parsed.keys.get(parent) or parsed.spans.get(parent)
     if on_key and pointer in parsed.keys:
         return parsed.keys[pointer]
-    return parsed.values.get(pointer) or Place(1, 1)
+    return parsed.spans.get(pointer)
 
 
 def _message(detail: ErrorDetails, pointer: Pointer, schema: dict[str, Any], parsed: Parsed) -> str:
@@ -67,7 +66,7 @@ def _message(detail: ErrorDetails, pointer: Pointer, schema: dict[str, Any], par
         case "extra_forbidden":
             return f"there is no field {_last(pointer)} here" + _did_you_mean(schema, pointer)
         case "string_type" if isinstance(detail["input"], int | float):
-            raw = _raw(pointer, parsed)
+            raw = parsed.written(pointer)
             kind = _kind(detail["input"])
             return f"this must be text, and without quotes it is read as a {kind}: write '{raw}'"
         case "string_pattern_mismatch":
@@ -86,14 +85,9 @@ def _kind(value: object) -> str:
     return "truth value" if isinstance(value, bool) else "number"
 
 
-def _raw(pointer: Pointer, parsed: Parsed) -> str:
-    span = parsed.spans.get(pointer)
-    return parsed.text[span.start : span.end] if span else ""
-
-
 def _found(pointer: Pointer, parsed: Parsed) -> str | None:
-    if pointer in parsed.spans:
-        return shorten(_raw(pointer, parsed).split("\n")[0]) or "nothing"
+    if (span := parsed.spans.get(pointer)) and span.is_single:
+        return shorten(parsed.written(pointer).split("\n")[0]) or "nothing"
     value = parsed.data
     for part in pointer:
         value = value[part]

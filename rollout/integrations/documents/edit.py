@@ -1,53 +1,90 @@
-"""Machine edits that change one scalar and leave every other byte of the file as it was."""
+"""Machine edits that change what was asked for and leave every other byte of the file as it was."""
 
 from __future__ import annotations
 
+import copy
 import json
-import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
-from rollout.core.document import Pointer, show_pointer
+from rollout.core.document import DocumentErrors, Pointer, show_pointer
 from rollout.errors import Unreadable
-from rollout.integrations.documents.text import scalar
-from rollout.integrations.documents.yaml import Parsed, Span, parse
+from rollout.integrations.documents.entries import Splice, insertion, removal
+from rollout.integrations.documents.parsed import Parsed, Span
+from rollout.integrations.documents.spelling import Scalar, spell
+from rollout.integrations.documents.yaml import parse
 
-Scalar = str | int | float | bool | None
+__all__ = ["Scalar", "edit"]
 
-# Text that is the same plain in every position of every reader: no indicator, no colon, no comment sign.
-_PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./+@-]*\Z")
+_NOTHING: Mapping[Pointer, Any] = {}
 
 
-def edit(content: bytes, changes: Mapping[Pointer, Scalar], *, source: str = "document") -> bytes:
-    """The document with other scalars at some pointers; comments, order and quoting stay.
+def edit(
+    content: bytes,
+    changes: Mapping[Pointer, Scalar] = _NOTHING,
+    *,
+    insert: Mapping[Pointer, Scalar | Sequence[Scalar]] = _NOTHING,
+    remove: Collection[Pointer] = (),
+    source: str = "document",
+) -> bytes:
+    """The document with other scalars, more fields or fewer; comments, order and quoting stay.
 
-    Raises Unreadable if a pointer does not exist or does not lead to a scalar on one line, and DocumentErrors
-    if the document is not readable in the first place. The result is read again before it is returned.
+    `changes` are new scalars in the place of old ones. `insert` are new fields, each put behind the last one of
+    a mapping that exists, or, where the pointer ends in a number past the end, of a list. `remove` are fields
+    and items that go, with all that is below them and the comment on their last line; their numbers are those
+    before the edit. Comments on lines of their own stay.
+
+    Raises Unreadable if a pointer does not exist (or does already), leads to no scalar on one line, or if the
+    text around it is laid out in a way that is not understood; and DocumentErrors if the document is not
+    readable in the first place. The result is read again before it is returned.
     """
     parsed = parse(content, source)
-    text = parsed.text
-    spans = sorted(
-        ((_span(parsed, pointer), value) for pointer, value in changes.items()), key=_start, reverse=True
-    )
-    for span, value in spans:
-        text = text[: span.start] + _separated(text, span) + _written(value, span.style) + text[span.end :]
-    edited = text.encode("utf-8")
-    _prove(parsed, parse(edited, source), changes)
-    return edited
+    wanted = copy.deepcopy(parsed.data)
+    text = _spliced(parsed.text, sorted(_replacement(parsed, *change) for change in changes.items()))
+    for pointer, value in changes.items():
+        _put(wanted, pointer, value)
+    for pointer, added in insert.items():
+        text = _spliced(text, insertion(_again(text, source), pointer, added))
+        _put(wanted, pointer, added)
+    for pointer in sorted(set(remove), key=_from_the_end):
+        text = _spliced(text, removal(_again(text, source), pointer))
+        del _parent(wanted, pointer)[pointer[-1]]
+    if not _same(_again(text, source).data, wanted):
+        raise Unreadable(f"{source}: the edit would have changed more than was asked for")
+    return text.encode("utf-8")
 
 
-def _start(change: tuple[Span, Scalar]) -> int:
-    return change[0].start
+def _from_the_end(pointer: Pointer) -> tuple[int, int]:
+    """What is deeper goes first, and of the items of a list the last: no other number changes meanwhile."""
+    last = pointer[-1] if pointer else 0
+    return -len(pointer), -last if isinstance(last, int) else 0
 
 
-def _span(parsed: Parsed, pointer: Pointer) -> Span:
+def _spliced(text: str, splices: Sequence[Splice]) -> str:
+    """The text with splices that are in its order; the last is made first, so that no index moves."""
+    for start, end, new in reversed(splices):
+        text = text[:start] + new + text[end:]
+    return text
+
+
+def _again(text: str, source: str) -> Parsed:
+    try:
+        return parse(text.encode("utf-8"), source)
+    except DocumentErrors as error:
+        raise Unreadable(
+            f"{source}: the edit would have made the document unreadable: {error.message}"
+        ) from None
+
+
+def _replacement(parsed: Parsed, pointer: Pointer, value: Scalar) -> Splice:
     span = parsed.spans.get(pointer)
-    if span is None:
+    if not pointer or span is None or not span.is_single:
         raise Unreadable(
             f"{parsed.source}: there is no single value at {show_pointer(pointer) or 'the root'}"
         )
-    if span.style in {"|", ">"} or "\n" in parsed.text[span.start : span.end]:
+    if span.style in {"|", ">"} or "\n" in parsed.written(pointer):
         raise Unreadable(f"{parsed.source}: the value at {show_pointer(pointer)} spans several lines")
-    return span
+    return Splice(span.start, span.end, _separated(parsed.text, span) + spell(value, span.style))
 
 
 def _separated(text: str, span: Span) -> str:
@@ -55,41 +92,21 @@ def _separated(text: str, span: Span) -> str:
     return " " if span.start == span.end and text[span.start - 1 : span.start] not in {" ", ""} else ""
 
 
-def _written(value: Scalar, style: str | None) -> str:
-    if not isinstance(value, str):
-        return json.dumps(value, allow_nan=False)
-    if style == "'" and value.isprintable():
-        return "'" + value.replace("'", "''") + "'"
-    if style is None and _PLAIN.match(value) and _is_text(value):
-        return value
-    return _double_quoted(value)
+def _put(data: Any, pointer: Pointer, value: Scalar | Sequence[Scalar]) -> None:
+    parent, key = _parent(data, pointer), pointer[-1]
+    written = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
+    if isinstance(parent, list) and key == len(parent):
+        parent.append(written)
+    else:
+        parent[key] = written
 
 
-def _is_text(value: str) -> bool:
-    try:
-        return scalar(value) == value
-    except ValueError:
-        return False
-
-
-def _double_quoted(value: str) -> str:
-    return "".join(
-        character if character.isprintable() else f"\\U{ord(character):08X}"
-        for character in json.dumps(value, ensure_ascii=False)
-    )
-
-
-def _prove(before: Parsed, after: Parsed, changes: Mapping[Pointer, Scalar]) -> None:
-    """Fail rather than hand out an edit that changed anything else."""
-    if _flat(after, set()) != {**_flat(before, set(changes)), **changes}:
-        raise Unreadable(f"{before.source}: the edit would have changed more than was asked for")
-
-
-def _flat(parsed: Parsed, without: set[Pointer]) -> dict[Pointer, object]:
-    return {pointer: _at(parsed.data, pointer) for pointer in parsed.spans if pointer not in without}
-
-
-def _at(data: object, pointer: Pointer) -> object:
-    for part in pointer:
-        data = data[part]  # type: ignore[index]
+def _parent(data: Any, pointer: Pointer) -> Any:
+    for part in pointer[:-1]:
+        data = data[part]
     return data
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether both are equal to the order of their keys and the kinds of their numbers."""
+    return json.dumps(one) == json.dumps(other)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-from rollout.core.document import DocumentErrors, Place, Pointer, Problem
+from rollout.core.document import DocumentErrors, Place, Problem, line_around, locate
 
 # The parser reads some 20 000 nodes and 700 KB of text a second: hostile input is refused within one.
 MAX_BYTES = 128 << 10
@@ -38,14 +38,15 @@ def decode(content: bytes, source: str) -> str:
         raise refusal(source, Place(line, 1), f"byte {error.start} is not UTF-8") from None
     if hidden := _HIDDEN.search(text):
         at = hidden.start()
-        place = Place(text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at))
-        raise refusal(source, place, f"the character U+{ord(text[at]):04X} would hide text from a reader")
+        message = f"the character U+{ord(text[at]):04X} would hide text from a reader"
+        raise refusal(source, locate(text, at), message, line_around(text, at))
     return text
 
 
-def refusal(source: str, place: Place, message: str, pointer: Pointer = ()) -> DocumentErrors:
-    """The error of one problem."""
-    return DocumentErrors((Problem(source=source, place=place, pointer=pointer, message=message),))
+def refusal(source: str, place: Place, message: str, line: str = "") -> DocumentErrors:
+    """The error of one problem that concerns the document as a whole."""
+    problem = Problem(source=source, place=place, pointer=(), message=message, source_line=line)
+    return DocumentErrors((problem,))
 
 
 def scalar(text: str) -> str | int | float | bool | None:

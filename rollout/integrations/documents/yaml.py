@@ -8,44 +8,20 @@ are not finite, and characters that hide text from a reader. What is left is JSO
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
-from rollout.core.document import DocumentErrors, Place, Pointer, Problem
-from rollout.integrations.documents.text import decode, refusal, scalar, shorten
+from rollout.core.document import DocumentErrors, Pointer
+from rollout.integrations.documents.parsed import Parsed, Span
+from rollout.integrations.documents.text import decode, scalar, shorten
 
 MAX_DEPTH = 40
 MAX_NODES = 8_000
 MAX_PROBLEMS = 100
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """The characters [start, end) of a scalar, and how it is quoted: None (plain), ', \", | or >."""
-
-    start: int
-    end: int
-    style: str | None
-
-
-@dataclass(slots=True)
-class Parsed:
-    """Plain data, the place of every value and key, and the span of every scalar value.
-
-    `problems` are the things that are refused but do not hinder reading on, so that all come at once.
-    """
-
-    source: str
-    text: str
-    data: Any = None
-    values: dict[Pointer, Place] = field(default_factory=dict)
-    keys: dict[Pointer, Place] = field(default_factory=dict)
-    spans: dict[Pointer, Span] = field(default_factory=dict)
-    problems: list[Problem] = field(default_factory=list)
+_KEPT = re.compile(r"[|>][-0-9]*\+")
+_COLON = re.compile(r"\s*:")
 
 
 def parse(content: bytes, source: str) -> Parsed:
@@ -66,8 +42,8 @@ class _Reading:
 
     def __init__(self, source: str, text: str) -> None:
         self._parsed = Parsed(source, text)
-        self._lines = [0, *(match.end() for match in re.finditer("\n", text))]
         self._nodes = 0
+        self._end = 0
 
     def run(self) -> Parsed:
         from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -76,12 +52,11 @@ class _Reading:
             return self._document()
         except MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
-            place = Place(mark.line + 1, mark.column + 1) if mark else Place(1, 1)
             problem = " ".join(filter(None, (error.context, error.problem)))
-            raise refusal(self._parsed.source, place, f"not YAML: {problem}") from None
+            raise self._at(mark.index if mark else 0, f"not YAML: {problem}") from None
         except YAMLError as error:
             first = str(error).splitlines()[0] if str(error) else "unreadable"
-            raise refusal(self._parsed.source, Place(1, 1), f"not YAML: {first}") from None
+            raise self._at(0, f"not YAML: {first}") from None
 
     def _document(self) -> Parsed:
         from ruamel.yaml import YAML
@@ -108,30 +83,59 @@ class _Reading:
 
     def _node(self, event: Any, events: Iterator[Any], pointer: Pointer) -> Any:
         self._admit(event, pointer)
-        self._parsed.values[pointer] = self._place(event.start_mark.index)
+        # Its place in the order is that of its beginning; where it ends is known once it was read.
+        self._parsed.spans[pointer] = _span(event)
         match type(event).__name__:
             case "MappingStartEvent":
-                return self._mapping(events, pointer)
+                value: Any = self._mapping(event, events, pointer)
             case "SequenceStartEvent":
-                return self._sequence(events, pointer)
+                value = self._sequence(event, events, pointer)
             case _:
-                self._parsed.spans[pointer] = Span(event.start_mark.index, event.end_mark.index, event.style)
+                self._end = self._end_of(event)
+                self._parsed.spans[pointer] = Span(event.start_mark.index, self._end, event.style)
                 return self._scalar(event, pointer)
+        style = (
+            ("{" if event.flow_style else ":")
+            if isinstance(value, dict)
+            else "["
+            if event.flow_style
+            else "-"
+        )
+        self._parsed.spans[pointer] = Span(event.start_mark.index, self._end, style)
+        return value
 
-    def _mapping(self, events: Iterator[Any], pointer: Pointer) -> dict[str, Any]:
+    def _end_of(self, event: Any) -> int:
+        """The blank lines below a block of text are part of it only if it says so."""
+        start, end = event.start_mark.index, int(event.end_mark.index)
+        if event.style not in {"|", ">"} or _KEPT.match(self._parsed.text, start):
+            return end
+        return len(self._parsed.text[:end].rstrip())
+
+    def _mapping(self, begin: Any, events: Iterator[Any], pointer: Pointer) -> dict[str, Any]:
         mapping: dict[str, Any] = {}
         while type(event := next(events)).__name__ != "MappingEndEvent":
             key = self._key(event, pointer)
-            if key in mapping:
-                self._note(event, f"the key {shorten(key)!r} is there twice", (*pointer, key))
             here = (*pointer, key)
-            self._parsed.keys[here] = self._place(event.start_mark.index)
+            if key in mapping:
+                self._note(event, f"the key {shorten(key)!r} is there twice", here)
+            self._parsed.keys[here] = _span(event)
             mapping[key] = self._node(next(events), events, here)
-            if (span := self._parsed.spans.get(here)) and span.start == span.end:
-                # The parser places an empty value before the next token, which may be lines below.
-                at = self._parsed.text.index(":", event.end_mark.index) + 1
-                self._parsed.spans[here] = Span(at, at, None)
+            self._place_if_empty(here)
+        self._close(begin, event)
         return mapping
+
+    def _place_if_empty(self, pointer: Pointer) -> None:
+        """The parser places an empty value before the next token, which may be lines below."""
+        span = self._parsed.spans[pointer]
+        if span.start < span.end or span.style is not None:
+            return
+        colon = _COLON.match(self._parsed.text, self._parsed.keys[pointer].end)
+        if colon is None:
+            message = f"the key {shorten(str(pointer[-1]))!r} has no colon"
+            self._add(self._parsed.keys[pointer], message, pointer)
+        else:
+            self._end = colon.end()
+            self._parsed.spans[pointer] = Span(self._end, self._end, None)
 
     def _key(self, event: Any, pointer: Pointer) -> str:
         self._admit(event, pointer)
@@ -145,11 +149,17 @@ class _Reading:
             self._note(event, "merge keys are refused: write the fields out", pointer)
         return key
 
-    def _sequence(self, events: Iterator[Any], pointer: Pointer) -> list[Any]:
+    def _sequence(self, begin: Any, events: Iterator[Any], pointer: Pointer) -> list[Any]:
         items: list[Any] = []
         while type(event := next(events)).__name__ != "SequenceEndEvent":
             items.append(self._node(event, events, (*pointer, len(items))))
+        self._close(begin, event)
         return items
+
+    def _close(self, begin: Any, end: Any) -> None:
+        """Only brackets say themselves where they end; a block ends with the last thing in it."""
+        if begin.flow_style:
+            self._end = end.end_mark.index
 
     def _scalar(self, event: Any, pointer: Pointer) -> str | int | float | bool | None:
         if event.style is None:
@@ -178,16 +188,16 @@ class _Reading:
             self._note(event, f"the tag {shorten(str(event.ctag))} is refused", pointer)
 
     def _note(self, event: Any, message: str, pointer: Pointer) -> None:
-        place = self._place(event.start_mark.index)
-        self._parsed.problems.append(
-            Problem(source=self._parsed.source, place=place, pointer=pointer, message=message)
-        )
+        self._add(_span(event), message, pointer)
+
+    def _add(self, span: Span, message: str, pointer: Pointer) -> None:
+        self._parsed.problems.append(self._parsed.problem(span, pointer, message))
         if len(self._parsed.problems) >= MAX_PROBLEMS:
             raise DocumentErrors(tuple(self._parsed.problems))
 
-    def _place(self, index: int) -> Place:
-        line = bisect_right(self._lines, index)
-        return Place(line, index - self._lines[line - 1] + 1)
-
     def _at(self, index: int, message: str, pointer: Pointer = ()) -> DocumentErrors:
-        return refusal(self._parsed.source, self._place(index), message, pointer)
+        return DocumentErrors((self._parsed.problem(Span(index, index, None), pointer, message),))
+
+
+def _span(event: Any) -> Span:
+    return Span(event.start_mark.index, event.end_mark.index, getattr(event, "style", None))
