@@ -41,7 +41,6 @@ class Need(StrEnum):
 
     ARTIFACT = "artifact"
     PREVIOUS = "previous"
-    PULL_REQUEST = "pull_request"
 
 
 INPUTS: Mapping[str, str] = MappingProxyType(
@@ -57,7 +56,7 @@ INPUTS: Mapping[str, str] = MappingProxyType(
         "plan": "the plan that the manifest names, shares in percent and times in seconds; null if unknown",
         "freezes": "the freezes of policies/freezes.yaml",
         "approval": "by (who approved), others (those of them who did not make the change), roles",
-        "pull_request": "what the forge says: number, author, head, teams, labels, approvals",
+        "pull_request": "what the forge says: number, author, head, teams, labels, approvals; null if nobody asked it",
         "known": "names that exist: suites, plans, freezes; released (versions, known at release only)",
         "today": "the date, YYYY-MM-DD",
         "now": "the time, ISO 8601",
@@ -80,8 +79,8 @@ class Rule(Document):
     stage: CheckedAt = CheckedAt.PULL_REQUEST
     needs: tuple[Need, ...] = Field(
         default=(),
-        description="Inputs without which the rule is left out and named as unchecked in a pull request; at "
-        "release it then blocks. An unreadable artifact blocks by itself.",
+        description="Inputs without which the rule is left out and named as unchecked. An unreadable artifact "
+        "blocks by itself, and `previous` is at hand whenever a base is given.",
     )
     after: tuple[Name, ...] = Field(
         default=(),

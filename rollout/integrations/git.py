@@ -9,13 +9,17 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from rollout.errors import RemoteUnavailable, Unavailable, Unreadable, WorldChanged
 from rollout.ports import Revert
 
 _ATTEMPTS = 5
+# Listed files up to this size are read together, up to so many bytes in all.
+_SMALL = 1 << 20
+_MEMORY = 256 << 20
 _SETTINGS = ("-c", "core.hooksPath=/dev/null", "-c", "core.quotePath=false")
 # Refuse to wait for a password or to run anything that the repository's own configuration names.
 _ENVIRONMENT = {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"}
@@ -32,12 +36,33 @@ class GitFailed(Unavailable):
         self.stderr = stderr
 
 
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """One file of a tree: its mode, the id of its content, and its size in bytes."""
+
+    mode: str
+    blob: str
+    size: int
+
+    @property
+    def is_plain(self) -> bool:
+        return self.mode.startswith("100")
+
+
 class CommitTree:
-    """The files of one commit, read from the object database."""
+    """The files of one commit, read from the object database.
+
+    A commit never changes, so what was listed is remembered, and listed files are read many at a time: one
+    process of git for each file would take minutes for thousands of manifests.
+    """
 
     def __init__(self, repository: GitRepository, commit: str) -> None:
         self._repository = repository
         self._commit = commit
+        self._entries: dict[PurePosixPath, _Entry] = {}
+        self._listed: set[PurePosixPath] = set()
+        self._awaited: dict[str, int] = {}
+        self._contents: dict[str, bytes] = {}
 
     @property
     def commit(self) -> str:
@@ -46,42 +71,64 @@ class CommitTree:
 
     def read(self, path: PurePosixPath) -> bytes:
         """One plain file. Raises Unreadable if it is not there or is a link or a folder."""
-        mode, blob = self._entry(path)
-        if not mode.startswith("100"):
+        entry = self._entry(path)
+        if not entry.is_plain:
             raise Unreadable(f"{path} at {self._commit[:12]} is not a plain file")
-        return self._repository.run("cat-file", "blob", blob)
+        if entry.blob not in self._contents and entry.blob in self._awaited:
+            self._read_awaited()
+        if entry.blob in self._contents:
+            return self._contents[entry.blob]
+        return self._repository.run("cat-file", "blob", entry.blob)
 
     def exists(self, path: PurePosixPath) -> bool:
         """Whether there is such a plain file."""
         try:
-            return self._entry(path)[0].startswith("100")
+            return self._entry(path).is_plain
         except Unreadable:
             return False
 
     def files(self, folder: PurePosixPath, suffix: str) -> Iterator[PurePosixPath]:
         """The plain files below a folder whose names end so, sorted."""
-        for line in self._list("-r", f"{folder}/"):
-            mode, _, path = line
-            if mode.startswith("100") and path.endswith(suffix):
-                yield PurePosixPath(path)
+        if folder not in self._listed:
+            self._entries.update(self._list("-r", f"{folder}/"))
+            self._listed.add(folder)
+        for path in sorted(self._entries):
+            entry = self._entries[path]
+            if entry.is_plain and path.is_relative_to(folder) and str(path).endswith(suffix):
+                if entry.size <= _SMALL and entry.blob not in self._contents:
+                    self._awaited[entry.blob] = entry.size
+                yield path
 
-    def _entry(self, path: PurePosixPath) -> tuple[str, str]:
+    def _entry(self, path: PurePosixPath) -> _Entry:
         if path.is_absolute() or ".." in path.parts:
             raise Unreadable(f"{path} lies outside the repository")
-        for mode, blob, found in self._list(str(path)):
-            if found == str(path):
-                return mode, blob
-        raise Unreadable(f"{path} does not exist at {self._commit[:12]}")
+        if path not in self._entries and not self._listed.intersection(path.parents):
+            self._entries.update(self._list(str(path)))
+        if path not in self._entries:
+            raise Unreadable(f"{path} does not exist at {self._commit[:12]}")
+        return self._entries[path]
 
-    def _list(self, *words: str) -> Iterator[tuple[str, str, str]]:
+    def _list(self, *words: str) -> Iterator[tuple[PurePosixPath, _Entry]]:
         listing = self._repository.run(
-            "ls-tree", "-z", "--full-tree", *words[:-1], self._commit, "--", words[-1]
+            "ls-tree", "-z", "-l", "--full-tree", *words[:-1], self._commit, "--", words[-1]
         )
         for record in listing.decode(errors="replace").split("\0"):
             if record:
                 meta, path = record.split("\t", 1)
-                mode, _, blob = meta.split(" ")
-                yield mode, blob, path
+                mode, _, blob, size = meta.split()
+                yield PurePosixPath(path), _Entry(mode, blob, int(size) if size.isdigit() else 0)
+
+    def _read_awaited(self) -> None:
+        """Read what was listed and not read yet, as far as it fits into the memory set aside for it."""
+        budget, wanted = _MEMORY - sum(map(len, self._contents.values())), []
+        for blob, size in self._awaited.items():
+            budget -= size
+            if budget < 0:
+                break
+            wanted.append(blob)
+        self._awaited = {}
+        if wanted:
+            self._contents.update(self._repository.contents(wanted))
 
 
 class GitRepository:
@@ -106,6 +153,16 @@ class GitRepository:
         if done.returncode != 0:
             raise GitFailed(words, done.returncode, done.stderr.decode(errors="replace"))
         return done.stdout
+
+    def contents(self, blobs: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+        """The contents of many blobs by one process of git."""
+        output = self.run("cat-file", "--batch", content="".join(f"{blob}\n" for blob in blobs).encode())
+        at = 0
+        for blob in blobs:
+            end = output.index(b"\n", at)
+            size = int(output[at:end].split()[2])
+            yield blob, output[end + 1 : end + 1 + size]
+            at = end + size + 2
 
     def _word(self, *words: str) -> str:
         return self.run(*words).decode().strip()

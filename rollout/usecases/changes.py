@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import PurePosixPath
 
 from rollout.core.document import DocumentErrors, Located, Problem
@@ -85,25 +86,53 @@ def read_manifests(
     return found, problems
 
 
-def shared_names(head: Workspace, manifests: Sequence[Located[AdapterManifest]]) -> list[Problem]:
-    """Two manifests of one name would steer one flag. The others are read only as far as they can be."""
-    chosen = {manifest.source for manifest in manifests}
-    others, _ = read_manifests(head, (path for path in head.manifest_paths() if str(path) not in chosen))
-    first: dict[str, str] = {manifest.value.name: manifest.source for manifest in others}
-    problems = []
-    for manifest in manifests:
-        other = first.setdefault(manifest.value.name, manifest.source)
-        if other != manifest.source:
-            problems.append(
-                Problem(
-                    source=manifest.source,
-                    place=manifest.place(("name",)),
-                    pointer=("name",),
-                    message=f"{other} has the same name, and both would steer one flag",
-                    found=manifest.value.name,
-                )
-            )
-    return problems
+class ManifestNames:
+    """Which manifest bears which name in one tree, found when somebody asks."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+
+    @cached_property
+    def paths(self) -> Mapping[str, tuple[PurePosixPath, ...]]:
+        """The paths of each name, sorted; a file that cannot be read has none."""
+        found: dict[str, tuple[PurePosixPath, ...]] = {}
+        for path in self._workspace.manifest_paths():
+            name = self._workspace.manifest_name(path)
+            if name is not None:
+                found[name] = (*found.get(name, ()), path)
+        return found
+
+
+def shared_names(names: ManifestNames, manifests: Sequence[Located[AdapterManifest]]) -> list[Problem]:
+    """Two manifests of one name would steer one flag."""
+    return [
+        Problem(
+            source=manifest.source,
+            place=manifest.place(("name",)),
+            pointer=("name",),
+            message=f"{', '.join(others)} has the same name, and both would steer one flag",
+            found=manifest.value.name,
+        )
+        for manifest in manifests
+        if (others := [str(p) for p in names.paths.get(manifest.value.name, ()) if str(p) != manifest.source])
+    ]
+
+
+def find_previous(
+    base: Workspace, names: ManifestNames, manifest: Located[AdapterManifest]
+) -> tuple[AdapterManifest | None, bool]:
+    """(the manifest of that name at the base or None, whether the file there could not be read)."""
+    path, lost = PurePosixPath(manifest.source), False
+    if base.tree.exists(path):
+        found, problems = read_manifests(base, [path])
+        lost = bool(problems)
+        if found and found[0].value.name == manifest.value.name:
+            return found[0].value, False
+    for candidate in names.paths.get(manifest.value.name, ()):
+        found, _ = read_manifests(base, [candidate])
+        if found:
+            return found[0].value, False
+    return None, lost
 
 
 def policy_problems(head: Workspace, base: Workspace) -> list[Problem]:

@@ -52,4 +52,3 @@ def read_rulebook(judge: Workspace, environments: tuple[str, ...] = ()) -> Ruleb
         freezes=freezes.value.freezes if freezes else (),
         rego={str(path): judge.tree.read(path) for path in judge.rego_paths()},
     )
-

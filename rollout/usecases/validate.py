@@ -34,7 +34,14 @@ from rollout.core.policy import (
 from rollout.core.signing import SignatureFact
 from rollout.core.validation import Validation
 from rollout.errors import Unreadable
-from rollout.usecases.changes import choose_manifests, policy_problems, read_manifests, shared_names
+from rollout.usecases.changes import (
+    ManifestNames,
+    choose_manifests,
+    find_previous,
+    policy_problems,
+    read_manifests,
+    shared_names,
+)
 from rollout.usecases.inputs import Case, rule_inputs
 from rollout.usecases.rulebook import Rulebook, read_rulebook
 from rollout.usecases.workspace import POLICIES, Workspace
@@ -87,25 +94,28 @@ class Checks:
 
     @property
     def absent(self) -> frozenset[Need]:
-        """Inputs that are not at hand in a pull request. A release has no excuse."""
-        if self.at is CheckedAt.RELEASE:
-            return frozenset()
-        lacks = {Need.PREVIOUS: self.base is None, Need.PULL_REQUEST: self.pull_request is None}
-        return frozenset(need for need, lacking in lacks.items() if lacking)
+        """Inputs that are not at hand, whichever manifest is checked."""
+        return frozenset({Need.PREVIOUS} if self.base is None else ())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Session:
-    """One run: the rulebook, the manifests at the base by name, and the files that cannot be read there."""
+    """One run: the rulebook, and the names in the tree of the change and in the one at the base."""
 
     checks: Checks
     rulebook: Rulebook
-    previous: Mapping[str, AdapterManifest]
-    lost: frozenset[str]
+    names: ManifestNames
+    names_before: ManifestNames | None
 
     @property
     def waivers(self) -> tuple[Waiver, ...]:
         return self.rulebook.waivers.value.waivers if self.rulebook.waivers else ()
+
+    def before(self, manifest: Located[AdapterManifest]) -> tuple[AdapterManifest | None, bool]:
+        """The manifest of that name at the base, and whether what is there could not be read."""
+        if self.checks.base is None or self.names_before is None:
+            return None, False
+        return find_previous(self.checks.base, self.names_before, manifest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +135,7 @@ def validate(checks: Checks, paths: Sequence[PurePosixPath] | None = None) -> Va
     session = _open(checks)
     chosen, retired = choose_manifests(checks.head, checks.base, paths, checks.touched)
     manifests, problems = read_manifests(checks.head, chosen)
-    problems += shared_names(checks.head, manifests)
+    problems += shared_names(session.names, manifests)
     if checks.base is not None:
         problems += policy_problems(checks.head, checks.base)
     judged = [_judge(session, manifest) for manifest in manifests]
@@ -140,30 +150,26 @@ def validate(checks: Checks, paths: Sequence[PurePosixPath] | None = None) -> Va
 
 
 def _open(checks: Checks) -> _Session:
-    previous, lost = _previous(checks.base)
-    rulebook = read_rulebook(checks.base or checks.head, checks.environments)
-    return _Session(checks=checks, rulebook=rulebook, previous=previous, lost=lost)
-
-
-def _previous(base: Workspace | None) -> tuple[dict[str, AdapterManifest], frozenset[str]]:
-    """The base's manifests by name, and the files that cannot be read there."""
-    if base is None:
-        return {}, frozenset()
-    found, problems = read_manifests(base, base.manifest_paths())
-    return {manifest.value.name: manifest.value for manifest in found}, frozenset(p.source for p in problems)
+    return _Session(
+        checks=checks,
+        rulebook=read_rulebook(checks.base or checks.head, checks.environments),
+        names=ManifestNames(checks.head),
+        names_before=None if checks.base is None else ManifestNames(checks.base),
+    )
 
 
 def _judge(session: _Session, manifest: Located[AdapterManifest]) -> _Judged:
     checks, rulebook = session.checks, session.rulebook
     facts, broken = _facts(session, manifest)
-    case = _case(session, manifest, facts)
+    before, lost = session.before(manifest)
+    case = _case(checks, manifest, before, facts)
     inputs = rule_inputs(case, rulebook)
     absent = checks.absent | ({Need.ARTIFACT} if broken else set())
     rules = applicable(rulebook.rules, at=checks.at, absent=absent, revert=case.change.revert)
     excused = frozenset(w.rule for w in held(session.waivers, name=case.manifest.name, now=checks.now))
     found = (
         *broken,
-        *_incomparable(session, manifest),
+        *((incomparable(manifest.source),) if lost else ()),
         *(left_blank(manifest.source, blank) for blank in blanks(manifest.data)),
         *check(rules, inputs, checks.evaluate, file=manifest.source, excused=excused),
         *(checks.ask_rego(rulebook.rego, inputs, manifest.source) if rulebook.rego else ()),
@@ -180,9 +186,12 @@ def _satisfied(rules: Iterable[Rule], found: set[str]) -> frozenset[str]:
     return frozenset(rule.id for rule in rules if rule.id not in found and not found.intersection(rule.after))
 
 
-def _case(session: _Session, manifest: Located[AdapterManifest], facts: ArtifactFacts | None) -> Case:
-    checks, path = session.checks, PurePosixPath(manifest.source)
-    before = session.previous.get(manifest.value.name)
+def _case(
+    checks: Checks,
+    manifest: Located[AdapterManifest],
+    before: AdapterManifest | None,
+    facts: ArtifactFacts | None,
+) -> Case:
     change = compare(
         before,
         manifest.value,
@@ -198,7 +207,7 @@ def _case(session: _Session, manifest: Located[AdapterManifest], facts: Artifact
         facts=facts,
         signature=checks.verify(manifest.value.artifact) if named and facts is not None else UNSIGNED,
         pull_request=checks.pull_request,
-        authors=checks.authors(path),
+        authors=checks.authors(PurePosixPath(manifest.source)),
         released=checks.released_versions,
         now=checks.now,
     )
@@ -223,25 +232,18 @@ def _facts(
     return facts, tuple(unreadable(manifest.source, problem) for problem in facts.problems)
 
 
-def _incomparable(session: _Session, manifest: Located[AdapterManifest]) -> tuple[Finding, ...]:
-    if manifest.value.name in session.previous or manifest.source not in session.lost:
-        return ()
-    return (incomparable(manifest.source),)
-
-
 def _stale(session: _Session, judged: Sequence[_Judged]) -> tuple[Finding, ...]:
     """Waivers that should go; they stand in the tree that judges."""
-    waivers, head = session.rulebook.waivers, session.checks.head
+    waivers = session.rulebook.waivers
     if waivers is None:
         return ()
     rules = BUILT_IN.keys() | {rule.id for rule in session.rulebook.rules}
-    names = frozenset(manifest.value.name for manifest in read_manifests(head, head.manifest_paths())[0])
     satisfied = {each.name: each.satisfied for each in judged}
     complaints = (
         complaint_about(
             waiver,
             rules=rules,
-            names=names,
+            names=session.names.paths.keys(),
             satisfied=satisfied.get(waiver.manifest, frozenset()),
             now=session.checks.now,
         )

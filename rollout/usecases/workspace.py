@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from rollout.core.document import D, Located
+from rollout.core.document import D, DocumentErrors, Located
 from rollout.core.environment import Environment
 from rollout.core.freeze import Freezes
 from rollout.core.manifest import AdapterManifest
@@ -21,6 +22,9 @@ from rollout.ports import Documents, Tree
 MANIFESTS = PurePosixPath("manifests")
 POLICIES = PurePosixPath("policies")
 SUFFIX = ".yaml"
+
+_NAME_KEY = re.compile(rb"^name\b", re.MULTILINE)
+_NAME = re.compile(rb"^name: +[\"']?([a-z0-9-]+)[\"']?[ \t]*(?:#[^\n]*)?\r?$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,17 @@ class Workspace:
     def manifest(self, path: PurePosixPath) -> Located[AdapterManifest]:
         """One manifest by its path."""
         return self.document(path, AdapterManifest)
+
+    def manifest_name(self, path: PurePosixPath) -> str | None:
+        """The name in one manifest, None if it cannot be read. Most are not read whole for that."""
+        content = self.tree.read(path)
+        found = _NAME.findall(content)
+        if len(found) == 1 and len(_NAME_KEY.findall(content)) == 1:
+            return str(found[0], "ascii")
+        try:
+            return self.documents.read(content, AdapterManifest, source=str(path)).value.name
+        except DocumentErrors:
+            return None
 
     def manifests(self) -> tuple[Located[AdapterManifest], ...]:
         """All manifests, by path. Raises Unreadable if there is none or two bear the same name."""
