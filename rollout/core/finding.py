@@ -19,7 +19,10 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One rule that one manifest does not satisfy, with the place that it points to."""
+    """One rule that one manifest does not satisfy, with the place that it points to.
+
+    `end` is the place behind what is pointed at, where it is known.
+    """
 
     rule: str
     severity: Severity
@@ -28,6 +31,7 @@ class Finding:
     file: str
     pointer: str
     place: Place = field(default=Place(1, 1))
+    end: Place | None = None
     source_line: str = ""
     waived_by: str | None = None
     can_be_waived: bool = True

@@ -257,5 +257,6 @@ def _stale(session: _Session, judged: Sequence[_Judged]) -> tuple[Finding, ...]:
 
 
 def _located(finding: Finding, document: Located[D]) -> Finding:
-    place = document.place(read_pointer(finding.pointer))
-    return replace(finding, place=place, source_line=document.line(place.line))
+    pointer = read_pointer(finding.pointer)
+    place, end = document.place(pointer), document.end(pointer)
+    return replace(finding, place=place, end=end, source_line=document.line(place.line))
