@@ -278,7 +278,7 @@ class _Handler(BaseHTTPRequestHandler):
             headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
         self._send(206 if start else 200, content[start:], headers, fault)
 
-    def _send(self, status: int, body: bytes, headers: Mapping[str, str], fault: Fault = Fault()) -> None:  # noqa: B008
+    def _send(self, status: int, body: bytes, headers: Mapping[str, str], fault: Fault = Fault()) -> None:
         self.send_response(status)
         for name, value in {**headers, "Content-Length": str(len(body))}.items():
             self.send_header(name, value)

@@ -120,6 +120,8 @@ def _bring_verified(transfer: Transfer, aside: Path, name: str, digest: str, lim
         return
     _remove(aside / name)
     part = aside / f".{name}.part"
+    if part.is_symlink():
+        _remove(part)
     had_begun = size_of(part) > 0
     transfer.bring(name, part, limit=limit)
     if had_begun and _sha256(part) != digest:

@@ -37,7 +37,7 @@ class BucketSource:
         try:
             yield Download(
                 start=first or 0,
-                size=answer["ContentLength"] if size is None else size,
+                size=answer.get("ContentLength") if size is None else size,
                 chunks=self._chunks(body),
             )
         finally:

@@ -7,11 +7,13 @@ redirect is a way into the network that the fetching machine stands in.
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Mapping
 from urllib.parse import urljoin, urlsplit
 
 from rollout.errors import Unreadable
 
 MAX_REDIRECTS = 5
+_HARMLESS = frozenset({"Accept-Encoding", "Range"})
 STATUSES = frozenset({301, 302, 303, 307, 308})
 
 Authority = tuple[str, int]
@@ -38,6 +40,11 @@ def next_url(url: str, location: str) -> str:
     if there.scheme == "http" and (here.scheme == "https" or authority(url) != authority(target)):
         raise Unreadable(f"{host} redirects to plain http, which is refused")
     return target
+
+
+def sent_to(asked: Authority, headers: Mapping[str, str], origin: Authority) -> dict[str, str]:
+    """The headers for whoever is asked: what could be a secret is for the origin alone."""
+    return {name: value for name, value in headers.items() if asked == origin or name in _HARMLESS}
 
 
 def check_address(written: str, asked: Authority, origin: Authority) -> None:

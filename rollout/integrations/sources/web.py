@@ -22,13 +22,12 @@ from rollout.integrations.sources.redirects import (
     authority,
     check_address,
     next_url,
+    sent_to,
 )
 from rollout.ports import Download
 
 _CHUNK = 1 << 18
 _CONNECT_S = 10.0
-# What is sent to hosts that the origin leads to: nothing that could be a secret.
-_HARMLESS = ("Accept-Encoding", "Range")
 
 
 class WebSource:
@@ -69,8 +68,7 @@ class Web:
         for _ in range(MAX_REDIRECTS + 1):
             asked = authority(url)
             check_address(asked[0], asked, self._origin)
-            sent = headers if asked == self._origin else {k: headers[k] for k in _HARMLESS if k in headers}
-            stream = self._get(url, sent)
+            stream = self._get(url, sent_to(asked, headers, self._origin))
             if stream.r.status not in STATUSES:
                 return stream
             url = next_url(url, stream.r.headers.get("Location", ""))
