@@ -50,3 +50,12 @@ def output_options(command: Command) -> Command:
     return click.option(
         "--format", "form", type=click.Choice(["text", "json", "markdown"]), default="text", show_default=True
     )(command)
+
+
+def pull_request_option(command: Command) -> Command:
+    """What the forge says: `--pull-request`."""
+    return click.option(
+        "--pull-request",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="JSON file with the forge's answer: author, reviews, labels (`rollout schema pull-request`).",
+    )(command)

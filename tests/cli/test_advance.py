@@ -94,3 +94,11 @@ def test_a_release_that_nobody_serves_any_more_is_taken_back_at_its_deadline_and
         tick = json.loads(ended.out)
         assert (tick["decision"], tick["phase"], tick["exit_status"]) == ("rolled_back", "taken_back", 4)
         assert (tick["rollback"]["safe"], tick["rollback"]["complete"]) == (True, False)
+
+
+def test_what_the_forge_says_must_be_readable(adopted: Site, tmp_path: Path) -> None:
+    answer = tmp_path / "pull-request.json"
+    answer.write_text('{"schema": "adapter-rollout/pull-request/v1", "number": 7, "author": "ann"}')
+    ended = in_site(adopted, "advance", "--pull-request", str(answer))
+    assert ended.status == 3
+    assert "/head: the field is missing" in ended.err

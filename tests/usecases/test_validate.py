@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from rollout.core.approval import PullRequest
 from rollout.core.policy import CheckedAt
 from rollout.core.validation import Validation
 from rollout.errors import RolloutError, Unreadable
@@ -100,7 +101,12 @@ def test_a_change_that_is_in_order_passes_every_rule(head: Path, base: Path) -> 
 def test_without_a_base_the_rules_that_compare_are_named_as_unchecked(head: Path) -> None:
     validation = validate(checks(head))
     assert validation.findings == ()
-    assert validation.unchecked == ("parent-is-previous", "version-bumped")
+    assert validation.unchecked == (
+        "parent-is-previous",
+        "policies-change-alone",
+        "semver-matches-change",
+        "version-bumped",
+    )
 
 
 def test_only_manifests_that_differ_from_the_base_are_checked(head: Path, base: Path) -> None:
@@ -163,7 +169,7 @@ def test_bytes_that_change_after_the_review_are_blocked(head: Path, base: Path) 
 def test_a_pickle_beside_the_adapter_is_blocked(head: Path, base: Path) -> None:
     release(head)
     (head / "adapters/1.1.0/training_args.bin").write_bytes(b"\x80\x04x")
-    assert {"safetensors-only", "digest-matches-bytes"} == rules_of(validate(checks(head, base)))
+    assert rules_of(validate(checks(head, base))) == {"safetensors-only"}
 
 
 @pytest.mark.parametrize(
@@ -172,7 +178,7 @@ def test_a_pickle_beside_the_adapter_is_blocked(head: Path, base: Path) -> None:
         ("adapters/none", "does not exist"),
         ("../base/adapters/1.0.0", "lies outside"),
         ("/etc", "lies outside"),
-        ("s3://bucket/adapter", "only folders of the repository"),
+        ("s3://bucket/adapter", "no policy says from where artifacts may come"),
         ("file://../x", "not an absolute path"),
         ("linked", "through a link"),
     ],
@@ -332,7 +338,7 @@ def test_an_unknown_environment_is_an_error_that_names_those_there_are(head: Pat
 
 def test_without_any_environment_the_rank_cannot_be_judged(head: Path) -> None:
     (head / "policies/environments/demo.yaml").unlink()
-    assert "rank-within-server" in rules_of(validate(checks(head)))
+    assert rules_of(validate(checks(head))) == {"environment-known"}
 
 
 def test_rules_of_the_release_stage_are_checked_at_release(head: Path) -> None:
@@ -345,6 +351,147 @@ def test_rules_of_the_release_stage_are_checked_at_release(head: Path) -> None:
     edit(head, "2099-01-01", "2026-01-01")
     assert rules_of(validate(checks(head))) == set()
     assert rules_of(validate(checks(head, at=CheckedAt.RELEASE))) == {"fresh-data"}
+
+
+def waiver_findings(validation: Validation) -> list[tuple[str, int]]:
+    stale = [finding for finding in validation.findings if finding.rule == "waiver-current"]
+    assert all(finding.file == "policies/waivers.yaml" and not finding.blocks for finding in stale)
+    return [(finding.message, finding.place.line) for finding in stale]
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"expires": "2026-11-22"}, "it expired on 2026-11-22 and excuses nothing any more"),
+        ({"rule": "nobody-knows-it"}, "there is no rule 'nobody-knows-it'"),
+        ({"manifest": "gone"}, "there is no adapter 'gone'"),
+        ({}, "support-bot satisfies license-known without it"),
+    ],
+)
+def test_a_waiver_that_excuses_nothing_is_a_finding(
+    head: Path, changes: dict[str, str], complaint: str
+) -> None:
+    text = waiver("license-known")
+    for field, value in changes.items():
+        old = json.loads(text.split("- ", 1)[1])[field]
+        text = text.replace(f'"{field}": "{old}"', f'"{field}": "{value}"')
+    edit(head, "waivers: []", text, PurePosixPath("policies/waivers.yaml"))
+    assert waiver_findings(validate(checks(head))) == [(f"this waiver should go: {complaint}", 3)]
+
+
+def test_a_waiver_is_not_called_unused_where_its_rule_was_not_asked(head: Path) -> None:
+    edit(head, "waivers: []", waiver("version-bumped"), PurePosixPath("policies/waivers.yaml"))
+    assert waiver_findings(validate(checks(head))) == []
+
+
+def test_a_waived_rule_silences_no_rule_that_comes_after_it(head: Path, base: Path) -> None:
+    release(
+        head, tensors={key("model.layers.0.self_attn.x_proj", side): tensor([[1.0] * 2] * 2) for side in "AB"}
+    )
+    (head / "adapters/1.1.0/load.py").write_text("print()")
+    edit(base, "waivers: []", waiver("no-code"), PurePosixPath("policies/waivers.yaml"))
+    assert rules_of(validate(checks(head, base))) == {"keys-apply-to-base", "digest-matches-bytes"}
+
+
+def test_a_blank_in_a_text_is_a_finding_on_its_line_with_what_is_wanted(head: Path) -> None:
+    edit(head, 'escalation: "#oncall"', 'escalation: "TODO: who answers at night"')
+    (finding,) = [each for each in validate(checks(head)).findings if each.rule == "blank-left"]
+    assert (finding.remediation, finding.pointer) == ("who answers at night", "/owner/escalation")
+    assert finding.source_line.strip() == 'escalation: "TODO: who answers at night"'
+    assert finding.blocks
+    assert not finding.can_be_waived
+
+
+def test_a_change_of_the_policies_comes_alone(head: Path, base: Path) -> None:
+    release(head)
+    touched = frozenset({PurePosixPath("policies/plans/default.yaml")})
+    assert rules_of(validate(checks(head, base, touched=touched))) == {"policies-change-alone"}
+
+
+def approved(head: Path, *names: str, tier: str = "medium") -> None:
+    approvals = ", ".join(f'{{by: {name}, role: lead, on: "2026-11-01"}}' for name in names)
+    edit(head, "tier: low", f"tier: {tier}")
+    edit(head, "  purpose:", f"  approvals: [{approvals}]\n  ticket: SUP-1\n  purpose:")
+    edit(head, "  review_every_days: 90", '  review_every_days: 90\n  reviewed_on: "2026-11-01"')
+
+
+PULL_REQUEST = PullRequest.model_validate(
+    {
+        "schema": "adapter-rollout/pull-request/v1",
+        "number": 7,
+        "author": "ann",
+        "head": "5" * 40,
+        "teams": ["support"],
+        "approvals": [{"by": "bob", "commit": "5" * 40}],
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("names", "changes", "rules"),
+    [
+        (("bob",), {}, set()),
+        ((), {}, {"approvals-by-tier"}),
+        (
+            ("ann",),
+            {"authors": lambda path: ("Ann", "ann@example.org")},
+            {"approvals-by-tier", "no-self-approval"},
+        ),
+        ((), {"pull_request": PULL_REQUEST}, set()),
+        (
+            ("eve",),
+            {"pull_request": PULL_REQUEST.model_copy(update={"approvals": ()})},
+            {"approvals-by-tier"},
+        ),
+        ((), {"pull_request": PULL_REQUEST.model_copy(update={"head": "6" * 40})}, {"approvals-by-tier"}),
+        (
+            (),
+            {"pull_request": PULL_REQUEST.model_copy(update={"author": "@Bob"})},
+            {"approvals-by-tier", "no-self-approval"},
+        ),
+    ],
+)
+def test_a_release_of_medium_risk_takes_one_approval_by_somebody_else(
+    head: Path, names: tuple[str, ...], changes: dict[str, Any], rules: set[str]
+) -> None:
+    approved(head, *names)
+    edit(
+        head,
+        "steps:",
+        "shadow: {duration: 1s, pairs: 1}\nsteps:",
+        PurePosixPath("policies/plans/default.yaml"),
+    )
+    validation = validate(checks(head, head, at=CheckedAt.RELEASE, **changes), [MANIFEST])
+    assert rules_of(validation) == rules
+    assert not rules_of(validate(checks(head, head, **changes), [MANIFEST]))
+
+
+def test_a_freeze_holds_a_release_and_lets_a_revert_through(head: Path) -> None:
+    freeze = '{name: audit, begins: "2026-11-01T00:00:00Z", ends: "2026-12-01T00:00:00Z", reason: audit}'
+    write(
+        head,
+        f"schema: adapter-rollout/freezes/v1\nfreezes: [{freeze}]\n",
+        PurePosixPath("policies/freezes.yaml"),
+    )
+    frozen = checks(head, head, at=CheckedAt.RELEASE)
+    assert rules_of(validate(frozen, [MANIFEST])) == {"not-frozen"}
+    released = frozenset({hashlib.sha256((head / MANIFEST).read_bytes()).hexdigest()})
+    assert rules_of(validate(replace(frozen, released=released), [MANIFEST])) == set()
+
+
+def test_production_asks_for_a_signature_a_careful_plan_and_the_forge(head: Path) -> None:
+    edit(head, "stage: development", "stage: production", PurePosixPath("policies/environments/demo.yaml"))
+    assert rules_of(validate(checks(head, head, at=CheckedAt.RELEASE), [MANIFEST])) == {
+        "signed-in-production",
+        "plan-starts-small",
+        "plan-bakes",
+        "forge-vouches",
+    }
+
+
+def test_an_environment_that_does_not_say_its_stage_is_in_production(head: Path) -> None:
+    edit(head, "stage: development\n", "", PurePosixPath("policies/environments/demo.yaml"))
+    assert "signed-in-production" in rules_of(validate(checks(head)))
 
 
 def test_a_path_that_is_not_there_is_an_error(head: Path) -> None:
