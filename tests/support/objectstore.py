@@ -60,7 +60,10 @@ class ObjectServer:
     titles: dict[str, str] = field(default_factory=dict)
     faults: dict[str, Iterator[Fault]] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
+    raw: dict[str, bytes] = field(default_factory=dict)  # answered as they are
     tokens: bool = False
+    realm: str = ""
+    commit: str = COMMIT
 
     @property
     def host(self) -> str:
@@ -187,7 +190,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def _route(self) -> None:
-        if self.path == "/token":
+        if self.path in self.store.raw:
+            self._send(200, self.store.raw[self.path], {})
+        elif self.path == "/token":
             self._send(200, json.dumps({"token": TOKEN}).encode(), {"Content-Type": "application/json"})
         elif self.path.startswith("/v2/"):
             self._registry()
@@ -215,9 +220,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _registry(self) -> None:
         if self.store.tokens and self.headers.get("Authorization") != f"Bearer {TOKEN}":
             repository = re.sub(r"^/v2/(.+)/(?:manifests|blobs)/.*$", r"\1", self.path)
-            challenge = (
-                f'Bearer realm="{self.store.url}/token",service="test",scope="repository:{repository}:pull"'
-            )
+            realm = self.store.realm or f"{self.store.url}/token"
+            scope = f"repository:{repository}:pull"
+            challenge = f'Bearer realm="{realm}",service="test",scope="{scope}"'
             self._send(401, _oci_error("UNAUTHORIZED"), {"WWW-Authenticate": challenge})
         elif self.command in {"POST", "PUT"}:
             self._push()
@@ -266,7 +271,7 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {
             "Accept-Ranges": "bytes",
             "ETag": f'"{hashlib.md5(content).hexdigest()}"',
-            "X-Repo-Commit": COMMIT,
+            "X-Repo-Commit": self.store.commit,
             "Last-Modified": "Sun, 01 Mar 2026 12:00:00 GMT",
         }
         asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))

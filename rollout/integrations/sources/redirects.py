@@ -7,12 +7,14 @@ redirect is a way into the network that the fetching machine stands in.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from urllib.parse import urljoin, urlsplit
 
 from rollout.errors import Unreadable
 
 MAX_REDIRECTS = 5
+_NETLOC = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _HARMLESS = frozenset({"Accept-Encoding", "Range"})
 STATUSES = frozenset({301, 302, 303, 307, 308})
 
@@ -27,18 +29,21 @@ def authority(url: str) -> Authority:
         port = parts.port or (443 if parts.scheme == "https" else 80)
     except ValueError:
         raise Unreadable("a server redirects to something that is no address") from None
+    # No other form: two readers of one address could see two hosts in it.
+    if parts.scheme not in {"https", "http"} or not _NETLOC.fullmatch(parts.netloc):
+        raise Unreadable("a server redirects to something that is not fetched")
     return (parts.hostname or "").lower(), port
 
 
 def next_url(url: str, location: str) -> str:
     """Where a redirect leads. Raises Unreadable if it must not be followed."""
-    target = urljoin(url, location)
-    here, there = urlsplit(url), urlsplit(target)
-    host = here.hostname
-    if there.scheme not in {"https", "http"} or not there.hostname or there.username is not None:
-        raise Unreadable(f"{host} redirects to something that is not fetched")
-    if there.scheme == "http" and (here.scheme == "https" or authority(url) != authority(target)):
-        raise Unreadable(f"{host} redirects to plain http, which is refused")
+    try:
+        target = urljoin(url, location)
+    except ValueError:
+        raise Unreadable("a server redirects to something that is no address") from None
+    here, there = authority(url), authority(target)
+    if target.startswith("http://") and (url.startswith("https://") or here != there):
+        raise Unreadable(f"{here[0]} redirects to plain http, which is refused")
     return target
 
 
@@ -53,11 +58,14 @@ def check_address(written: str, asked: Authority, origin: Authority) -> None:
     `written` is the address in numbers. A host name here means that it has not been resolved yet: it passes,
     and is checked again with what it resolves to.
     """
-    try:
-        address = ipaddress.ip_address(written.split("%")[0])
-    except ValueError:
+    if asked == origin:
         return
-    if asked != origin and not is_public(address):
+    try:
+        private = not is_public(ipaddress.ip_address(written.split("%")[0]))
+    except ValueError:
+        # 2130706433 and 127.1 are no addresses here, and 127.0.0.1 to whoever connects without resolving them.
+        private = written.replace(".", "").isdigit()
+    if private:
         raise Unreadable(f"{origin[0]} leads to {asked[0]}, which has a private address: that is refused")
 
 
