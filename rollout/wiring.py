@@ -103,7 +103,7 @@ def build_checks(
         base=None if tree is None else judge,
         inspect=partial(inspect_artifact, root, judge),
         verify=partial(verify_artifact, root, judge),
-        evaluate=cel.evaluate,
+        evaluator=cel.evaluator,
         ask_rego=ask_rego,
         now=datetime.now(UTC),
         environments=environments,

@@ -66,11 +66,11 @@ def test(root: Path | None, form: str) -> int:
     An allowed example must pass its rule; a denied one must trip it and no other; and with the rule's test
     negated, an example must notice. Exit status 0: all do; 1: some do not; 3: something is unreadable.
     """
-    from rollout.integrations.cel import evaluate
+    from rollout.integrations.cel import evaluator
     from rollout.report import rules
     from rollout.usecases.policies import run_examples
 
-    trials = run_examples(_workspace(root), evaluate)
+    trials = run_examples(_workspace(root), evaluator)
     render = rules.trials_as_json if form == "json" else rules.trials_as_text
     click.echo(render(trials), nl=False)
     return int(any(trial.complaint for trial in trials))

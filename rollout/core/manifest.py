@@ -111,11 +111,15 @@ class Lineage(Document):
     )
 
 
+# What policy expressions count with has 64 bits.
+Count = Annotated[int, Field(ge=0, le=10**15)]
+
+
 class TokenRange(Document):
     """The shortest and the longest text, in tokens of the base's tokenizer."""
 
-    min: int = Field(ge=0)
-    max: int = Field(ge=0)
+    min: Count
+    max: Count
 
     @model_validator(mode="after")
     def _in_order(self) -> TokenRange:
@@ -127,17 +131,15 @@ class TokenRange(Document):
 class DataCard(Document):
     """What is known of the training data: measured by its owner, declared here, judged by the rules."""
 
-    examples: int = Field(ge=1, description="Number of training examples.")
+    examples: Count = Field(ge=1, description="Number of training examples.")
     duplicates: float = Field(ge=0, le=1, description="Share of examples that are there more than once.")
-    personal_data: int = Field(ge=0, description="Examples in which a scan found personal data.")
+    personal_data: Count = Field(description="Examples in which a scan found personal data.")
     license: Line = Field(description="SPDX identifier of the data's licence.")
     language: Line = Field(description="BCP 47 tag of the target language, e.g. en.")
     language_share: float = Field(ge=0, le=1, description="Share of examples in the target language.")
     instruction_tokens: TokenRange
     output_tokens: TokenRange
-    evaluation_overlap: int = Field(
-        ge=0, description="Training examples that are also in the evaluation suite."
-    )
+    evaluation_overlap: Count = Field(description="Training examples that are also in the evaluation suite.")
 
 
 class Evaluation(Document):

@@ -25,8 +25,8 @@ WAIVERS_SCHEMA: Literal["adapter-rollout/waivers/v1"] = "adapter-rollout/waivers
 
 JsonPointer = Annotated[str, StringConstraints(pattern=r"^(/[^/\r\n]+)*$", max_length=300)]
 
-Evaluate = Callable[[str, Mapping[str, object]], object]
-"""Evaluates one expression over named inputs. Raises ValueError if that is not possible."""
+Evaluator = Callable[[Mapping[str, object]], Callable[[str], object]]
+"""Takes named inputs; the answer evaluates expressions over them, and raises ValueError if it cannot."""
 
 
 class CheckedAt(StrEnum):
@@ -160,7 +160,7 @@ def applicable(
 def check(
     rules: Sequence[Rule],
     inputs: Mapping[str, object],
-    evaluate: Evaluate,
+    evaluator: Evaluator,
     *,
     file: str,
     excused: frozenset[str] = frozenset(),
@@ -170,6 +170,7 @@ def check(
     A rule is left out if one that it comes after blocks already; a finding of an `excused` rule, which somebody
     has waived, silences nothing.
     """
+    evaluate = evaluator(inputs)
     present = {rule.id: rule for rule in rules}
     findings: dict[str, Finding | None] = {}
     order = TopologicalSorter({rule.id: [each for each in rule.after if each in present] for rule in rules})
@@ -180,9 +181,11 @@ def check(
     return tuple(finding for rule in rules if (finding := findings[rule.id]) is not None)
 
 
-def _finding(rule: Rule, inputs: Mapping[str, object], evaluate: Evaluate, file: str) -> Finding | None:
+def _finding(
+    rule: Rule, inputs: Mapping[str, object], evaluate: Callable[[str], object], file: str
+) -> Finding | None:
     try:
-        answer = evaluate(rule.test, inputs)
+        answer = evaluate(rule.test)
     except ValueError as error:
         return _undecided(rule, file, str(error))
     if answer is True:

@@ -15,7 +15,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 
 from rollout.core.document import read_pointer
-from rollout.core.policy import Evaluate, Rule, check
+from rollout.core.policy import Evaluator, Rule, check
 
 ExamplePointer = Annotated[str, StringConstraints(pattern=r"^(/[^/\r\n]+)+$", max_length=300)]
 
@@ -87,26 +87,26 @@ def _replaced(node: object, way: Sequence[str | int], value: object, pointer: st
 
 
 def try_rules(
-    rules: Sequence[Rule], complete: Mapping[str, object], examples: Iterable[Example], evaluate: Evaluate
+    rules: Sequence[Rule], complete: Mapping[str, object], examples: Iterable[Example], evaluator: Evaluator
 ) -> tuple[Trial, ...]:
     """Run every example against all rules, and every rule's negation against its own examples."""
     by_rule: dict[str, list[Example]] = {rule.id: [] for rule in rules}
-    trials = [_untouched(rules, complete, evaluate)]
+    trials = [_untouched(rules, complete, evaluator)]
     for example in examples:
         by_rule.setdefault(example.rule, []).append(example)
-        trials.append(_tried(rules, example, evaluate))
-    trials += [_held(rule, by_rule[rule.id], evaluate) for rule in rules]
+        trials.append(_tried(rules, example, evaluator))
+    trials += [_held(rule, by_rule[rule.id], evaluator) for rule in rules]
     return tuple(trials)
 
 
-def _untouched(rules: Sequence[Rule], complete: Mapping[str, object], evaluate: Evaluate) -> Trial:
-    found = check(rules, complete, evaluate, file="")
+def _untouched(rules: Sequence[Rule], complete: Mapping[str, object], evaluator: Evaluator) -> Trial:
+    found = check(rules, complete, evaluator, file="")
     complaint = "; ".join(f"{finding.rule}: {finding.message}" for finding in found) or None
     return Trial(rule="", what="the complete inputs pass every rule", complaint=complaint)
 
 
-def _tried(rules: Sequence[Rule], example: Example, evaluate: Evaluate) -> Trial:
-    found = {finding.rule: finding for finding in check(rules, example.inputs, evaluate, file="")}
+def _tried(rules: Sequence[Rule], example: Example, evaluator: Evaluator) -> Trial:
+    found = {finding.rule: finding for finding in check(rules, example.inputs, evaluator, file="")}
     own = found.pop(example.rule, None)
     others = "; ".join(f"{rule} ({finding.message})" for rule, finding in sorted(found.items()))
     complaint: str | None = None
@@ -121,7 +121,7 @@ def _tried(rules: Sequence[Rule], example: Example, evaluate: Evaluate) -> Trial
     return Trial(rule=example.rule, what=example.source, complaint=complaint)
 
 
-def _held(rule: Rule, examples: Sequence[Example], evaluate: Evaluate) -> Trial:
+def _held(rule: Rule, examples: Sequence[Example], evaluator: Evaluator) -> Trial:
     """Whether some example fails if the rule says the opposite of what it says."""
     what = "its examples notice if the test is negated"
     kinds = {example.kind for example in examples}
@@ -129,7 +129,7 @@ def _held(rule: Rule, examples: Sequence[Example], evaluate: Evaluate) -> Trial:
         return Trial(rule=rule.id, what=what, complaint=f"there is no {' and no '.join(missing)} example")
     negated = rule.model_copy(update={"test": f"!({rule.test})", "after": ()})
     noticed = any(
-        bool(check([negated], example.inputs, evaluate, file="")) != (example.kind is Kind.DENIED)
+        bool(check([negated], example.inputs, evaluator, file="")) != (example.kind is Kind.DENIED)
         for example in examples
     )
     return Trial(rule=rule.id, what=what, complaint=None if noticed else "no example notices")

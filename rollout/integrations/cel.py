@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from types import ModuleType
 from typing import Any
 
-_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
+def evaluator(inputs: Mapping[str, object]) -> Callable[[str], object]:
+    """Evaluates expressions over named inputs, which are handed over once for all of them.
 
-def evaluate(expression: str, inputs: Mapping[str, object]) -> object:
-    """The value of an expression over named inputs. Raises ValueError with the reason if it has none."""
-    try:
-        return _compiled(expression).execute({name: inputs[name] for name in _named(expression, inputs)})
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException as error:  # a panic in Rust is no Exception, and must block as well
-        raise ValueError(_reason(error)) from None
+    The answer is a function from an expression to its value; it raises ValueError with the reason if it has none.
+    """
+    context: list[Any] = []
+
+    def evaluate(expression: str) -> object:
+        try:
+            if not context:
+                context.append(_library().Context(variables=dict(inputs)))
+            return _compiled(expression).execute(context[0])
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # a panic in Rust is no Exception, and must block as well
+            raise ValueError(_reason(error)) from None
+
+    return evaluate
 
 
 def _reason(error: BaseException) -> str:
@@ -27,17 +34,6 @@ def _reason(error: BaseException) -> str:
         return f"there is no field {error.args[0]!r}"
     lines = str(error).splitlines()
     return lines[0][:200] if lines else type(error).__name__
-
-
-def _named(expression: str, inputs: Mapping[str, object]) -> list[str]:
-    """The inputs whose names stand anywhere in the expression: handing over the others only costs time."""
-    words = _words(expression)
-    return [name for name in inputs if name in words]
-
-
-@lru_cache(maxsize=1024)
-def _words(expression: str) -> frozenset[str]:
-    return frozenset(_WORD.findall(expression))
 
 
 @lru_cache(maxsize=1024)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from rollout.core.document import Located
-from rollout.core.policy import Evaluate, Rule
+from rollout.core.policy import Evaluator, Rule
 from rollout.core.ruletest import Example, ExampleInputs, Kind, Patch, Trial, patched, try_rules
 from rollout.errors import Unreadable
 from rollout.usecases.workspace import POLICIES, SUFFIX, Workspace
@@ -15,7 +15,7 @@ RULES = POLICIES / "rules"
 COMPLETE = RULES / "example.yaml"
 
 
-def run_examples(workspace: Workspace, evaluate: Evaluate) -> tuple[Trial, ...]:
+def run_examples(workspace: Workspace, evaluator: Evaluator) -> tuple[Trial, ...]:
     """Run the examples of every rule. Raises Unreadable and DocumentErrors if one cannot be read."""
     rules = workspace.rules()
     if not workspace.tree.exists(COMPLETE):
@@ -23,7 +23,7 @@ def run_examples(workspace: Workspace, evaluate: Evaluate) -> tuple[Trial, ...]:
             f"there is no {COMPLETE}", advice="It holds the complete inputs that examples are changes of."
         )
     complete = dict(workspace.document(COMPLETE, ExampleInputs).data)
-    return try_rules(rules, complete, list(_examples(workspace, rules, complete)), evaluate)
+    return try_rules(rules, complete, list(_examples(workspace, rules, complete)), evaluator)
 
 
 def _examples(

@@ -21,7 +21,7 @@ from rollout.core.finding import Finding
 from rollout.core.manifest import AdapterManifest, Artifact, Dtype
 from rollout.core.policy import (
     CheckedAt,
-    Evaluate,
+    Evaluator,
     Need,
     Rule,
     Waiver,
@@ -80,7 +80,7 @@ class Checks:
     base: Workspace | None
     inspect: Inspect
     verify: Verify
-    evaluate: Evaluate
+    evaluator: Evaluator
     ask_rego: AskRego
     now: datetime
     environments: tuple[str, ...] = ()
@@ -171,7 +171,7 @@ def _judge(session: _Session, manifest: Located[AdapterManifest]) -> _Judged:
         *broken,
         *((incomparable(manifest.source),) if lost else ()),
         *(left_blank(manifest.source, blank) for blank in blanks(manifest.data)),
-        *check(rules, inputs, checks.evaluate, file=manifest.source, excused=excused),
+        *check(rules, inputs, checks.evaluator, file=manifest.source, excused=excused),
         *(checks.ask_rego(rulebook.rego, inputs, manifest.source) if rulebook.rego else ()),
     )
     waived = waive(found, session.waivers, name=case.manifest.name, now=checks.now)

@@ -23,7 +23,7 @@ from rollout.core.policy import (
     waive,
 )
 from rollout.core.validation import Validation
-from rollout.integrations.cel import evaluate
+from rollout.integrations.cel import evaluator
 
 NOW = datetime(2026, 11, 22, 23, 59, tzinfo=UTC)
 
@@ -47,7 +47,7 @@ def rule(test: str = "true", **changes: Any) -> Rule:
 
 
 def found(test: str, **inputs: Any) -> Finding | None:
-    findings = check([rule(test)], inputs, evaluate, file="m.yaml")
+    findings = check([rule(test)], inputs, evaluator, file="m.yaml")
     return findings[0] if findings else None
 
 
@@ -88,7 +88,7 @@ def test_a_rule_that_cannot_be_evaluated_blocks_whatever_its_severity(test: str,
 @settings(deadline=None, max_examples=60)
 @given(st.text(max_size=40))
 def test_no_expression_does_more_than_pass_find_or_block(test: str) -> None:
-    finding = check([rule().model_copy(update={"test": test})], {"x": 1}, evaluate, file="m.yaml")
+    finding = check([rule().model_copy(update={"test": test})], {"x": 1}, evaluator, file="m.yaml")
     assert len(finding) <= 1
 
 
@@ -109,7 +109,7 @@ def test_even_a_panic_in_the_evaluator_blocks() -> None:
             return 1
 
     with pytest.raises(ValueError, match="boom"):
-        cel.evaluate("true", Broken())
+        cel.evaluator(Broken())("true")
 
 
 def test_a_placeholder_without_an_input_reads_as_a_question_mark() -> None:

@@ -9,7 +9,7 @@ from pydantic import JsonValue
 
 from rollout.core.policy import Rule
 from rollout.core.ruletest import Example, Kind, Patch, patched, try_rules
-from rollout.integrations.cel import evaluate
+from rollout.integrations.cel import evaluator
 
 COMPLETE: dict[str, Any] = {"x": 1, "list": [{"y": 2}], "deep": {"z": None}}
 
@@ -35,7 +35,7 @@ def example(name: str, kind: Kind, **values: Any) -> Example:
 
 
 def complaints(*rules: Rule, examples: list[Example]) -> dict[str, str]:
-    found = try_rules(rules, COMPLETE, examples, evaluate)
+    found = try_rules(rules, COMPLETE, examples, evaluator)
     return {f"{trial.rule}: {trial.what}": trial.complaint for trial in found if trial.complaint}
 
 

@@ -19,7 +19,7 @@ from rollout.core.plan import Plan
 from rollout.core.policy import INPUTS, CheckedAt, Need, Rule, Waivers, applicable, check
 from rollout.core.ruletest import Kind, Trial
 from rollout.core.signing import SignatureFact
-from rollout.integrations.cel import evaluate
+from rollout.integrations.cel import evaluator
 from rollout.integrations.documents import StrictDocuments, load
 from rollout.integrations.documents.yaml import parse
 from rollout.integrations.workfolder import WorkingFolder
@@ -35,7 +35,7 @@ RULES = {rule.id: rule for rule in WORKSPACE.rules()}
 
 @lru_cache(maxsize=1)
 def trials() -> tuple[Trial, ...]:
-    return run_examples(WORKSPACE, evaluate)
+    return run_examples(WORKSPACE, evaluator)
 
 
 def complete_inputs() -> dict[str, Any]:
@@ -66,7 +66,7 @@ def test_a_rule_says_what_it_needs(rule: Rule) -> None:
 
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 def test_a_rule_without_inputs_blocks(rule: Rule) -> None:
-    (finding,) = check([rule], {}, evaluate, file="m.yaml")
+    (finding,) = check([rule], {}, evaluator, file="m.yaml")
     assert finding.blocks
 
 

@@ -16,7 +16,7 @@ from rollout.core.approval import PullRequest
 from rollout.core.policy import CheckedAt
 from rollout.core.validation import Validation
 from rollout.errors import RolloutError, Unreadable
-from rollout.integrations.cel import evaluate
+from rollout.integrations.cel import evaluator
 from rollout.integrations.documents import StrictDocuments
 from rollout.integrations.git import GitRepository
 from rollout.integrations.workfolder import WorkingFolder
@@ -50,7 +50,7 @@ def checks(head: Path, base: Path | None = None, **changes: Any) -> Checks:
             base=None if base is None else workspace(base),
             inspect=partial(inspect_artifact, head, workspace(base or head)),
             verify=partial(verify_artifact, head, workspace(base or head)),
-            evaluate=evaluate,
+            evaluator=evaluator,
             ask_rego=ask_rego,
             now=datetime(2026, 11, 22, tzinfo=UTC),
         ),
