@@ -70,6 +70,15 @@ def _lock(descriptor: int, path: Path, deadline: float) -> None:
             return
 
 
+def sync_file(path: Path) -> None:
+    """Make the bytes of a file last, whoever wrote them."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def sync_folder(folder: Path) -> None:
     """Make a new name in a folder last: without it a rename may be lost, although the file's bytes were safe."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

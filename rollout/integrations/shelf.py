@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from rollout.core.manifest import AdapterManifest, Artifact
-from rollout.durable import exclusive, sync_folder
+from rollout.digests import require_sha256
+from rollout.durable import exclusive, sync_file, sync_folder
 from rollout.errors import Unreadable
-
-_CHUNK = 1 << 20
 
 
 class AdapterShelf:
@@ -40,7 +37,7 @@ class AdapterShelf:
             if source is not None and not target.is_dir():
                 self._copy(manifest, source, target)
         for name, digest in manifest.artifact.files.items():
-            _check(target / name, digest)
+            require_sha256(target / name, digest, name=name)
         return target
 
     def _copy(self, manifest: AdapterManifest, source: Path, target: Path) -> None:
@@ -61,37 +58,13 @@ class AdapterShelf:
             for name, digest in manifest.artifact.files.items():
                 if (source / name).is_symlink():
                     raise Unreadable(f"{name} of {manifest.served_name} is a symbolic link")
-                _check(source / name, digest)
+                require_sha256(source / name, digest, name=name)
                 shutil.copyfile(source / name, aside / name, follow_symlinks=False)
-                _check(aside / name, digest)
-                _sync(aside / name)
+                require_sha256(aside / name, digest, name=name)
+                sync_file(aside / name)
             aside.chmod(0o755)
             aside.rename(target)
             sync_folder(self._folder)
         except BaseException:
             shutil.rmtree(aside, ignore_errors=True)
             raise
-
-
-def _check(path: Path, digest: str) -> None:
-    """Raise Unreadable unless the file has this sha256."""
-    running = hashlib.sha256()
-    try:
-        with path.open("rb") as file:
-            while chunk := file.read(_CHUNK):
-                running.update(chunk)
-    except OSError as error:
-        raise Unreadable(f"{path.name} of the adapter cannot be read: {error.strerror}") from None
-    if running.hexdigest() != digest:
-        raise Unreadable(
-            f"{path.name} has sha256 {running.hexdigest()[:12]}…, the manifest says {digest[:12]}…",
-            advice="These are not the bytes that the manifest speaks of; give changed bytes a new version.",
-        )
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

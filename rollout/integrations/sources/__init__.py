@@ -17,7 +17,8 @@ from pathlib import Path
 
 from rollout.core.manifest import Artifact
 from rollout.core.source import RemoteUri, Scheme
-from rollout.durable import exclusive, sync_folder
+from rollout.digests import require_sha256, sha256_of
+from rollout.durable import exclusive, sync_file, sync_folder
 from rollout.errors import Unavailable, Unreadable
 from rollout.integrations.sources.bucket import BucketSource
 from rollout.integrations.sources.hub import HubSource
@@ -116,7 +117,7 @@ def _gather(transfer: Transfer, artifact: Artifact, target: Path, limit: int) ->
 
 
 def _bring_verified(transfer: Transfer, aside: Path, name: str, digest: str, limit: int) -> None:
-    if _sha256(aside / name) == digest:
+    if sha256_of(aside / name) == digest:
         return
     _remove(aside / name)
     part = aside / f".{name}.part"
@@ -124,16 +125,11 @@ def _bring_verified(transfer: Transfer, aside: Path, name: str, digest: str, lim
         _remove(part)
     had_begun = size_of(part) > 0
     transfer.bring(name, part, limit=limit)
-    if had_begun and _sha256(part) != digest:
+    if had_begun and sha256_of(part) != digest:
         # The file may have changed between the two halves, so it has one chance as a whole.
         _remove(part)
         transfer.bring(name, part, limit=limit)
-    found = _sha256(part)
-    if found != digest:
-        raise Unreadable(
-            f"{name} has sha256 {str(found)[:12]}…, the manifest says {digest[:12]}…",
-            advice="These are not the bytes that the manifest speaks of; give changed bytes a new version.",
-        )
+    require_sha256(part, digest, name=name)
     _settle(part, aside / name)
 
 
@@ -146,11 +142,7 @@ def _bring_signature(transfer: Transfer, aside: Path, name: str) -> None:
 
 
 def _settle(part: Path, final: Path) -> None:
-    handle = os.open(part, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync_file(part)
     part.rename(final)
 
 
@@ -162,21 +154,9 @@ def _is_right(folder: Path, artifact: Artifact) -> bool:
     """Whether a folder holds the declared bytes and nothing else."""
     if not folder.is_dir() or {entry.name for entry in os.scandir(folder)} != _names(artifact):
         return False
-    if artifact.signature is not None and _sha256(folder / artifact.signature) is None:
+    if artifact.signature is not None and sha256_of(folder / artifact.signature) is None:
         return False
-    return all(_sha256(folder / name) == digest for name, digest in artifact.files.items())
-
-
-def _sha256(path: Path) -> str | None:
-    """Of a plain file; None for anything else."""
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return None
-    with os.fdopen(handle, "rb") as file:
-        if not path.is_file():
-            return None
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return all(sha256_of(folder / name) == digest for name, digest in artifact.files.items())
 
 
 def _remove(path: Path) -> None:
