@@ -173,3 +173,46 @@ def test_the_contents_that_a_file_had_are_known(clone: Path) -> None:
     repository = GitRepository(clone)
     history = list(repository.history(PATH, "HEAD"))
     assert history == [repository.blob_id(BAD), repository.blob_id(GOOD)]
+
+
+def test_thousands_of_files_are_read_by_a_handful_of_processes(
+    clone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(300):
+        path = clone / f"manifests/many/{number:03}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"number: %d\n\n\0" % number)
+    git(clone, "add", "-A")
+    git(clone, "commit", "-qm", "many")
+    repository, ran = GitRepository(clone), []
+    real = repository.run
+    monkeypatch.setattr(repository, "run", lambda *words, **more: (ran.append(words), real(*words, **more))[1])
+    tree = repository.at("HEAD")
+    paths = list(tree.files(PurePosixPath("manifests/many"), ".yaml"))
+    assert [tree.read(path) for path in paths] == [b"number: %d\n\n\0" % number for number in range(300)]
+    assert not tree.exists(PurePosixPath("manifests/many/300.yaml"))
+    assert len(ran) <= 4
+
+
+def test_what_a_side_changed_leaves_out_what_the_other_one_did_meanwhile(clone: Path) -> None:
+    git(clone, "branch", "topic")
+    commit(clone, b"policy\n", "on main", PurePosixPath("policies/new.yaml"))
+    git(clone, "checkout", "-q", "topic")
+    (clone / "manifests/topic.yaml").write_text("topic")
+    git(clone, "add", "-A")
+    git(clone, "commit", "-qm", "on the topic")
+    (clone / "untracked.yaml").write_text("x")
+    found = {str(path) for path in GitRepository(clone).changed_since("main")}
+    assert found == {"manifests/topic.yaml", "untracked.yaml"}
+    between = GitRepository(clone).changed_between("main", "topic")
+    assert {str(path) for path in between} == {"manifests/topic.yaml", "policies/new.yaml"}
+
+
+def test_authors_are_those_who_changed_the_file_by_name_and_address(clone: Path) -> None:
+    before = git(clone, "rev-parse", "HEAD")
+    git(clone, "config", "user.name", "Eve Doe")
+    git(clone, "config", "user.email", "eve@example.org")
+    commit(clone, b"other\n", "other", PurePosixPath("README"))
+    assert GitRepository(clone).authors(PATH, since=before) == ()
+    commit(clone, b"changed\n", "changed")
+    assert GitRepository(clone).authors(PATH, since=before) == ("Eve Doe", "eve", "eve@example.org")

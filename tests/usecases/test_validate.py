@@ -516,3 +516,37 @@ def test_this_repository_has_readable_documents() -> None:
         ours.environment(name)
     for name in ours.plan_names():
         assert ours.metrics(ours.plan(name).value.metrics)
+
+
+def test_a_manifest_that_moved_is_compared_with_what_it_was(head: Path, base: Path) -> None:
+    release(head)
+    moved = PurePosixPath("manifests/legal/support-bot.yaml")
+    write(head, (head / MANIFEST).read_text(), moved)
+    (head / MANIFEST).unlink()
+    validation = validate(checks(head, base))
+    assert rules_of(validation) == set()
+    assert {finding.rule for finding in validation.findings} == {"manifest-in-its-place"}
+    assert validation.retired == (str(MANIFEST),)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "name: support-bot   # what clients put into `model`",
+        'name: "support-bot"',
+        "name:\n  support-bot",
+        'name: "support\\u002dbot"',
+        "name: support-bot\r",
+        "? name\n: support-bot",
+    ],
+)
+def test_a_second_manifest_of_the_same_name_is_found_however_the_name_is_written(
+    head: Path, base: Path, line: str
+) -> None:
+    text = (head / MANIFEST).read_text()
+    first = next(each for each in text.splitlines() if each.startswith("name:"))
+    for root in (head, base):
+        write(root, text.replace(first, line), PurePosixPath("manifests/support/other.yaml"))
+    release(head)
+    (problem,) = validate(checks(head, base)).problems
+    assert problem.message == "manifests/support/other.yaml has the same name, and both would steer one flag"

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from rollout.core.approval import PullRequest, approval_of
+from rollout.core.freeze import Freeze
+from rollout.core.manifest import Change
+
+HEAD, OLD = "5" * 40, "6" * 40
+
+
+def change(*names: str) -> Change:
+    approvals = [{"by": name, "role": f"role of {name}", "on": "2026-11-01"} for name in names]
+    return Change.model_validate({"purpose": "p", "approvals": approvals})
+
+
+def asked(*reviews: tuple[str, str], author: str = "ann") -> PullRequest:
+    fields: dict[str, Any] = {
+        "schema": "adapter-rollout/pull-request/v1",
+        "number": 7,
+        "author": author,
+        "head": HEAD,
+        "approvals": [{"by": name, "commit": commit} for name, commit in reviews],
+    }
+    return PullRequest.model_validate(fields)
+
+
+def test_names_in_the_manifest_count_where_nobody_asked_the_forge() -> None:
+    found = approval_of(change("Bob", "eve"), None, [])
+    assert (found.by, found.others) == (("bob", "eve"), ("bob", "eve"))
+    assert found.roles == ("role of Bob", "role of eve")
+
+
+def test_names_in_the_manifest_count_for_nothing_where_the_forge_was_asked() -> None:
+    assert approval_of(change("bob"), asked(), []).others == ()
+    assert approval_of(change(), asked(("bob", HEAD)), []).others == ("bob",)
+
+
+def test_a_review_of_an_older_commit_is_no_review() -> None:
+    assert approval_of(change(), asked(("bob", OLD)), []).by == ()
+
+
+@pytest.mark.parametrize("author", ["bob", "Bob", "@bob", " BOB "])
+def test_whoever_made_the_change_is_none_of_the_others_however_they_are_written(author: str) -> None:
+    found = approval_of(change("bob", "eve"), None, [author])
+    assert (found.by, found.others) == (("bob", "eve"), ("eve",))
+    assert approval_of(change(), asked(("bob", HEAD), author=author), []).others == ()
+
+
+@given(st.lists(st.sampled_from("abcdef")), st.lists(st.sampled_from("abcdef")))
+def test_the_others_are_those_who_approved_without_those_who_made_it(by: list[str], made: list[str]) -> None:
+    found = approval_of(change(*by), None, made)
+    assert set(found.others) == set(by) - set(made)
+    assert set(found.by) == set(by)
+
+
+def test_a_freeze_that_ends_before_it_begins_is_refused() -> None:
+    times = {"begins": "2026-12-01T00:00:00Z", "ends": "2026-11-01T00:00:00Z"}
+    with pytest.raises(ValidationError, match="ends before it begins"):
+        Freeze.model_validate({"name": "audit", "reason": "audit", **times})
+
+
+def test_a_freeze_without_a_time_zone_is_refused() -> None:
+    times = {"begins": "2026-11-01T00:00:00", "ends": "2026-12-01T00:00:00Z"}
+    with pytest.raises(ValidationError, match="timezone"):
+        Freeze.model_validate({"name": "audit", "reason": "audit", **times})
