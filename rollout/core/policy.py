@@ -17,6 +17,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, model_validator
 
 from rollout.core.builtin import BUILT_IN
+from rollout.core.expression import too_costly
 from rollout.core.finding import Finding, Severity, fill
 from rollout.core.manifest import Document, Line, Name, Semver, Text
 
@@ -96,6 +97,12 @@ class Rule(Document):
     message: Line
     remediation: Text
     pointer: JsonPointer = Field(description="The manifest field that a finding points to.")
+
+    @model_validator(mode="after")
+    def _ends_soon(self) -> Rule:
+        if reason := too_costly(self.test):
+            raise ValueError(f"the test could run for too long: {reason}")
+        return self
 
     @property
     def anchor(self) -> str:

@@ -92,6 +92,32 @@ def test_no_expression_does_more_than_pass_find_or_block(test: str) -> None:
     assert len(finding) <= 1
 
 
+@pytest.mark.parametrize(
+    ("test", "reason"),
+    [
+        ("l.all(x, l.all(y, l.all(z, true)))", "nested 3 deep"),
+        ("l.all(x, (l).all (y, l . exists(z, true)))", "nested 3 deep"),
+        ("l.map(x, l).map(x, x.size()).size() > 0", "more than one map or filter"),
+        (" && ".join(["l.all(x, true)"] * 5), "5 comprehensions"),
+    ],
+)
+def test_an_expression_that_could_run_for_long_is_refused(test: str, reason: str) -> None:
+    with pytest.raises(ValidationError, match=reason):
+        rule(test)
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        "l.all(x, x.all(y, true)) && l.exists(x, true)",
+        "s == 'l.all(x, l.all(y, l.all(z, (' || s == \".map(.map(\"",
+        "((((l.all(x, true)))))",
+    ],
+)
+def test_an_expression_that_ends_soon_is_allowed(test: str) -> None:
+    assert rule(test).test == test
+
+
 def test_even_a_panic_in_the_evaluator_blocks() -> None:
     from rollout.integrations import cel
 
