@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+import re
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -22,14 +23,17 @@ if TYPE_CHECKING:
     from rollout.core.artifact import ArtifactFacts
     from rollout.core.finding import Finding
     from rollout.core.manifest import AdapterManifest, Artifact, Base, Dtype
+    from rollout.core.policy import Rule
     from rollout.core.signing import SignatureFact
     from rollout.core.source import Sources
     from rollout.gateway.openai import App
     from rollout.gateway.router import AdapterRouter
+    from rollout.integrations.newfiles import NewFiles
     from rollout.ports import Engine, Shelf, World
     from rollout.usecases.begin import Gatekeeper
     from rollout.usecases.book import Signature
     from rollout.usecases.release import Desire
+    from rollout.usecases.scaffold import NewFile, Profile
     from rollout.usecases.validate import Checks
 
 # Where fetched artifacts are kept, below the root of the repository.
@@ -128,17 +132,18 @@ def read_pull_request(path: Path) -> PullRequest:
 
 def ask_rego(modules: Mapping[str, bytes], inputs: Mapping[str, object], file: str) -> tuple[Finding, ...]:
     """What the Rego modules of a policy find in one manifest."""
-    from rollout.core.finding import Finding
+    from rollout.core.finding import Finding, Severity
     from rollout.integrations import rego
 
     return tuple(
         Finding(
             rule=message.rule,
-            severity=message.severity,
+            severity=Severity(message.severity),
             message=message.message,
             remediation="See the module's comments.",
             file=file,
             pointer="",
+            can_be_waived=message.decided,
         )
         for message in rego.evaluate(modules, inputs)
     )
@@ -411,3 +416,33 @@ def passing_shelf(root: Path, judge: Workspace) -> Iterator[Shelf]:
 
     with TemporaryDirectory(prefix="rollout-evaluate-") as folder:
         yield AdapterShelf(Path(folder), locate=partial(_locate, root, judge))
+
+
+def scaffold_files(
+    profile: str, *, book: Callable[[Sequence[Rule]], str], repository: str | None = None
+) -> tuple[tuple[NewFile, ...], Profile]:
+    """Everything that `init` puts into a folder for a profile; `repository` is ORG/REPO at the forge.
+
+    Raises Usage if that is no such name.
+    """
+    from rollout.integrations.documents import edit
+    from rollout.usecases.scaffold import Shipped, plan_files
+
+    if repository is not None and not re.fullmatch(
+        r"[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}", repository
+    ):
+        raise Usage(f"{repository!r} is not ORG/REPO")
+    package = Path(__file__).parent
+    # A wheel brings the rules inside the package; a working copy has them beside it.
+    policies = package if (package / "policies").is_dir() else package.parent
+    shipped = Shipped(policies=working_folder(policies), templates=working_folder(package))
+    found = shipped.profile(profile)
+    organisation = None if repository is None else repository.split("/")[0]
+    return plan_files(shipped, found, edit=edit, book=book, organisation=organisation), found
+
+
+def new_files(folder: Path) -> NewFiles:
+    """A folder to put new files into."""
+    from rollout.integrations.newfiles import NewFiles
+
+    return NewFiles(folder)

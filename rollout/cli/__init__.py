@@ -15,6 +15,7 @@ from rollout.errors import RolloutError
 # Verb -> (module of `rollout.cli`, one line of help). The help stands here so that `rollout --help` imports
 # no verb; a test asserts that each line is the first line of the verb's own help.
 VERBS: dict[str, str] = {
+    "init": "Set up a repository: policies, schemas and an environment.",
     "validate": "Check manifests against their schema and the policy rules.",
     "policy": "List, explain and test the policy rules.",
     "evaluate": "Prove a manifest's adapter on its golden suite, against champion and base.",
