@@ -54,6 +54,11 @@ def replace(target: Path, content: bytes) -> None:
     sync_folder(target.parent)
 
 
+def discard_unfinished(target: Path) -> None:
+    """Remove what a killed `replace` left. Only for a holder of the lock that its writers hold."""
+    _beside(target, "tmp").unlink(missing_ok=True)
+
+
 def _beside(target: Path, suffix: str) -> Path:
     return target.with_name(f".{target.name}.{suffix}")
 

@@ -16,7 +16,7 @@ from rollout.core.document import D, Located
 from rollout.core.environment import Environment
 from rollout.core.flag import FlagState, Slot
 from rollout.core.lifecycle import LedgerEntry, LedgerEvent
-from rollout.core.manifest import AdapterManifest
+from rollout.core.manifest import AdapterManifest, Artifact
 from rollout.core.metric import Comparison, MetricSpec, RequestRecord, Samples
 from rollout.core.plan import Share
 from rollout.core.routes import Routes
@@ -353,6 +353,25 @@ class ArtifactSource(Protocol):
 
         Raises Unreadable if it is not there or must not be read: a retry will not help. Raises Unavailable
         where one may, also while the chunks are read.
+        """
+        ...
+
+
+class ModelSigner(Protocol):
+    """Whoever signs adapters in the form of OpenSSF model signing: a key, or an identity."""
+
+    def require_in_order(self, folder: Path, artifact: Artifact) -> None:
+        """Raise Unreadable unless the folder holds exactly the artifact's files, besides a signature."""
+        ...
+
+    def has_signed(self, folder: Path, artifact: Artifact) -> bool:
+        """Whether the folder holds this signer's signature over exactly the artifact's files."""
+        ...
+
+    def sign(self, folder: Path, artifact: Artifact) -> bytes:
+        """A detached signature over exactly the artifact's files.
+
+        Raises Unreadable if they, the key or the identity are not in order.
         """
         ...
 

@@ -18,6 +18,8 @@ VERBS: dict[str, str] = {
     "init": "Set up a repository: policies, schemas and an environment.",
     "validate": "Check manifests against their schema and the policy rules.",
     "policy": "List, explain and test the policy rules.",
+    "fetch": "Fetch a manifest's adapter, verify it and print its folder.",
+    "sign": "Sign a manifest's adapter in the form of OpenSSF model signing.",
     "evaluate": "Prove a manifest's adapter on its golden suite, against champion and base.",
     "advance": "One tick: observe, judge, decide, and move an adapter one step at most.",
     "rollback": "Take an adapter back: flag first, then ledger, git and proof.",

@@ -36,6 +36,12 @@ def signed_files(bundle: bytes) -> dict[str, str]:
     return _digests(predicate.get("resources"))
 
 
+def kind_of(bundle: bytes) -> str:
+    """Who can have made a bundle, as signers are told apart: `key` or `sigstore`. Raises ValueError."""
+    material = _mapping(_strict_json(bundle, "the signature"), "verificationMaterial")
+    return "key" if "publicKey" in material else "sigstore"
+
+
 def differences(signed: Mapping[str, str], declared: Mapping[str, str]) -> str | None:
     """How the signed files are not exactly the declared ones, in one sentence; None if they are."""
     if left_out := sorted(declared.keys() - signed.keys()):
