@@ -2,64 +2,45 @@
 
 A server that answers 200 to a load proves nothing: adapters with NaN, with keys of another model or without
 any effect are accepted and then serve nonsense or the base. Everything here is computed from names, shapes and
-magnitudes; whoever reads the file hands them in.
+magnitudes; whoever reads the files hands them in.
 """
 
 from __future__ import annotations
 
-import re
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 
-from rollout.core.adapterconfig import AdapterConfig
-from rollout.core.basefit import missing_modules, weight_of
-
-LORA_KEY = re.compile(
-    r"base_model\.model\.(?P<module>(?!base_model\.)[A-Za-z0-9_.-]+)\."
-    r"(?:lora_(?P<side>[AB])\.weight|lora_embedding_(?P<embedding>[AB]))\Z"
+from rollout.core.adapterconfig import AdapterConfig, Scaling
+from rollout.core.adapterfiles import FileFact
+from rollout.core.basefit import BaseFact, Shapes, missing_modules, weight_of
+from rollout.core.lora import (
+    ModuleFact,
+    Pair,
+    Sides,
+    TensorFact,
+    is_embedding,
+    measure,
+    pair_of,
+    rank_of,
+    sort_keys,
 )
-"""The one form of key that vLLM and PEFT read alike; every other one is dropped by one of them or refused."""
-
-FLOAT_DTYPES = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
+from rollout.core.spectrum import MAX_GAIN, has_collapsed
 
 # Trained LoRA weights stay below 10; one of 3e38 is finite in bfloat16 and overflows with the first activation.
 MAX_WEIGHT = 1e4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FileFact:
-    """One plain file of the adapter: sha256 in hex, size in bytes, and whether it is a pickle or an archive."""
-
-    name: str
-    sha256: str
-    size: int
-    pickle: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TensorFact:
-    """One tensor after the cast to the serving types.
-
-    `non_finite` counts values that are NaN or infinite in the file or in any serving type; `largest` is the
-    largest finite magnitude. `rank_norms` are the
-    2-norms along the rank axis (rows of A, columns of B); None where the tensor is not a matrix of a LoRA pair.
-    """
-
-    key: str
-    dtype: str
-    shape: tuple[int, ...]
-    non_finite: int
-    largest: float
-    rank_norms: tuple[float, ...] | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ArtifactFacts:
-    """Everything that rules may ask of an adapter. Lists name keys or modules, sorted; empty is good.
+    """Everything that rules may ask of an adapter. Lists name files, keys or modules, sorted; empty is good.
 
     `problems` are reasons why the adapter could not be read at all: with one of them the rest is incomplete.
-    `base_checked` says whether the shapes of the base were at hand; without them `ignored` and `misshapen`
-    know only the form of the keys.
+    `files` are sha256 by name, `sizes` bytes of all plain files; an `oversize` one is not read and has no digest.
+    `scale_min` and `scale_max` bound alpha/r over all modules, 0 if unknown. `base_checked` says whether the
+    shapes of every base that was named were at hand; without them `ignored`, `missing` and `misshapen` know only
+    the form of the keys. `intruders` is None where nobody compared the singular vectors with the base's.
+    `details` are for people who look closer; policy expressions do not see them.
     """
 
     problems: tuple[str, ...] = ()
@@ -93,6 +74,7 @@ class ArtifactFacts:
     own_tokenizer: str | None = None
     own_template: str | None = None
     intruders: tuple[str, ...] | None = None
+    details: tuple[ModuleFact, ...] = ()
 
     def as_input(self, declared: Mapping[str, str], signature: str | None = None) -> dict[str, object]:
         """The facts as plain data, the way a policy expression sees them.
@@ -100,17 +82,26 @@ class ArtifactFacts:
         `declared` are the manifest's digests by file name; `differing`, `undeclared` and `absent` compare them.
         `signature` names the detached signature, which no digest can cover.
         """
-        facts = {name: _plain(value) for name, value in asdict(self).items()}
-        both = self.files.keys() & declared.keys()
+        facts = {name: _plain(getattr(self, name)) for name in _SUMMARY}
+        here = self.sizes.keys()
+        both = here & declared.keys()
         return {
             **facts,
-            "differing": sorted(name for name in both if self.files[name] != declared[name]),
-            "undeclared": sorted(self.files.keys() - declared.keys() - {signature}),
-            "absent": sorted(declared.keys() - self.files.keys()),
+            "differing": sorted(name for name in both if self.files.get(name) != declared[name]),
+            "undeclared": sorted(here - declared.keys() - {signature}),
+            "absent": sorted(declared.keys() - here),
         }
 
 
+_SUMMARY = tuple(each.name for each in fields(ArtifactFacts) if each.name != "details")
+_OF_CONFIG = tuple(
+    each.name for each in fields(AdapterConfig) if each.name not in ("pattern", "excluded", "layers_pattern")
+)
+
+
 def _plain(value: object) -> object:
+    if is_dataclass(value):
+        return {name: _plain(getattr(value, name)) for name in _OF_CONFIG}
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
@@ -123,82 +114,100 @@ def examine(
     files: Sequence[FileFact],
     config: AdapterConfig | None,
     tensors: Sequence[TensorFact],
-    base_shapes: Mapping[str, tuple[int, ...]] | None,
-    base_revisions: Sequence[str] = (),
+    spectra: Mapping[str, Sequence[float]] | None = None,
+    bases: Sequence[BaseFact] = (),
+    not_plain: Iterable[str] = (),
+    own_tokenizer: str | None = None,
+    own_template: str | None = None,
+    intruders: Iterable[str] | None = None,
     problems: Iterable[str] = (),
 ) -> ArtifactFacts:
-    """All facts of one adapter. `base_shapes` are the base's weights by name, or None if not at hand."""
-    sides, ignored = _sort_keys(tensors)
-    pairs = {module: (sides[module]["A"], sides[module]["B"]) for module in sides if len(sides[module]) == 2}
-    if base_shapes is not None:
-        ignored += [module for module in sides if weight_of(module, base_shapes) is None]
+    """All facts of one adapter.
+
+    `spectra` are the singular values of B·A by module, as many as the rank, not scaled; all zero where the
+    product is zero up to rounding. Modules whose values could not be multiplied are absent.
+    """
+    spectra = spectra or {}
+    modules, foreign = sort_keys(tensors)
+    pairs = {module: pair for module in modules if (pair := pair_of(modules[module]))}
+    details = measure(modules, config, spectra)
+    scales = [detail.scale for detail in details if detail.scale]
+    shapes = [base.shapes for base in bases if base.shapes is not None]
     return ArtifactFacts(
         problems=tuple(problems),
-        files={file.name: file.sha256 for file in files},
+        files={file.name: file.sha256 for file in files if file.sha256 is not None},
         sizes={file.name: file.size for file in files},
-        pickles=tuple(sorted(file.name for file in files if file.pickle)),
+        pickles=_sorted(file.name for file in files if file.pickle),
+        code=_sorted(file.name for file in files if file.code),
+        not_plain=_sorted(not_plain),
+        unexpected=_sorted(f.name for f in files if not (f.expected or f.pickle or f.code)),
+        oversize=_sorted(file.name for file in files if file.sha256 is None),
         config=config,
-        modules=tuple(sorted(sides)),
-        dtypes=tuple(sorted({tensor.dtype for tensor in tensors})),
-        max_rank=max(
-            [config.r if config else 0, *(config.rank_pattern.values() if config else ()), *_ranks(sides)]
-        ),
-        ignored=tuple(sorted(ignored)),
-        unpaired=tuple(sorted(module for module in sides if len(sides[module]) != 2)),
-        missing=missing_modules(config, sides, base_shapes),
-        wrong_rank=tuple(sorted(m for m, pair in pairs.items() if not _rank_fits(m, pair, config))),
-        misshapen=tuple(sorted(m for m, pair in pairs.items() if not _shape_fits(m, pair, base_shapes))),
-        non_finite=tuple(sorted(tensor.key for tensor in tensors if tensor.non_finite)),
-        extreme=tuple(sorted(tensor.key for tensor in tensors if tensor.largest > MAX_WEIGHT)),
-        dead=tuple(sorted(m for m, pair in pairs.items() if _is_dead(pair))),
-        base_checked=base_shapes is not None,
-        base_revisions=tuple(base_revisions),
+        modules=_sorted(modules),
+        dtypes=_sorted({tensor.dtype for tensor in tensors}),
+        max_rank=_max_rank(config, modules),
+        scale_min=min(scales, default=0.0),
+        scale_max=max(scales, default=0.0),
+        ignored=_sorted({*foreign, *(m for m in modules for base in shapes if weight_of(m, base) is None)}),
+        unpaired=_sorted(modules.keys() - pairs.keys()),
+        missing=_missing(config, modules, shapes),
+        wrong_rank=_wrong_rank(pairs, config),
+        misshapen=_sorted(m for m, pair in pairs.items() if not _shape_fits(m, pair, shapes)),
+        non_finite=_sorted(tensor.key for tensor in tensors if tensor.non_finite),
+        extreme=_sorted(tensor.key for tensor in tensors if MAX_WEIGHT < tensor.largest < math.inf),
+        dead=_sorted(module for module, values in spectra.items() if not any(values)),
+        exploding=_sorted(detail.module for detail in details if (detail.gain or 0.0) > MAX_GAIN),
+        collapsed=_sorted(module for module, values in spectra.items() if has_collapsed(values)),
+        base_checked=bool(bases) and len(shapes) == len(bases),
+        base_revisions=_known(base.revision for base in bases),
+        base_tokenizers=_known(base.tokenizer for base in bases),
+        base_templates=_known(base.template for base in bases),
+        own_tokenizer=own_tokenizer,
+        own_template=own_template,
+        intruders=None if intruders is None else _sorted(intruders),
+        details=details,
     )
 
 
-def _sort_keys(tensors: Sequence[TensorFact]) -> tuple[dict[str, dict[str, TensorFact]], list[str]]:
-    sides: dict[str, dict[str, TensorFact]] = {}
-    foreign: list[str] = []
-    for tensor in tensors:
-        match = LORA_KEY.match(tensor.key)
-        if match is None:
-            foreign.append(tensor.key)
-        else:
-            sides.setdefault(match["module"], {})[match["side"] or match["embedding"]] = tensor
-    return sides, foreign
+def _sorted(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(names))
 
 
-def _ranks(sides: Mapping[str, Mapping[str, TensorFact]]) -> list[int]:
-    return [_rank(side, tensor) for pair in sides.values() for side, tensor in pair.items()]
+def _known(digests: Iterable[str | None]) -> tuple[str, ...]:
+    return _sorted({digest for digest in digests if digest is not None})
 
 
-def _rank(side: str, tensor: TensorFact) -> int:
-    if len(tensor.shape) != 2:
-        return 0
-    return tensor.shape[0 if side == "A" else 1]
+def _max_rank(config: AdapterConfig | None, modules: Mapping[str, Sides]) -> int:
+    """The largest rank that a server has to hold: it goes by the config, and the tensors go by themselves."""
+    claimed = () if config is None else (config.r, *config.rank_pattern.values())
+    ranks = [rank_of(side, tensor) for sides in modules.values() for side, tensor in sides.items()]
+    return max((*claimed, *ranks), default=0)
 
 
-Pair = tuple[TensorFact, TensorFact]
+def _missing(
+    config: AdapterConfig | None, modules: Mapping[str, Sides], shapes: Sequence[Shapes]
+) -> tuple[str, ...]:
+    if config is None:
+        return ()
+    return _sorted(frozenset().union(*(missing_modules(config, modules.keys(), base) for base in shapes)))
 
 
-def _rank_fits(module: str, pair: Pair, config: AdapterConfig | None) -> bool:
-    ranks = {_rank("A", pair[0]), _rank("B", pair[1])}
-    return config is not None and ranks == {config.rank_of(module)}
+def _wrong_rank(pairs: Mapping[str, Pair], config: AdapterConfig | None) -> tuple[str, ...]:
+    """Modules whose matrices are of another rank than the config says; all of them if it says nothing."""
+    if config is None:
+        return _sorted(pairs)
+    scaling = Scaling(config)
+    return _sorted(
+        module
+        for module, (a, b) in pairs.items()
+        if {rank_of("A", a), rank_of("B", b)} != {scaling.rank_of(module)}
+    )
 
 
-def _shape_fits(module: str, pair: Pair, base_shapes: Mapping[str, tuple[int, ...]] | None) -> bool:
+def _shape_fits(module: str, pair: Pair, shapes: Sequence[Shapes]) -> bool:
     """B·A has the shape of the weight that it is added to; a smaller one lands in a corner, silently."""
     if len(pair[0].shape) != 2 or len(pair[1].shape) != 2:
         return False
-    if base_shapes is None or (weight := weight_of(module, base_shapes)) is None:
-        return True
     made = (pair[1].shape[0], pair[0].shape[1])
-    return made == (weight[::-1] if "lora_embedding" in pair[0].key else weight)
-
-
-def _is_dead(pair: Pair) -> bool:
-    """B·A is exactly zero if in each rank the row of A or the column of B is."""
-    a, b = pair[0].rank_norms, pair[1].rank_norms
-    if a is None or b is None or len(a) != len(b):
-        return False
-    return all(left == 0 or right == 0 for left, right in zip(a, b, strict=True))
+    added = made[::-1] if is_embedding(pair) else made
+    return all(weight_of(module, base) in (None, added) for base in shapes)

@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 
-from rollout.core.adapterconfig import AdapterConfig
+from rollout.core.adapterconfig import ALL_LINEAR, LORA, AdapterConfig
+from rollout.core.pattern import Pattern, endings
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+# PEFT leaves the output layer out of `all-linear`, and embeddings are no linear layers. Weights do not say of
+# what layer they are, so these go by the names that models give them.
+_NOT_LINEAR = frozenset(
+    {"lm_head", "embed_out", "output", "score", "classifier", "embed_tokens", "embed_positions"}
+    | {"word_embeddings", "wte", "wpe", "tok_embeddings", "token_type_embeddings", "position_embeddings"}
+)
 
 
-def weight_of(module: str, base_shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...] | None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseFact:
+    """What is known of a base: its weights' shapes by name (None if they are not at hand), and its digests."""
+
+    shapes: Shapes | None = None
+    revision: str | None = None
+    tokenizer: str | None = None
+    template: str | None = None
+
+
+def weight_of(module: str, base_shapes: Shapes) -> tuple[int, ...] | None:
     """The base's weight that a module changes; a head that is tied to the embedding is not stored twice."""
     shape = base_shapes.get(f"{module}.weight")
     if shape is None and module == "lm_head":
@@ -15,29 +36,65 @@ def weight_of(module: str, base_shapes: Mapping[str, tuple[int, ...]]) -> tuple[
     return shape if shape is not None and len(shape) == 2 else None
 
 
-def missing_modules(
-    config: AdapterConfig | None,
-    sides: Mapping[str, object],
-    base_shapes: Mapping[str, tuple[int, ...]] | None,
-) -> tuple[str, ...]:
-    """Modules that the config names and the file lacks: PEFT may fill them with noise, vLLM with nothing."""
-    if config is None or base_shapes is None:
-        return ()
+def missing_modules(config: AdapterConfig, sides: Collection[str], base_shapes: Shapes) -> frozenset[str]:
+    """Modules that the config names and the file lacks: PEFT may fill them with noise, vLLM with nothing.
+
+    A target that no module bears is among them by its own name. Nothing is missing where the config is of
+    another method, or where its pattern cannot be followed.
+    """
+    if config.peft_type != LORA:
+        return frozenset()
     names = [weight.removesuffix(".weight") for weight in base_shapes if weight.endswith(".weight")]
-    wanted = [name for name in names if _is_target(name, config) and weight_of(name, base_shapes)]
-    hit = {target for target in config.target_modules for name in [*names, *sides] if _ends(name, target)}
-    unmet = [target for target in config.target_modules if target not in hit]
-    return tuple(sorted([*(name for name in wanted if name not in sides), *unmet]))
+    is_target = _targets(config)
+    wanted = {name for name in names if is_target(name) and weight_of(name, base_shapes)}
+    return frozenset((wanted | _unmet(config, {*names, *sides})) - set(sides))
 
 
-def _is_target(name: str, config: AdapterConfig) -> bool:
-    if not any(_ends(name, target) for target in config.target_modules):
-        return False
+def _targets(config: AdapterConfig) -> Callable[[str], bool]:
+    """What the config aims at, as PEFT's `check_target_module_exists` decides it."""
+    named, excluded = _named(config), frozenset(config.excluded)
+
+    def is_target(name: str) -> bool:
+        return named(name) and _in_layers(name, config) and excluded.isdisjoint(endings(name))
+
+    return is_target
+
+
+def _named(config: AdapterConfig) -> Callable[[str], bool]:
+    if not config.pattern:
+        targets = frozenset(config.target_modules)
+        return lambda name: not targets.isdisjoint(endings(name))
+    (expression,) = config.target_modules
+    if expression.lower() == ALL_LINEAR:
+        return lambda name: name.rpartition(".")[2] not in _NOT_LINEAR
+    try:
+        return Pattern(expression).covers
+    except ValueError:
+        return lambda _: False
+
+
+def _unmet(config: AdapterConfig, names: Collection[str]) -> set[str]:
+    if config.pattern:
+        return set()
+    unmet = set(config.target_modules)
+    for name in names:
+        unmet.difference_update(endings(name))
+    return unmet
+
+
+def _in_layers(name: str, config: AdapterConfig) -> bool:
+    """Whether the first layer number in a name is among the config's; a name without one is in no layer."""
     if config.layers is None:
         return True
-    numbers = [int(part) for part in name.split(".") if part.isdecimal()]
-    return not numbers or numbers[0] in config.layers
+    parts = name.split(".")
+    for place in range(1, len(parts) - 1):
+        if parts[place].isdecimal() and _leads(parts[:place], config.layers_pattern):
+            return int(parts[place]) in config.layers
+    return False
 
 
-def _ends(name: str, target: str) -> bool:
-    return name == target or name.endswith("." + target)
+def _leads(before: list[str], patterns: tuple[str, ...]) -> bool:
+    """Whether what stands before a number makes it a layer's number: any two names, or one of the patterns."""
+    if not patterns:
+        return len(before) >= 2
+    return any(pattern in endings(".".join(before)) for pattern in patterns)

@@ -6,12 +6,10 @@ import hashlib
 import json
 from pathlib import Path
 
+from rollout.core.chattemplate import TEMPLATE, TOKENIZER, TOKENIZER_CONFIG, chat_template
 from rollout.core.manifest import Base
 from rollout.errors import Unreadable
 
-TOKENIZER = "tokenizer.json"
-TEMPLATE = "chat_template.jinja"
-_CONFIG = "tokenizer_config.json"
 _MOST_BYTES = 256 << 20
 
 
@@ -34,15 +32,15 @@ def verify_base(folder: Path, base: Base) -> None:
 
 
 def _template(folder: Path) -> bytes:
-    if (folder / TEMPLATE).is_file():
-        return _read(folder / TEMPLATE)
+    jinja = _read(folder / TEMPLATE) if (folder / TEMPLATE).is_file() else None
     try:
-        template = json.loads(_read(folder / _CONFIG)).get("chat_template")
-    except (ValueError, AttributeError, RecursionError):
-        raise Unreadable(f"{_CONFIG} of the base model is not a JSON object") from None
-    if not isinstance(template, str):
+        config = {} if jinja is not None else json.loads(_read(folder / TOKENIZER_CONFIG))
+    except (ValueError, RecursionError):
+        raise Unreadable(f"{TOKENIZER_CONFIG} of the base model is not a JSON object") from None
+    template = chat_template(jinja, config)
+    if template is None:
         raise Unreadable("the base model has no chat template, so chats cannot be evaluated with it")
-    return template.encode()
+    return template
 
 
 def _read(path: Path) -> bytes:

@@ -5,7 +5,10 @@ from typing import Any
 import pytest
 
 from rollout.core.adapterconfig import read_config
-from rollout.core.artifact import ArtifactFacts, FileFact, TensorFact, examine
+from rollout.core.adapterfiles import FileFact
+from rollout.core.artifact import ArtifactFacts, examine
+from rollout.core.basefit import BaseFact
+from rollout.core.lora import TensorFact
 
 Q, V = "model.layers.0.self_attn.q_proj", "model.layers.0.self_attn.v_proj"
 BASE = {
@@ -22,7 +25,7 @@ def lora(module: str, side: str, shape: tuple[int, ...], **changes: Any) -> Tens
 
 
 def matrix(key: str, shape: tuple[int, ...], **changes: Any) -> TensorFact:
-    fields: dict[str, Any] = {"non_finite": 0, "largest": 1.0, "rank_norms": (1.0, 1.0), **changes}
+    fields: dict[str, Any] = {"non_finite": False, "largest": 1.0, **changes}
     return TensorFact(key=key, dtype="BF16", shape=shape, **fields)
 
 
@@ -30,9 +33,18 @@ PAIRS = [lora(Q, "A", (2, 8)), lora(Q, "B", (8, 2)), lora(V, "A", (2, 8)), lora(
 
 
 def facts(
-    tensors: list[TensorFact], base: dict[str, tuple[int, ...]] | None = BASE, **config: Any
+    tensors: list[TensorFact],
+    *bases: dict[str, tuple[int, ...]] | None,
+    spectra: dict[str, tuple[float, ...]] | None = None,
+    **config: Any,
 ) -> ArtifactFacts:
-    return examine(files=(), config=read_config({**CONFIG, **config}), tensors=tensors, base_shapes=base)
+    return examine(
+        files=(),
+        config=read_config({**CONFIG, **config}),
+        tensors=tensors,
+        spectra=spectra,
+        bases=[BaseFact(shapes=base) for base in bases or (BASE,)],
+    )
 
 
 def test_pairs_that_fit_the_base_have_nothing_to_report() -> None:
@@ -68,7 +80,7 @@ def test_a_key_that_some_reader_drops_is_ignored(key: str) -> None:
 def test_a_module_that_the_base_does_not_have_is_ignored(module: str) -> None:
     stray = [lora(module, "A", (2, 8)), lora(module, "B", (8, 2))]
     assert facts([*PAIRS, *stray]).ignored == (module,)
-    assert facts([*PAIRS, *stray], base=None).ignored == ()
+    assert facts([*PAIRS, *stray], None).ignored == ()
 
 
 @pytest.mark.parametrize("left_out", [0, 1])
@@ -130,40 +142,126 @@ def test_a_rank_that_only_the_config_claims_counts_for_the_server() -> None:
     assert facts(PAIRS, rank_pattern={"nowhere": 128}).max_rank == 128
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"use_dora": True},
-        {"bias": "all"},
-        {"lora_bias": True},
-        {"modules_to_save": ["lm_head"]},
-        {"init_lora_weights": "pissa"},
-        {"layer_replication": [[0, 1]]},
-        {"trainable_token_indices": [1]},
-        {"fan_in_fan_out": True},
-    ],
-)
-def test_what_servers_refuse_or_drop_is_unsupported(change: dict[str, Any]) -> None:
-    assert read_config({**CONFIG, **change}).unsupported == tuple(change)
+def test_a_module_has_to_fit_every_base_and_not_only_the_first() -> None:
+    wider = {**BASE, f"{Q}.weight": (16, 8)}
+    fewer = {name: shape for name, shape in BASE.items() if not name.startswith(V)}
+    assert facts(PAIRS, BASE, wider).misshapen == (Q,)
+    assert facts(PAIRS, BASE, fewer).ignored == (V,)
+    deeper = {**BASE, "model.layers.1.self_attn.q_proj.weight": (8, 8)}
+    assert facts(PAIRS, BASE, deeper).missing == ("model.layers.1.self_attn.q_proj",)
 
 
-def test_all_reasons_against_a_config_come_at_once() -> None:
-    with pytest.raises(ValueError, match=r"r must be .*; lora_alpha must be .*; target_modules must be"):
-        read_config({"r": 0, "lora_alpha": float("nan"), "target_modules": []})
+def test_one_base_that_is_not_at_hand_leaves_the_adapter_unchecked() -> None:
+    assert facts(PAIRS, BASE).base_checked
+    assert not facts(PAIRS, BASE, None).base_checked
+    assert not examine(files=(), config=None, tensors=PAIRS).base_checked
+
+
+def test_digests_of_bases_are_told_once_and_only_where_they_are_known() -> None:
+    bases = [BaseFact(revision="b", tokenizer="t"), BaseFact(revision="a", tokenizer="t"), BaseFact()]
+    found = examine(files=(), config=None, tensors=(), bases=bases)
+    assert (found.base_revisions, found.base_tokenizers, found.base_templates) == (("a", "b"), ("t",), ())
+
+
+def test_the_scale_is_that_of_every_module_with_its_patterns() -> None:
+    assert (facts(PAIRS).scale_min, facts(PAIRS).scale_max) == (2.0, 2.0)
+    apart = facts(PAIRS, alpha_pattern={"v_proj": 16})
+    assert (apart.scale_min, apart.scale_max) == (2.0, 8.0)
+    stable = facts(PAIRS, r=4, use_rslora=True, rank_pattern={"q_proj": 16})
+    assert (stable.scale_min, stable.scale_max) == (1.0, 2.0)
+    unknown = examine(files=(), config=None, tensors=PAIRS)
+    assert (unknown.scale_min, unknown.scale_max) == (0.0, 0.0)
+
+
+def test_a_product_that_is_zero_is_dead_and_one_that_was_not_made_is_not() -> None:
+    assert facts(PAIRS, spectra={Q: (0.0, 0.0), V: (1.0, 0.0)}).dead == (Q,)
+    assert facts(PAIRS).dead == ()
+
+
+def test_a_module_explodes_by_what_it_adds_and_not_by_its_width() -> None:
+    assert facts(PAIRS, spectra={Q: (14.9, 1.0)}).exploding == ()
+    assert facts(PAIRS, spectra={Q: (15.1, 1.0)}).exploding == (Q,)
+    # Half as many outputs share it: each of them gets more.
+    assert facts(PAIRS, spectra={V: (14.9, 1.0)}).exploding == (V,)
+    assert facts(PAIRS, spectra={Q: (14.9, 1.0)}, lora_alpha=8).exploding == (Q,)
+
+
+def test_ranks_that_are_copies_of_one_direction_have_collapsed() -> None:
+    healthy, copies = (1.0,) * 8, (1.0, *(1e-3,) * 7)
+    assert facts(PAIRS, spectra={Q: healthy, V: copies}).collapsed == (V,)
+    assert facts(PAIRS, spectra={Q: (1.0, 0.0), V: (0.0,) * 8}).collapsed == ()
+
+
+def test_details_say_what_is_added_to_each_module_and_stay_out_of_expressions() -> None:
+    found = facts(PAIRS, spectra={Q: (3.0, 4.0)})
+    (first, second) = found.details
+    assert (first.module, first.rank, first.shape, first.scale) == (Q, 2, (8, 8), 2.0)
+    assert (first.spectral, first.frobenius, first.gain) == (8.0, 10.0, 8.0)
+    assert first.effective_rank == pytest.approx(1.979, abs=1e-3)
+    assert (second.module, second.spectral) == (V, None)
+    assert "details" not in found.as_input({})
+
+
+def test_a_module_that_comes_as_a_layer_and_as_an_embedding_has_keys_too_many() -> None:
+    extra = matrix(f"base_model.model.{Q}.lora_embedding_A", (2, 8))
+    assert facts([*PAIRS, extra]).ignored == (extra.key,)
+
+
+def file(name: str, sha256: str | None, **changes: Any) -> FileFact:
+    return FileFact(name=name, size=1, sha256=sha256, **changes)
 
 
 def test_policy_expressions_see_how_files_differ_from_what_was_declared() -> None:
-    found = ArtifactFacts(files={"a": "1", "b": "2"})
+    found = examine(files=[file("a", "1"), file("b", "2")], config=None, tensors=())
     seen = found.as_input({"b": "3", "c": "4"})
     assert (seen["differing"], seen["undeclared"], seen["absent"]) == (["b"], ["a"], ["c"])
 
 
+def test_a_file_that_was_too_large_to_be_read_is_never_as_declared() -> None:
+    seen = examine(files=[file("a", None)], config=None, tensors=()).as_input({"a": "1"})
+    assert (seen["oversize"], seen["differing"], seen["absent"]) == (["a"], ["a"], [])
+    assert seen["files"] == {}
+
+
+def test_the_signature_needs_no_digest_and_every_other_file_does() -> None:
+    found = examine(files=[file("model.sig", "1"), file("b", "2")], config=None, tensors=())
+    assert found.as_input({}, signature="model.sig")["undeclared"] == ["b"]
+    assert found.as_input({}, signature=None)["undeclared"] == ["b", "model.sig"]
+
+
 def test_no_tensors_and_no_config_are_empty_facts_and_not_good_ones() -> None:
-    found = examine(files=(), config=None, tensors=PAIRS[:2], base_shapes=None)
+    found = examine(files=(), config=None, tensors=PAIRS[:2])
     assert found.wrong_rank == (Q,)
     assert not found.base_checked
 
 
-def test_pickles_are_listed() -> None:
-    file = FileFact(name="a.bin", sha256="0", size=1, pickle=True)
-    assert examine(files=(file,), config=None, tensors=(), base_shapes=None).pickles == ("a.bin",)
+def test_a_file_is_listed_for_what_it_is_and_not_twice_for_being_there() -> None:
+    files = [
+        file("a.bin", "0", pickle=True, expected=False),
+        file("run.sh", "0", code=True, expected=False),
+        file("notes.txt", "0", expected=False),
+        file("README.md", "0"),
+    ]
+    found = examine(files=files, config=None, tensors=(), not_plain=["link", "folder"])
+    assert (found.pickles, found.code, found.unexpected) == (("a.bin",), ("run.sh",), ("notes.txt",))
+    assert found.not_plain == ("folder", "link")
+
+
+def test_expressions_see_the_config_without_what_only_the_comparison_needs() -> None:
+    config = facts(PAIRS).as_input({})["config"]
+    assert isinstance(config, dict)
+    assert sorted(config) == [
+        "alpha",
+        "alpha_pattern",
+        "base_model",
+        "layers",
+        "peft_type",
+        "peft_version",
+        "r",
+        "rank_pattern",
+        "revision",
+        "target_modules",
+        "task_type",
+        "unsupported",
+        "use_rslora",
+    ]

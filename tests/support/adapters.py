@@ -108,7 +108,7 @@ base:
   revision: "{revision}"
   quantization: none
   dtype: bfloat16
-  tokenizer_sha256: "{digest}"
+  tokenizer_sha256: "{tokenizer}"
   chat_template_sha256: "{digest}"
 artifact:
   uri: {uri}
@@ -126,7 +126,7 @@ data:
   examples: 1000
   duplicates: 0.01
   personal_data: 0
-  license: Apache-2.0
+  license: LicenseRef-internal
   language: en
   language_share: 0.99
   instruction_tokens: {{min: 12, max: 900}}
@@ -191,8 +191,13 @@ def manifest_text(root: Path, uri: str, *, version: str = "1.0.0", parent: str |
         parent="null" if parent is None else f'"{parent}"',
         files="\n".join(f'    {name}: "{digest}"' for name, digest in files.items()),
         revision=base_revision(root / "models/base") or "1" * 40,
+        tokenizer=_sha256(root / "models/base/tokenizer.json"),
         digest="a" * 64,
     )
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "a" * 64
 
 
 def write_repository(root: Path) -> Path:

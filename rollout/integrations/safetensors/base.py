@@ -1,4 +1,4 @@
-"""What is read of a base model: the shapes of its weights, and the digits that stand for its bytes."""
+"""What is read of a base model: the shapes of its weights, and the digests that stand for its bytes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,26 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from rollout.integrations.safetensors.layout import HashedFile, read_header
+from rollout.core.basefit import BaseFact
+from rollout.core.chattemplate import TEMPLATE, TOKENIZER, TOKENIZER_CONFIG, chat_template
+from rollout.integrations.safetensors.layout import Entry, read_header, strict_json
+
+_PACKED = (".qweight", ".absmax", ".quant_map", ".SCB", ".weight_scale")
+_MAX_TEXT = 256 << 20
+
+
+def read_base(folder: Path) -> BaseFact:
+    """What is known of the base in a folder; nothing if there is no such folder."""
+    if not folder.is_dir():
+        return BaseFact()
+    template = _template(folder)
+    tokenizer = _content(folder / TOKENIZER)
+    return BaseFact(
+        shapes=base_shapes(folder),
+        revision=base_revision(folder),
+        tokenizer=None if tokenizer is None else hashlib.sha256(tokenizer).hexdigest(),
+        template=None if template is None else hashlib.sha256(template).hexdigest(),
+    )
 
 
 def base_revision(folder: Path, *, limit: int = 1 << 29) -> str | None:
@@ -35,22 +54,41 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of a safetensors file, from its header alone. Raises ValueError or OSError."""
+def _template(folder: Path) -> bytes | None:
+    """The chat template; None if there is none, or none that can be read."""
+    content = _content(folder / TOKENIZER_CONFIG)
+    try:
+        config = {} if content is None else strict_json(content)
+    except ValueError:
+        config = {}
+    return chat_template(_content(folder / TEMPLATE), config)
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes() if path.is_file() and path.stat().st_size <= _MAX_TEXT else None
+    except OSError:
+        return None
+
+
+def read_entries(path: Path) -> list[Entry]:
+    """The tensors of a safetensors file, from its header alone. Raises ValueError or OSError."""
     # A base may be a snapshot of the Hub's cache, whose files are links; it is named by the operator.
     with path.open("rb") as file:
-        return {entry.key: entry.shape for entry in read_header(HashedFile(file))}
+        return read_header(file.read, path.stat().st_size)
 
 
-def base_shapes(base: Path | None) -> Mapping[str, tuple[int, ...]] | None:
+def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of a safetensors file. Raises ValueError or OSError."""
+    return {entry.key: entry.shape for entry in read_entries(path)}
+
+
+def base_shapes(base: Path) -> Mapping[str, tuple[int, ...]] | None:
     """The base's weights by name, or None if they are not at hand or packed by a quantization."""
-    if base is None:
-        return None
     shapes: dict[str, tuple[int, ...]] = {}
     try:
         for path in sorted(base.glob("*.safetensors")):
             shapes.update(read_shapes(path))
     except (ValueError, OSError):
         return None
-    packed = (".qweight", ".absmax", ".quant_map", ".SCB", ".weight_scale")
-    return None if not shapes or any(name.endswith(packed) for name in shapes) else shapes
+    return None if not shapes or any(name.endswith(_PACKED) for name in shapes) else shapes

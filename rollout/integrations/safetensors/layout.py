@@ -1,19 +1,23 @@
-"""The layout of a safetensors file: a header that must describe every byte behind it exactly once."""
+"""The layout of a safetensors file: a header that must describe every byte behind it exactly once.
+
+Never more lenient than the reference implementation, and stricter where a file could mean two things.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any
 
 MAX_HEADER = 16 << 20
 MAX_TENSORS = 100_000
-MAX_TENSOR = 2 << 30
+MAX_KEY = 500
+MAX_SIDE = 1 << 48
 
-_WIDTHS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1} | {
-    **{"I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1}
+# Bits of one value.
+WIDTHS = {"F64": 64, "F32": 32, "F16": 16, "BF16": 16, "F8_E4M3": 8, "F8_E5M2": 8} | {
+    **{"I64": 64, "I32": 32, "I16": 16, "I8": 8, "U64": 64, "U32": 32, "U16": 16, "U8": 8, "BOOL": 8}
 }
 
 
@@ -27,41 +31,43 @@ class Entry:
     start: int
     end: int
 
-
-class HashedFile:
-    """A file that is hashed while it is read."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.sha256 = hashlib.sha256()
-        self.size = os.fstat(file.fileno()).st_size
-
-    def exactly(self, count: int) -> bytearray:
-        """The next `count` bytes. Raises ValueError if the file ends before."""
-        content = bytearray(count)
-        if self._file.readinto(content) != count:  # type: ignore[attr-defined]
-            raise ValueError("the file ends before its tensors do")
-        self.sha256.update(content)
-        return content
+    @property
+    def size(self) -> int:
+        """How many bytes it has."""
+        return self.end - self.start
 
 
-def read_header(hashed: HashedFile) -> list[Entry]:
-    """The tensors in the order of the file. Raises ValueError unless they cover its data exactly once."""
-    if hashed.size < 8:
+def read_header(exactly: Callable[[int], bytes | memoryview], size: int) -> list[Entry]:
+    """The tensors in the order of the file. Raises ValueError unless they cover its data exactly once.
+
+    `exactly` gives the next so many bytes of the file, which has `size` of them.
+    """
+    if size < 8:
         raise ValueError("too short to be a safetensors file")
-    length = int.from_bytes(hashed.exactly(8), "little")
-    if not 2 <= length <= min(MAX_HEADER, hashed.size - 8):
+    length = int.from_bytes(exactly(8), "little")
+    if not 2 <= length <= min(MAX_HEADER, size - 8):
         raise ValueError(f"the header claims {length} bytes")
-    header = strict_json(bytes(hashed.exactly(length)))
-    return _entries(header, hashed.size - 8 - length)
+    return _entries(_header(bytes(exactly(length))), size - 8 - length)
 
 
-def _entries(header: Any, data: int) -> list[Entry]:
+def _header(content: bytes) -> dict[str, Any]:
+    """The header as it stands. The counts keep a hostile one from filling the memory while it is parsed."""
+    if content.count(b"{") > MAX_TENSORS + 1000 or content.count(b"[") > 2 * MAX_TENSORS + 1000:
+        raise ValueError(f"the header names more than {MAX_TENSORS} tensors")
+    header = strict_json(content, parse_int=_offset, parse_float=_refuse_number)
+    if not isinstance(header, dict) or not content.startswith(b"{"):
+        raise ValueError("the header is not an object")
+    if len(header) > MAX_TENSORS:
+        raise ValueError(f"the header names more than {MAX_TENSORS} tensors")
+    metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise ValueError("the header's metadata are not texts")
+    return header
+
+
+def _entries(header: dict[str, Any], data: int) -> list[Entry]:
     """The tensors in the order of the file; they must cover its data exactly once."""
-    if not isinstance(header, dict) or len(header) > MAX_TENSORS:
-        raise ValueError("the header is not an object, or names too many tensors")
-    entries = [_entry(key, value) for key, value in header.items() if key != "__metadata__"]
-    entries.sort(key=lambda entry: (entry.start, entry.end))
+    entries = sorted((_entry(*item) for item in header.items()), key=lambda entry: (entry.start, entry.end))
     reached = 0
     for entry in entries:
         if entry.start != reached:
@@ -75,33 +81,73 @@ def _entries(header: Any, data: int) -> list[Entry]:
 
 
 def _entry(key: str, value: Any) -> Entry:
-    if not isinstance(value, dict) or set(value) != {"dtype", "shape", "data_offsets"} or len(key) > 500:
+    if len(key) > MAX_KEY or not key.isprintable():
+        raise ValueError(f"the header's name {key[:80]!a} is too long or cannot be printed")
+    if not isinstance(value, dict) or set(value) != {"dtype", "shape", "data_offsets"}:
         raise ValueError(f"the header's entry {key[:80]!r} is malformed")
     dtype, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
-    if dtype not in _WIDTHS:
-        raise ValueError(f"{key!r} has the unknown type {str(dtype)[:20]!r}")
+    if not isinstance(dtype, str) or dtype not in WIDTHS:
+        raise ValueError(f"{key!r} has the unknown type {ascii(dtype)[:20]}")
     if not _counts(shape) or len(shape) > 8 or not _counts(offsets) or len(offsets) != 2:
         raise ValueError(f"{key!r} has an impossible shape or place")
-    elements = 1
-    for side in shape:
-        elements *= side
-    if offsets[1] - offsets[0] != elements * _WIDTHS[dtype] or elements * _WIDTHS[dtype] > MAX_TENSOR:
-        raise ValueError(f"the size of {key!r} does not fit its shape, or is too large")
+    if offsets[1] - offsets[0] != _elements(key, shape) * WIDTHS[dtype] // 8:
+        raise ValueError(f"the size of {key!r} does not fit its shape")
     return Entry(key, dtype, tuple(shape), offsets[0], offsets[1])
 
 
 def _counts(value: Any) -> bool:
-    return isinstance(value, list) and all(type(item) is int and 0 <= item < 1 << 48 for item in value)
+    return isinstance(value, list) and all(type(item) is int and 0 <= item < MAX_SIDE for item in value)
 
 
-def strict_json(content: bytes) -> Any:
-    """JSON without names that are there twice. Raises ValueError."""
+def _elements(key: str, shape: list[int]) -> int:
+    """How many values a shape holds; refused where any product on the way is absurd, a zero behind it or not."""
+    elements = 1
+    for side in shape:
+        elements *= side
+        if elements >= MAX_SIDE:
+            raise ValueError(f"the size of {key!r} does not fit its shape")
+    return elements
+
+
+def _offset(text: str) -> int:
+    if text.startswith("-") or len(text) > 18:
+        raise ValueError(f"{text[:20]} is no size")
+    return int(text)
+
+
+def _refuse_number(text: str) -> float:
+    raise ValueError(f"{text[:20]} is no size")
+
+
+def _refuse_constant(text: str) -> float:
+    raise ValueError(f"{text} is no JSON")
+
+
+def strict_json(
+    content: bytes,
+    *,
+    parse_int: Callable[[str], int] | None = None,
+    parse_float: Callable[[str], float] | None = None,
+) -> Any:
+    """JSON in UTF-8, without names that are there twice, NaN or halves of characters. Raises ValueError."""
     try:
-        return json.loads(content, object_pairs_hook=_unique)
+        text = content.decode("utf-8")
+        value = json.loads(
+            text,
+            object_pairs_hook=_unique,
+            parse_int=parse_int,
+            parse_float=parse_float,
+            parse_constant=_refuse_constant,
+        )
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    except UnicodeDecodeError:
+        raise ValueError("not UTF-8") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"not JSON: {error.msg} in line {error.lineno}") from None
+    if "\\ud" in text.lower():
+        _refuse_halves(value)
+    return value
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -109,3 +155,10 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(mapping) != len(pairs):
         raise ValueError("a name is there twice")
     return mapping
+
+
+def _refuse_halves(value: Any) -> None:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ValueError("a text holds half a character") from None
