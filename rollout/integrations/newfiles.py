@@ -7,10 +7,13 @@ import os
 import stat
 from pathlib import Path, PurePosixPath
 
-from rollout.durable import replace, sync_folder
+from rollout.durable import replace
 from rollout.errors import Unavailable, Unreadable
 
 MAX_BYTES = 64 << 20
+
+# Where a file is written before it gets its name; git ignores it, should somebody be killed meanwhile.
+_DRAFT = PurePosixPath(".rollout/new")
 
 
 class NewFiles:
@@ -28,25 +31,26 @@ class NewFiles:
             return None
         except OSError as error:
             raise Unreadable(f"{path} is in the way: {error.strerror}") from None
-        with os.fdopen(handle, "rb") as file:
+        try:
             status = os.fstat(handle)
             if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
                 raise Unreadable(f"{path} is in the way: it is no plain file, or a very large one")
-            return file.read(MAX_BYTES)
+            with os.fdopen(os.dup(handle), "rb") as file:
+                return file.read(MAX_BYTES)
+        finally:
+            os.close(handle)
 
     def create(self, path: PurePosixPath, content: bytes) -> bool:
-        """Put a new file there; False if there is one meanwhile. What a killed writer left is taken over."""
-        place = self._place(path)
-        temporary = place.with_name(f".{place.name}.new")
+        """Put a new file there; False if there is one meanwhile."""
+        place, draft = self._place(path), self._place(_DRAFT)
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
-            temporary.unlink(missing_ok=True)
+            draft.parent.mkdir(exist_ok=True)
+            draft.unlink(missing_ok=True)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-            with os.fdopen(os.open(temporary, flags, 0o644), "wb") as file:
+            with os.fdopen(os.open(draft, flags, 0o644), "wb") as file:
                 file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            return self._publish(temporary, place)
+            return _publish(draft, place)
         except OSError as error:
             raise Unavailable(f"{path} cannot be written: {error.strerror}") from None
 
@@ -58,18 +62,6 @@ class NewFiles:
         except OSError as error:
             raise Unavailable(f"{path} cannot be written: {error.strerror}") from None
 
-    def _publish(self, temporary: Path, place: Path) -> bool:
-        """A second name, unlike a rename, never replaces a file."""
-        try:
-            os.link(temporary, place)
-        except FileExistsError:
-            return False
-        finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-        sync_folder(place.parent)
-        return True
-
     def _place(self, path: PurePosixPath) -> Path:
         if path.is_absolute() or ".." in path.parts:
             raise Unreadable(f"{path} lies outside of the folder")
@@ -79,3 +71,16 @@ class NewFiles:
             if place.is_symlink():
                 raise Unreadable(f"{path} would be reached through a link, which is refused")
         return place / path.name
+
+
+def _publish(draft: Path, place: Path) -> bool:
+    """A second name, unlike a rename, never replaces a file."""
+    try:
+        os.link(draft, place)
+    except FileExistsError:
+        return False
+    finally:
+        with contextlib.suppress(OSError):
+            draft.unlink()
+            draft.parent.rmdir()
+    return True

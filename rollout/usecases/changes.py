@@ -38,7 +38,8 @@ def choose_manifests(
     there = base.manifest_paths() if base else ()
     if not here and not there:
         raise Unreadable(
-            f"there is no manifest below {MANIFESTS}/", advice="Nothing to check is never a pass."
+            f"there is no manifest below {MANIFESTS}/",
+            advice="Nothing to check is never a pass. `rollout manifest new ADAPTER_DIR` drafts the first one.",
         )
     if base is None:
         return here, ()
