@@ -14,6 +14,7 @@ from ruamel.yaml import YAML
 from rollout.core.document import DocumentErrors, Place, read_pointer, show_pointer
 from rollout.core.manifest import Document
 from rollout.core.plan import Plan
+from rollout.core.policy import Waivers
 from rollout.core.routes import Routes
 from rollout.integrations.documents import dump_json, edit, load, load_json, render
 from rollout.integrations.documents.text import MAX_BYTES
@@ -322,3 +323,26 @@ def test_problems_in_json_have_their_place_as_well() -> None:
 def test_pointers_are_shown_as_json_pointers() -> None:
     assert show_pointer(("a/b", "c~d", 0)) == "/a~1b/c~0d/0"
     assert read_pointer("/a~1b/c~0d") == ("a/b", "c~d")
+
+
+def test_a_blank_is_named_as_one_and_not_as_what_its_field_refuses() -> None:
+    content = (
+        b"schema: adapter-rollout/waivers/v1\n"
+        b"waivers:\n"
+        b"  - rule: fresh-data\n"
+        b'    manifest: "TODO: the name of the adapter"\n'
+        b'    reason: "TODO: why, in one sentence"\n'
+        b"    owner: ann\n"
+        b"    approver: bob\n"
+        b'    expires: "TODO"\n'
+        b"    until: 3\n"
+    )
+    with pytest.raises(DocumentErrors) as caught:
+        load(content, Waivers, source="w.yaml")
+    assert [str(problem) for problem in caught.value.problems] == [
+        "w.yaml:4:15: /waivers/0/manifest: left to a human: the name of the adapter",
+        "w.yaml:5:13: /waivers/0/reason: left to a human: why, in one sentence",
+        "w.yaml:8:14: /waivers/0/expires: left to a human",
+        "w.yaml:9:5: /waivers/0/until: there is no field 'until' here; there are: approver, expires, manifest, "
+        "owner, reason, rule; found 3",
+    ]

@@ -10,19 +10,31 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from rollout.core.blanks import Blank, blanks
 from rollout.core.document import Pointer, Problem
 from rollout.integrations.documents.parsed import Parsed, Span
 from rollout.integrations.documents.text import shorten
 
 
 def problems(error: ValidationError, model: type[BaseModel], parsed: Parsed) -> tuple[Problem, ...]:
-    """Every error as a Problem with its place. One field that fails every branch of a union is named once."""
+    """Every error as a Problem with its place. One field that fails every branch of a union is named once.
+
+    A blank is what a draft leaves to a human: it is named as that, whatever its field would rather hold, and so
+    are the blanks in texts, which are no errors by themselves.
+    """
     schema = model.model_json_schema(by_alias=True)
+    left = {blank.pointer: blank for blank in blanks(parsed.data)} if isinstance(parsed.data, dict) else {}
     seen: dict[tuple[Pointer, str], Problem] = {}
     for detail in error.errors(include_url=False, include_context=False):
         problem = _problem(detail, schema, parsed)
-        seen.setdefault((problem.pointer, problem.message), problem)
-    return tuple(seen.values())
+        if problem.pointer not in left:
+            seen.setdefault((problem.pointer, problem.message), problem)
+    return (*seen.values(), *(_left(blank, parsed) for blank in left.values()))
+
+
+def _left(blank: Blank, parsed: Parsed) -> Problem:
+    wanted = f": {blank.wanted}" if blank.wanted else ""
+    return parsed.problem(parsed.spans.get(blank.pointer), blank.pointer, f"left to a human{wanted}")
 
 
 def _problem(detail: ErrorDetails, schema: dict[str, Any], parsed: Parsed) -> Problem:
