@@ -114,17 +114,25 @@ class SigstoreIdentity:
 
 @contextmanager
 def _connecting() -> Iterator[None]:
+    """Errors in our words; a token is a secret, and theirs may hold it."""
     try:
+        from sigstore.oidc import ExpiredIdentity, IdentityError
+
         yield
     except ImportError:
         raise Unreadable("what makes signatures is not installed", advice=f"Run: {EXTRA}") from None
     except (Unreadable, Unavailable):
         raise
+    except (IdentityError, ExpiredIdentity):
+        raise Unreadable(
+            "the identity token has run out, or is not for Sigstore",
+            advice="Ask for a new one, with the audience `sigstore`.",
+        ) from None
     except Exception as error:  # three services behind three libraries, each with errors of its own
         raise Unavailable(
             f"Sigstore did not sign ({type(error).__name__})",
             advice="Look whether its services are up; try again.",
-        ) from error
+        ) from None
 
 
 def _ambient_token() -> str | None:

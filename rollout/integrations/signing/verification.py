@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from io import StringIO
@@ -15,7 +14,7 @@ from typing import Any
 from rollout.core.manifest import Artifact
 from rollout.core.signing import KeySigner, SignatureFact, Signer, Signers
 from rollout.core.statement import differences, kind_of, signed_files
-from rollout.digests import sha256_of
+from rollout.digests import open_plain, sha256_of
 
 MAX_SIGNATURE = 1 << 20
 EXTRA = "pip install 'adapter-rollout[signing]'"
@@ -53,13 +52,10 @@ def verify(
 def _read(path: Path) -> bytes:
     """The signature's bytes. Raises ValueError for what is none."""
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open_plain(path) as file:
+            content = file.read(MAX_SIGNATURE + 1)
     except OSError as error:
         raise ValueError(f"{path.name} cannot be read: {error.strerror}") from None
-    with os.fdopen(handle, "rb") as file:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise ValueError(f"{path.name} is no plain file")
-        content = file.read(MAX_SIGNATURE + 1)
     if len(content) > MAX_SIGNATURE:
         raise ValueError(f"{path.name} is larger than a signature can be ({MAX_SIGNATURE} bytes)")
     return content
