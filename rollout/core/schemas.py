@@ -21,6 +21,7 @@ DOCUMENTS: dict[str, tuple[str, str]] = {
     "freezes": ("rollout.core.freeze", "Freezes"),
     "pull-request": ("rollout.core.approval", "PullRequest"),
     "waivers": ("rollout.core.policy", "Waivers"),
+    "findings": ("rollout.core.findingsreport", "FindingsReport"),
     "signers": ("rollout.core.signing", "Signers"),
     "sources": ("rollout.core.source", "Sources"),
 }

@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from rollout.cli import VERBS, run
+from rollout.cli import VERBS, run, validate
 from rollout.cli.validate import command
-from tests.support.adapters import write_repository
+from rollout.report.findings import FORMS
+from tests.support.adapters import REPOSITORY, write_repository
 
 MANIFEST = "manifests/support/support-bot.yaml"
+RULES = len(list((REPOSITORY / "policies/rules").glob("*/rule.yaml")))
 
 
 def git(root: Path, *words: str) -> None:
@@ -39,6 +41,12 @@ def edit(root: Path, old: str, new: str) -> None:
     manifest.write_text(manifest.read_text().replace(old, new))
 
 
+def line_of(root: Path, text: str) -> int:
+    """The line of the manifest that holds a text, counted from 1."""
+    lines = (root / MANIFEST).read_text().splitlines()
+    return next(number for number, line in enumerate(lines, 1) if text in line)
+
+
 def status_of(*words: str) -> int:
     return run(["validate", *words])
 
@@ -53,26 +61,28 @@ def test_the_help_is_the_line_in_the_list_of_verbs() -> None:
 
 def test_a_repository_in_order_ends_with_zero(repository: Path) -> None:
     assert status_of() == 0
-    assert invoke().output.endswith("1 manifest, 19 rules: nothing found\n")
+    assert invoke().output.endswith(f"1 manifest, {RULES} rules: nothing found\n")
 
 
 def test_a_blocking_finding_ends_with_one_and_shows_the_line(repository: Path) -> None:
     edit(repository, "license: Apache-2.0", "license: CC-BY-NC-4.0")
+    number = line_of(repository, "license: CC")
     assert status_of("--base", "HEAD") == 1
     assert invoke("--base", "HEAD").output == (
-        f"{MANIFEST}:35:12: error[license-known]: the license CC-BY-NC-4.0 is not among those that were cleared\n"
-        "  35 |   license: CC-BY-NC-4.0\n"
-        "     |            ^\n"
+        f"{MANIFEST}:{number}:12: error[license-known]: "
+        "the license CC-BY-NC-4.0 is not among those that were cleared\n"
+        f"  {number} |   license: CC-BY-NC-4.0\n"
+        "     |            ^^^^^^^^^^^^\n"
         "  = help: Have the license cleared and added to this rule, or train on data with another one.\n"
         "\n"
-        "1 manifest, 19 rules: 1 blocking finding\n"
+        f"1 manifest, {RULES} rules: 1 blocking finding\n"
     )
 
 
 def test_a_warning_alone_ends_with_zero(repository: Path) -> None:
-    edit(repository, "quantization: none", "quantization: nf4")
+    edit(repository, "team: support", "team: others")
     assert status_of() == 0
-    assert "warning[served-as-trained]" in invoke().output
+    assert "warning[manifest-in-its-place]" in invoke().output
 
 
 def test_an_unreadable_manifest_ends_with_three_and_shows_every_problem(repository: Path) -> None:
@@ -80,8 +90,10 @@ def test_an_unreadable_manifest_ends_with_three_and_shows_every_problem(reposito
     edit(repository, "tier: low", "tier: lwo")
     assert status_of() == 3
     output = invoke().output
-    assert f"error: {MANIFEST}:6:10: /version: this must be text" in output
-    assert f"error: {MANIFEST}:33:9: /risk/tier:" in output
+    assert f"{MANIFEST}:6:10: error[document-invalid]: /version: this must be text" in output
+    assert "  6 | version: 1.10\n    |          ^^^^\n" in output
+    assert "error[document-invalid]: /risk/tier:" in output
+    assert "tier: lwo\n     |         ^^^\n" in output
 
 
 def test_no_rules_end_with_three(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -138,14 +150,15 @@ def test_json_is_for_machines(repository: Path) -> None:
     document = json.loads(invoke("--base", "HEAD", "--format", "json").output)
     assert document["outcome"] == "blocked"
     (finding,) = document["findings"]
-    assert (finding["rule"], finding["line"], finding["blocks"]) == ("license-known", 35, True)
+    number = line_of(repository, "license: CC")
+    assert (finding["rule"], finding["line"], finding["blocks"]) == ("license-known", number, True)
 
 
 def test_markdown_lets_no_text_out_of_its_code_span(repository: Path) -> None:
     edit(repository, "license: Apache-2.0", 'license: "`<img src=x>` | @everyone"')
     rows = [line for line in invoke("--format", "markdown").output.splitlines() if "license-known" in line]
     assert rows == [
-        f"| error | `{MANIFEST}:35` | **license-known**: "
+        f"| `{MANIFEST}:{line_of(repository, 'img src')}` | `license-known` "
         "`the license '<img src=x>' \\| @everyone is not among those that were cleared` | "
         "`Have the license cleared and added to this rule, or train on data with another one.` |"
     ]
@@ -155,6 +168,55 @@ def test_the_report_can_go_to_a_file(repository: Path, tmp_path: Path) -> None:
     place = tmp_path / "report.json"
     assert status_of("--format", "json", "--output", str(place)) == 0
     assert json.loads(place.read_text())["outcome"] == "pass"
+
+
+def test_several_reports_come_from_one_run(repository: Path, tmp_path: Path) -> None:
+    edit(repository, "license: Apache-2.0", "license: CC-BY-NC-4.0")
+    files = {form: tmp_path / f"report.{form}" for form in FORMS}
+    files["json"].write_text("what was there is replaced")
+    words = [word for form, file in files.items() for word in ("--output", f"{form}={file}")]
+    result = invoke("--base", "HEAD", "--format", "github", *words)
+    assert result.return_value == 1
+    assert result.output == files["github"].read_text()
+    assert result.output.startswith("::error ")
+    assert files["text"].read_text() == invoke("--base", "HEAD").output
+    assert json.loads(files["json"].read_text())["exit_status"] == 1
+    assert json.loads(files["sarif"].read_text())["version"] == "2.1.0"
+    assert files["markdown"].read_text().startswith("### ❌ this change is blocked")
+    assert files["junit"].read_text().startswith("<?xml")
+
+
+def test_the_command_knows_every_form_of_the_report() -> None:
+    assert validate.FORMS == FORMS
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("--output", "/no/such/folder/x"), "/no/such/folder/x cannot be written: No such file"),
+        (("--output", "json=x", "--output", "sarif=x"), "one file cannot hold two reports"),
+        (("--output", "json="), "'json=' names no file"),
+        (("--output", "manifests"), "'manifests' names no file"),
+        (("--format", "html"), "'html' is not one of"),
+    ],
+)
+def test_an_output_that_cannot_be_is_a_wrong_use(
+    repository: Path, words: tuple[str, ...], reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert status_of(*words) == 2
+    assert reason in capsys.readouterr().err
+
+
+def test_a_file_may_have_the_sign_of_a_form_in_its_name(repository: Path) -> None:
+    assert status_of("--output", "./json=x") == 0
+    assert (repository / "json=x").read_text().endswith("nothing found\n")
+
+
+def test_in_a_workflow_the_report_is_still_text_unless_it_is_asked_for(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    assert "::" not in invoke().output
 
 
 def test_outside_of_a_repository_there_is_nothing_to_check(

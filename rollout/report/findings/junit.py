@@ -1,0 +1,78 @@
+"""JUnit's XML, which every CI system shows as tests: a suite a manifest, a case a rule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from xml.etree import ElementTree
+
+from rollout.core.validation import Validation
+from rollout.report.findings.account import UNREADABLE, Entry, Level, entries, shown_file
+
+
+def as_junit(validation: Validation) -> str:
+    """Failures are what blocks; warnings and what was waived stand in the output of a case that passed."""
+    by_file: dict[str, list[Entry]] = {file: [] for file in validation.checked}
+    for entry in entries(validation):
+        by_file.setdefault(entry.file, []).append(entry)
+    root = ElementTree.Element("testsuites", {"name": "rollout validate"})
+    for file, found in by_file.items():
+        root.append(_suite(file, list(_cases(validation, file, found))))
+    _count(root, root.iter("testcase"))
+    ElementTree.indent(root)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
+
+
+def _suite(file: str, cases: Sequence[ElementTree.Element]) -> ElementTree.Element:
+    suite = ElementTree.Element("testsuite", {"name": shown_file(file)})
+    suite.extend(cases)
+    _count(suite, cases)
+    return suite
+
+
+def _count(
+    element: ElementTree.Element, cases: Iterator[ElementTree.Element] | Sequence[ElementTree.Element]
+) -> None:
+    every = list(cases)
+    element.set("tests", str(len(every)))
+    for name, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
+        element.set(name, str(sum(case.find(tag) is not None for case in every)))
+    element.set("time", "0")
+
+
+def _cases(validation: Validation, file: str, found: Sequence[Entry]) -> Iterator[ElementTree.Element]:
+    """One for each rule that was asked; where the manifest could not be read, one that says so."""
+    rules = {entry.rule: entry.title for entry in found}
+    if file in validation.checked and UNREADABLE not in rules:
+        rules = {rule.id: rule.title for rule in validation.rulebook} | rules
+    for rule, title in rules.items():
+        case = ElementTree.Element(
+            "testcase", {"classname": shown_file(file), "name": f"{rule}: {title}", "time": "0"}
+        )
+        ours = [entry for entry in found if entry.rule == rule]
+        case.extend(_outcome(ours, skipped=not ours and rule in validation.unchecked))
+        yield case
+
+
+def _outcome(found: Sequence[Entry], *, skipped: bool) -> Iterator[ElementTree.Element]:
+    if skipped:
+        yield ElementTree.Element("skipped", {"message": "its inputs are not at hand"})
+    errors = [entry for entry in found if entry.level is Level.ERROR]
+    if errors:
+        failure = ElementTree.Element("failure", {"message": errors[0].message, "type": "error"})
+        failure.text = "\n".join(map(_told, errors))
+        yield failure
+    if others := [entry for entry in found if entry.level is not Level.ERROR]:
+        output = ElementTree.Element("system-out")
+        output.text = "\n".join(map(_told, others))
+        yield output
+
+
+def _told(entry: Entry) -> str:
+    label = "" if entry.level is Level.ERROR else f"{entry.level}: "
+    at = f"{shown_file(entry.file)}:{entry.place.line}:{entry.place.column}"
+    todo = (
+        f"waived by {entry.waived_by}"
+        if entry.waived_by is not None
+        else entry.help and f"help: {entry.help}"
+    )
+    return f"{label}{at}: {entry.message}" + (f"\n  {todo}" if todo else "")
