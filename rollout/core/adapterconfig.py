@@ -5,41 +5,17 @@ A config of another method than LoRA is read as far as it goes: a rule refuses i
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeGuard
 
 from rollout.core.pattern import Pattern, PatternTable
+from rollout.core.peftfields import MAX_TEXT, is_text, unsupported_fields
 
 LORA = "LORA"
 ALL_LINEAR = "all-linear"
 
 _MAX_RANK = 4096
-_MAX_TEXT = 1000
 _MAX_NAMES = 20_000
-
-# They change nothing in what a saved LoRA does, or are read below. Whatever stands neither here nor below is a
-# field of a PEFT that is not known yet, and nobody can say that servers heed it.
-_HARMLESS = frozenset(
-    {"peft_type", "peft_version", "task_type", "auto_mapping", "base_model_name_or_path", "revision"}
-    | {
-        "inference_mode",
-        "runtime_config",
-        "megatron_config",
-        "megatron_core",
-        "lora_dropout",
-        "merge_weights",
-    }
-    | {"r", "lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern", "init_lora_weights", "bias"}
-    | {"target_modules", "exclude_modules", "layers_to_transform", "layers_pattern"}
-    | {"loftq_config", "eva_config", "corda_config", "lora_ga_config", "qalora_group_size"}
-    | {"lora_dtype", "lorap_lr_ratio", "lorap_emb_lr"}
-)
-
-# Initialisations that leave the base's weights alone. The others (pissa, olora, corda, loftq, lora_ga) took
-# something from them: on the untouched base the saved matrices are another function than was trained.
-_PLAIN_INITS = frozenset({"true", "false", "none", "gaussian", "eva", "orthogonal", "mica"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,35 +42,6 @@ class AdapterConfig:
     pattern: bool = False
     excluded: tuple[str, ...] = ()
     layers_pattern: tuple[str, ...] = ()
-
-
-class Scaling:
-    """The rank and the factor that a config gives to each module; patterns that are not plain count as absent."""
-
-    def __init__(self, config: AdapterConfig) -> None:
-        self._config = config
-        self._ranks = _table(config.rank_pattern)
-        self._alphas = _table(config.alpha_pattern)
-
-    def rank_of(self, module: str) -> int:
-        """The rank that the config promises: `r`, unless a pattern says otherwise."""
-        rank = self._ranks.value_of(module)
-        return self._config.r if rank is None else int(rank)
-
-    def scale_of(self, module: str) -> float:
-        """alpha/r, or alpha/sqrt(r) for rank-stabilised LoRA; 0 if there is no rank."""
-        alpha, rank = self._alphas.value_of(module), self.rank_of(module)
-        if rank < 1:
-            return 0.0
-        alpha = self._config.alpha if alpha is None else alpha
-        return alpha / (math.sqrt(rank) if self._config.use_rslora else rank)
-
-
-def _table(values: Mapping[str, float]) -> PatternTable:
-    try:
-        return PatternTable(values)
-    except ValueError:
-        return PatternTable({})
 
 
 def read_config(data: object) -> AdapterConfig:
@@ -133,12 +80,12 @@ class _Reading:
 
     def lora(self) -> AdapterConfig:
         """A LoRA, with everything that decides what it does."""
-        pattern = isinstance(self._data.get("target_modules"), str)
+        targets = self._targets()
         return AdapterConfig(
             peft_type=LORA,
             r=self._rank(self._data.get("r"), "r"),
             alpha=self._alpha(self._data.get("lora_alpha"), "lora_alpha"),
-            target_modules=self._targets(),
+            target_modules=targets,
             peft_version=self.text("peft_version"),
             task_type=self.text("task_type"),
             use_rslora=self._flag("use_rslora"),
@@ -147,10 +94,10 @@ class _Reading:
             layers=self._layers(),
             base_model=self.text("base_model_name_or_path"),
             revision=self.text("revision"),
-            pattern=pattern,
+            pattern=bool(targets) and isinstance(self._data["target_modules"], str),
             excluded=self._excluded(),
             layers_pattern=self._layers_pattern(),
-            unsupported=tuple(sorted({*self._odd, *_unsupported(self._data)})),
+            unsupported=tuple(sorted({*self._odd, *unsupported_fields(self._data)})),
         )
 
     def text(self, name: str) -> str | None:
@@ -158,9 +105,9 @@ class _Reading:
         value = self._data.get(name)
         if value is None:
             return None
-        if _is_text(value):
+        if is_text(value):
             return value
-        self._blame(f"{name} must be a text of at most {_MAX_TEXT} printable characters, or null")
+        self._blame(f"{name} must be a text of at most {MAX_TEXT} printable characters, or null")
         return None
 
     def _blame(self, reason: str) -> None:
@@ -186,8 +133,8 @@ class _Reading:
 
     def _targets(self) -> tuple[str, ...]:
         value = self._data.get("target_modules")
-        if _is_text(value):
-            return (self._pattern(value, "target_modules"),)
+        if isinstance(value, str):
+            return self._pattern(value)
         targets = self._names("target_modules")
         if not targets and not self._data.get("target_parameters"):
             self._odd.append("target_modules")
@@ -202,7 +149,7 @@ class _Reading:
 
     def _layers_pattern(self) -> tuple[str, ...]:
         value = self._data.get("layers_pattern")
-        names = (value,) if _is_text(value) else self._names("layers_pattern")
+        names = (value,) if is_text(value) else self._names("layers_pattern")
         if any(not name.replace(".", "").replace("_", "").isalnum() for name in names if name):
             self._odd.append("layers_pattern as a pattern")
         return tuple(name for name in names if name)
@@ -211,18 +158,19 @@ class _Reading:
         value = self._data.get(name)
         if value is None:
             return ()
-        if isinstance(value, list) and len(value) <= _MAX_NAMES and all(_is_text(item) for item in value):
+        if isinstance(value, list) and len(value) <= _MAX_NAMES and all(is_text(item) for item in value):
             return tuple(sorted(set(value)))
         self._blame(f"{name} must be a list of module names, one pattern, or null")
         return ()
 
-    def _pattern(self, value: str, name: str) -> str:
+    def _pattern(self, value: str) -> tuple[str, ...]:
+        """The expression, if it is short enough to be shown; one that cannot be followed is unsupported."""
         try:
             if value.lower() != ALL_LINEAR:
                 Pattern(value)
         except ValueError:
-            self._odd.append(f"{name} as a pattern")
-        return value
+            self._odd.append("target_modules as a pattern")
+        return (value,) if is_text(value) else ()
 
     def _rank_pattern(self) -> dict[str, int]:
         return {
@@ -236,7 +184,7 @@ class _Reading:
     def _entries(self, name: str) -> list[tuple[str, object]]:
         """Modules, by name or by pattern, and what holds for them."""
         value = {} if self._data.get(name) is None else self._data[name]
-        if not isinstance(value, Mapping) or len(value) > _MAX_NAMES or not all(map(_is_text, value)):
+        if not isinstance(value, Mapping) or len(value) > _MAX_NAMES or not all(map(is_text, value)):
             self._blame(f"{name} must map module names to numbers")
             return []
         try:
@@ -254,18 +202,3 @@ class _Reading:
             return tuple(items)
         self._blame("layers_to_transform must hold layer numbers")
         return None
-
-
-def _is_text(value: object) -> TypeGuard[str]:
-    return isinstance(value, str) and len(value) <= _MAX_TEXT and value.isprintable()
-
-
-def _unsupported(data: Mapping[str, object]) -> list[str]:
-    empty: tuple[object, ...] = (None, False, [], {}, "")
-    unknown = [name for name in data if name not in _HARMLESS and data[name] not in empty]
-    found = [name if _is_text(name) else ascii(name)[:80] for name in unknown]
-    if data.get("bias", "none") != "none":
-        found.append("bias")
-    if str(data.get("init_lora_weights", True)).lower() not in _PLAIN_INITS:
-        found.append("init_lora_weights")
-    return found

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 
-from rollout.core.adapterconfig import AdapterConfig, Scaling
+from rollout.core.adapterconfig import AdapterConfig
 from rollout.core.adapterfiles import FileFact
 from rollout.core.basefit import BaseFact, Shapes, missing_modules, weight_of
 from rollout.core.lora import (
@@ -25,6 +25,7 @@ from rollout.core.lora import (
     rank_of,
     sort_keys,
 )
+from rollout.core.scaling import Scaling
 from rollout.core.spectrum import MAX_GAIN, has_collapsed
 
 # Trained LoRA weights stay below 10; one of 3e38 is finite in bfloat16 and overflows with the first activation.

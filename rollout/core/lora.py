@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from rollout.core.adapterconfig import AdapterConfig, Scaling
+from rollout.core.adapterconfig import AdapterConfig
+from rollout.core.scaling import Scaling
 from rollout.core.spectrum import effective_rank, frobenius, gain
 
 LORA_KEY = re.compile(
