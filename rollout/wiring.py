@@ -251,7 +251,7 @@ def sign_adapter(
     with exclusive(artifact_folder(root, ".rollout/signing")):
         manifest = head.manifest(path)
         artifact = manifest.value.artifact
-        place = folder or artifact_folder(root, artifact.uri)
+        place = folder or _folder_to_sign(root, artifact.uri)
         discard_unfinished(place / (artifact.signature or SIGNATURE_FILE))
 
         def name_it(name: str) -> None:
@@ -263,6 +263,17 @@ def sign_adapter(
         signed = sign(manifest, place, signer, write=_replace, name_it=name_it, dry_run=dry_run)
         named = artifact.model_copy(update={"signature": signed.signature.name})
         return signed, verify_artifact(root, head, named, place)
+
+
+def _folder_to_sign(root: Path, uri: str) -> Path:
+    from rollout.core.source import is_remote
+
+    if is_remote(uri):
+        raise Unreadable(
+            f"{uri} lies elsewhere, and what is signed must lie here",
+            advice="Sign before it is published: name the folder that it is published from by --folder.",
+        )
+    return artifact_folder(root, uri)
 
 
 def _replace(target: Path, content: bytes) -> None:

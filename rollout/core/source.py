@@ -127,14 +127,14 @@ def _what_is_wrong(scheme: Scheme, rest: str) -> str:
 
 def _is_prefix(prefix: str) -> str:
     name, _, rest = prefix.partition("://")
-    authority, _, path = rest[:-1].partition("/")
+    authority, slash, path = rest[:-1].partition("/")
     scheme = Scheme(name)
     if scheme is Scheme.HTTP and not re.fullmatch(_LOOPBACK, authority):
         raise ValueError("plain http is admitted for localhost, 127.0.0.1 and [::1] only")
     if prefix.endswith("@") and (scheme not in _PINNED or not path):
         raise ValueError("@ stands behind a repository of hf:// or oci://")
     host = _NAME if scheme is Scheme.HF else _HOST
-    if not re.fullmatch(host, authority) or not re.fullmatch(rf"(?:{_PATH})?", path):
+    if not re.fullmatch(host, authority) or (slash and not re.fullmatch(_PATH, path)):
         raise ValueError("not in its plain form: lower-case host, no %, no . or .., no //, no user, no query")
     return prefix
 
