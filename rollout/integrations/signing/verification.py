@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path, PurePosixPath
@@ -39,14 +39,15 @@ def verify(
     except ValueError as error:
         return SignatureFact.not_verified(str(error))
     if problem is None:
-        problem = _changed(folder, artifact)
+        # The library would wait for a pipe to be written.
+        problem = _not_as_signed(name for name in artifact.files if not _is_plain(folder / name))
     if problem is not None:
         return SignatureFact.not_verified(problem)
     trusted = [signer for signer in signers.signers if signer.kind == kind]
     if not trusted:
         made = {"key": "with a key", "sigstore": "by Sigstore"}[kind]
         return SignatureFact.not_verified(f"it was made {made}, and nobody who signs so is trusted")
-    return _ask(trusted, bundle, folder, read_policy_file)
+    return _ask(trusted, bundle, folder, artifact, read_policy_file)
 
 
 def _read(path: Path) -> bytes:
@@ -61,12 +62,22 @@ def _read(path: Path) -> bytes:
     return content
 
 
-def _changed(folder: Path, artifact: Artifact) -> str | None:
-    changed = [name for name, digest in artifact.files.items() if sha256_of(folder / name) != digest]
-    return f"{', '.join(changed[:3])}: not the bytes that were signed" if changed else None
+def _is_plain(path: Path) -> bool:
+    try:
+        open_plain(path).close()
+    except OSError:
+        return False
+    return True
 
 
-def _ask(trusted: Sequence[Signer], bundle: bytes, folder: Path, read: ReadPolicyFile) -> SignatureFact:
+def _not_as_signed(names: Iterable[str]) -> str | None:
+    found = list(names)
+    return f"{', '.join(found[:3])}: not the bytes that were signed" if found else None
+
+
+def _ask(
+    trusted: Sequence[Signer], bundle: bytes, folder: Path, artifact: Artifact, read: ReadPolicyFile
+) -> SignatureFact:
     """Each signer in turn: who has signed, or else why it is none of them."""
     reasons = []
     # What the library prints does not belong into our output.
@@ -82,7 +93,8 @@ def _ask(trusted: Sequence[Signer], bundle: bytes, folder: Path, read: ReadPolic
                 reasons.append(f"{signer.name} ({_reason(error)})")
             else:
                 return SignatureFact.by(signer.name)
-    return SignatureFact.not_verified("it is not by " + ", nor by ".join(reasons))
+    changed = _not_as_signed(n for n, digest in artifact.files.items() if sha256_of(folder / n) != digest)
+    return SignatureFact.not_verified(changed or "it is not by " + ", nor by ".join(reasons))
 
 
 def _verifier(signer: Signer, trust: Path, read: ReadPolicyFile) -> Any:
