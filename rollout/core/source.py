@@ -127,11 +127,15 @@ def _what_is_wrong(scheme: Scheme, rest: str) -> str:
 
 def _is_prefix(prefix: str) -> str:
     name, _, rest = prefix.partition("://")
-    authority, slash, path = rest[:-1].partition("/")
+    if name not in set(Scheme):
+        raise ValueError("begin it with https://, s3://, hf:// or oci://")
+    if not rest.endswith(("/", "@")):
+        raise ValueError("end it with / or @: s3://team would admit s3://team-evil as well")
     scheme = Scheme(name)
+    authority, slash, path = rest[:-1].partition("/")
     if scheme is Scheme.HTTP and not re.fullmatch(_LOOPBACK, authority):
         raise ValueError("plain http is admitted for localhost, 127.0.0.1 and [::1] only")
-    if prefix.endswith("@") and (scheme not in _PINNED or not path):
+    if rest.endswith("@") and (scheme not in _PINNED or not path):
         raise ValueError("@ stands behind a repository of hf:// or oci://")
     host = _NAME if scheme is Scheme.HF else _HOST
     if not re.fullmatch(host, authority) or (slash and not re.fullmatch(_PATH, path)):
@@ -139,13 +143,12 @@ def _is_prefix(prefix: str) -> str:
     return prefix
 
 
-# A closing / or @ keeps `s3://team` from admitting `s3://team-evil`.
+# The pattern is for editors; the words are for whoever wrote another form.
 Prefix = Annotated[
     str,
-    StringConstraints(
-        pattern=r"^(https|http|s3|hf|oci)://[^/@?#%\\\s][^@?#%\\\s]*[/@]$", max_length=_LONGEST
-    ),
+    StringConstraints(max_length=_LONGEST),
     AfterValidator(_is_prefix),
+    Field(json_schema_extra={"pattern": r"^(https|http|s3|hf|oci)://[^/@?#%\\\s][^@?#%\\\s]*[/@]$"}),
 ]
 
 

@@ -163,6 +163,21 @@ def test_a_prefix_of_another_form_is_refused(prefix: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("prefix", "words"),
+    [
+        ("s3://team", "end it with / or @: s3://team would admit s3://team-evil as well"),
+        ("team/", "begin it with https://, s3://, hf:// or oci://"),
+        ("http://h.example/", "plain http is admitted for localhost"),
+        ("hf://org@", "@ stands behind a repository"),
+        ("s3://team/../", "not in its plain form"),
+    ],
+)
+def test_a_refused_prefix_is_refused_in_words(prefix: str, words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        sources(prefix)
+
+
+@pytest.mark.parametrize(
     ("prefix", "uri", "admitted"),
     [
         ("s3://team/", "s3://team/x", True),
