@@ -16,7 +16,9 @@ from rollout.core.source import Sources, parse_remote
 from rollout.errors import Unavailable, Unreadable
 from rollout.integrations.sources import Patience, fetch
 from rollout.integrations.sources.redirects import check_address, next_url, sent_to
-from rollout.wiring import locate_artifact
+from rollout.usecases.changes import policy_problems
+from rollout.wiring import locate_artifact, working_folder
+from tests.support.adapters import write_repository
 from tests.support.certificates import write_server_certificate
 from tests.support.objectstore import (
     ACCESS_KEY,
@@ -434,3 +436,17 @@ def test_a_library_that_is_missing_is_named_by_its_extra(
         timeout=60,
     )
     assert "is not installed Run: pip install 'adapter-rollout[remote]'" in ran.stdout, ran.stderr
+
+
+def test_a_policy_that_cannot_be_read_is_found_before_it_is_merged(tmp_path: Path) -> None:
+    before, after = (write_repository(tmp_path / name) for name in ("before", "after"))
+    (after / "policies/sources.yaml").write_text("schema: adapter-rollout/sources/v1\nallowed: [s3://team]\n")
+    (after / "policies/signers.yaml").write_text(
+        "schema: adapter-rollout/signers/v1\nsigners:\n"
+        "  - {name: alice, kind: key, public_key: ../../etc/passwd}\n  - {name: bob, kind: pgp}\n"
+    )
+    problems = policy_problems(working_folder(after), working_folder(before))
+    said = {(problem.source, problem.place.line): problem.message for problem in problems}
+    assert "s3://team would admit s3://team-evil" in said["policies/sources.yaml", 2]
+    assert "does not have the right form" in said["policies/signers.yaml", 3]
+    assert ("policies/signers.yaml", 4) in said
