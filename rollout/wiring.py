@@ -29,10 +29,14 @@ if TYPE_CHECKING:
     from rollout.core.source import Sources
     from rollout.gateway.openai import App
     from rollout.gateway.router import AdapterRouter
+    from rollout.integrations.documents.writing import ManifestWriting
     from rollout.integrations.newfiles import NewFiles
     from rollout.ports import Engine, ModelSigner, Shelf, World
     from rollout.usecases.begin import Gatekeeper
     from rollout.usecases.book import Signature
+    from rollout.usecases.fix import Tools
+    from rollout.usecases.draft import Adapter, Draft
+    from rollout.usecases.inspect import Inspection
     from rollout.usecases.release import Desire
     from rollout.usecases.scaffold import NewFile, Profile
     from rollout.usecases.sign import Signed
@@ -119,6 +123,36 @@ def build_checks(
         authors=authors,
         pull_request=pull_request,
     )
+
+
+def build_tools(root: Path) -> Tools:
+    """What `validate --fix` works with: the working folder and the adapters that lie in folders here."""
+    from rollout.core.source import is_remote
+    from rollout.integrations.documents import edit, read_plain, tidy
+    from rollout.integrations.safetensors.copies import read_copies
+    from rollout.usecases.fix import Copies, Tools
+
+    def copies(uri: str) -> Copies | None:
+        try:
+            files, config = read_copies(artifact_folder(root, uri))
+        except Unreadable:
+            return None
+        return Copies(files=files, config=config)
+
+    return Tools(
+        tree=WorkingFolder(root),
+        read=read_plain,
+        tidy=tidy,
+        edit=edit,
+        copies=lambda uri: None if is_remote(uri) else copies(uri),
+    )
+
+
+def replace_file(root: Path) -> Callable[[PurePosixPath, bytes], None]:
+    """Puts other bytes in the place of a file of the working folder: whole or not at all, and through no link."""
+    from rollout.integrations.newfiles import NewFiles
+
+    return NewFiles(root).extend
 
 
 def read_pull_request(path: Path) -> PullRequest:
@@ -297,6 +331,34 @@ def inspect_artifact(
 
     folder = _locate(root, judge, artifact)
     return inspect(folder, dtypes=dtypes, bases=[root / path for path in base_paths])
+
+
+def inspect_path(
+    path: Path,
+    *,
+    dtypes: Sequence[Dtype],
+    bases: Sequence[Path],
+    weights_of: Path | None,
+    progress: Callable[[str, int, int], None],
+) -> Inspection:
+    """What lies in a folder, or what a manifest speaks of, seen from all environments of its repository."""
+    from rollout.integrations.safetensors import inspect
+    from rollout.usecases.inspect import inspect_folder, inspect_manifest
+
+    look = partial(inspect, weights_of=weights_of, progress=progress)
+    if not path.is_file():
+        return inspect_folder(str(path), dtypes, lambda types: look(path, dtypes=types, bases=bases))
+    root = find_root(path.parent)
+    workspace = working_folder(root)
+    return inspect_manifest(
+        workspace.manifest(path_below(root, path)).value,
+        [workspace.environment(name).value for name in workspace.environment_names()],
+        lambda artifact, types, paths: look(
+            _locate(root, workspace, artifact), dtypes=types, bases=[root / each for each in paths]
+        ),
+        dtypes=dtypes,
+        bases=[str(base) for base in bases],
+    )
 
 
 def _locate(root: Path, judge: Workspace, artifact: Artifact) -> Path:
@@ -520,3 +582,42 @@ def new_files(folder: Path) -> NewFiles:
     from rollout.integrations.newfiles import NewFiles
 
     return NewFiles(folder)
+
+
+def manifest_writing() -> ManifestWriting:
+    """How manifests are spelled, edited and read back."""
+    from rollout.integrations.documents.writing import ManifestWriting
+
+    return ManifestWriting()
+
+
+def read_adapter(root: Path, folder: Path) -> Adapter:
+    """The files of a folder, compared with the bases that the environments name. Raises Unreadable and Usage."""
+    from rollout.core.source import is_remote
+    from rollout.integrations.safetensors import inspect
+    from rollout.usecases.draft import Adapter
+
+    absolute = Path(*_normal((Path.cwd() / folder).parts))
+    inside = absolute.relative_to(root) if absolute.is_relative_to(root) else None
+    uri = f"file://{absolute}" if inside is None else inside.as_posix()
+    if is_remote(uri):
+        raise Usage(f"{uri!a} would be read as an address: a colon must not stand in the first folder's name")
+    workspace = working_folder(root)
+    servers = [workspace.environment(name).value.server for name in workspace.environment_names()]
+    bases = dict.fromkeys(root / server.base_path for server in servers if server.base_path)
+    dtypes = frozenset(server.dtype for server in servers)
+    facts = inspect(artifact_folder(root, uri), dtypes=dtypes, bases=list(bases))
+    return Adapter(uri=uri, folder=PurePosixPath(absolute), facts=facts)
+
+
+def write_draft(root: Path, draft: Draft, output: Path | None) -> None:
+    """Put a draft into its place, or into `output`. Raises Usage rather than replace another file."""
+    place = root / draft.path if output is None and draft.path is not None else Path.cwd() / (output or "")
+    place = Path(*_normal(place.parts))
+    if draft.replaces is not None and draft.path is not None and place == root / draft.path:
+        files, path = new_files(root), draft.path
+        if files.read(path) != draft.replaces:
+            raise Unreadable(f"{path} was changed meanwhile", advice="Run it again.")
+        files.extend(path, draft.content)
+    elif not new_files(place.parent).create(PurePosixPath(place.name), draft.content):
+        raise Usage(f"{output or draft.path} is there already", advice="Name another file with --output.")

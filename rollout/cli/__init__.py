@@ -16,10 +16,12 @@ from rollout.errors import RolloutError
 # no verb; a test asserts that each line is the first line of the verb's own help.
 VERBS: dict[str, str] = {
     "init": "Set up a repository: policies, schemas and an environment.",
+    "manifest": "Draft manifests.",
     "validate": "Check manifests against their schema and the policy rules.",
     "policy": "List, explain and test the policy rules.",
     "fetch": "Fetch a manifest's adapter, verify it and print its folder.",
     "sign": "Sign a manifest's adapter in the form of OpenSSF model signing.",
+    "inspect": "Show what an adapter's bytes are: files, config, ranks, norms, and what is wrong.",
     "evaluate": "Prove a manifest's adapter on its golden suite, against champion and base.",
     "advance": "One tick: observe, judge, decide, and move an adapter one step at most.",
     "rollback": "Take an adapter back: flag first, then ledger, git and proof.",
