@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
-from pathlib import PurePosixPath
+from collections.abc import Collection, Iterable, Sequence
 
 from rollout.core.adapterconfig import LORA, AdapterConfig
 from rollout.core.artifact import ArtifactFacts
@@ -29,9 +28,12 @@ _COMMIT = re.compile(r"[0-9a-f]{40}\Z")
 _GENERIC = re.compile(r"(adapters?|artifacts?|models?|outputs?|checkpoints?|final|best|checkpoint-\d+)\Z")
 
 
-def name_of(folder: PurePosixPath) -> str | None:
-    """The name that a folder gives to its adapter: its own or that of the one above, if either is one."""
-    for part in reversed(folder.parts[-2:]):
+def name_of(folder: Sequence[str]) -> str | None:
+    """The name that a folder gives to its adapter: its own or that of the one above, if either is one.
+
+    `folder` are the parts of its path.
+    """
+    for part in reversed(folder[-2:]):
         if re.fullmatch(NAME_PATTERN, part) and not _GENERIC.match(part):
             return part
     return None

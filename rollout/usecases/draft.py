@@ -71,7 +71,7 @@ def draft(workspace: Workspace, adapter: Adapter, wish: Wish, writing: Writing) 
     manifest could not hold them, and DocumentErrors if the manifest that is there cannot be read.
     """
     config = lora_of(adapter.facts)
-    name = wish.name or name_of(adapter.folder)
+    name = wish.name or name_of(adapter.folder.parts)
     if name is None:
         raise Usage(
             f"nothing in {str(adapter.folder)!r} names the adapter",
