@@ -43,10 +43,14 @@ def replace(target: Path, content: bytes) -> None:
     next one and never adds up. Raises OSError.
     """
     temporary = _beside(target, "tmp")
-    mode = target.stat().st_mode & 0o777 if target.exists() else 0o644
+    kept = target.stat().st_mode & 0o777 if target.exists() else None
     temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+    descriptor = os.open(temporary, flags, 0o644 if kept is None else 0o600)
     with os.fdopen(descriptor, "wb") as file:
+        if kept is not None:
+            # Bits that the user's mask would take away from a new file were given to this one on purpose.
+            os.fchmod(descriptor, kept)
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

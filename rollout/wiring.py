@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from rollout.ports import Engine, ModelSigner, Shelf, World
     from rollout.usecases.begin import Gatekeeper
     from rollout.usecases.book import Signature
-    from rollout.usecases.fix import Tools
     from rollout.usecases.draft import Adapter, Draft
+    from rollout.usecases.fix import Tools
     from rollout.usecases.inspect import Inspection
     from rollout.usecases.release import Desire
     from rollout.usecases.scaffold import NewFile, Profile

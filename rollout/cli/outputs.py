@@ -63,6 +63,6 @@ def write_reports(render: Render, form: str, outputs: Sequence[Output], *, summa
             raise Usage(f"{output.file} cannot be written: {error.strerror}") from None
 
 
-def shows_colour() -> bool:
-    """Whether standard output is a terminal whose owner did not refuse colours (https://no-color.org)."""
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+def shows_colour(*, err: bool = False) -> bool:
+    """Whether standard output (or error) is a terminal whose owner did not refuse colours (https://no-color.org)."""
+    return (sys.stderr if err else sys.stdout).isatty() and not os.environ.get("NO_COLOR")

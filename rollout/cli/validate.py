@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 import click
 
 from rollout.cli.options import pull_request_option
-from rollout.cli.outputs import Output, OutputType, write_reports
+from rollout.cli.outputs import Output, OutputType, shows_colour, write_reports
+
+if TYPE_CHECKING:
+    from rollout.usecases.validate import Checks
 
 FORMS = ("text", "json", "markdown", "github", "sarif", "junit")
 
@@ -29,6 +34,17 @@ FORMS = ("text", "json", "markdown", "github", "sarif", "junit")
     help="Write the report to a file, which is replaced. With FORMAT=FILE as often as you like, beside what is "
     "shown: --output sarif=out.sarif --output markdown=summary.md",
 )
+@click.option(
+    "--fix",
+    is_flag=True,
+    help="First put right what is mechanical, and show it as a diff: line ends and blanks, the schema, and what "
+    "repeats an adapter in a folder here: digests, rank, alpha, target modules.",
+)
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="With --fix: only show the diff. Writes and checks nothing; exit status 1 if anything would change.",
+)
 def command(
     paths: tuple[Path, ...],
     base: str | None,
@@ -37,6 +53,8 @@ def command(
     pull_request: Path | None,
     form: str,
     outputs: tuple[Output, ...],
+    fix: bool,
+    dry_run: bool,
 ) -> int:
     """Check manifests against their schema and the policy rules.
 
@@ -48,15 +66,39 @@ def command(
     from functools import partial
 
     from rollout import wiring
+    from rollout.errors import Usage
     from rollout.report import findings
     from rollout.usecases.validate import validate
 
+    if dry_run and not fix:
+        raise Usage("--dry-run goes with --fix", advice="Without --fix nothing is written anyway.")
     root = wiring.find_root(Path.cwd())
+    chosen = [wiring.path_below(root, path) for path in paths] or None
     asked = wiring.read_pull_request(pull_request) if pull_request else None
     checks = wiring.build_checks(
         root, base=base, environments=environments, release=release, pull_request=asked
     )
-    validation = validate(checks, [wiring.path_below(root, path) for path in paths] or None)
+    if fix:
+        changed = _fix(root, checks, chosen, dry_run=dry_run, beside=form == "text")
+        if dry_run:
+            return int(changed)
+    validation = validate(checks, chosen)
     render = partial(findings.render, validation, findings.origin_of(root, os.environ))
     write_reports(render, form, outputs, summary=findings.summary(validation))
     return findings.exit_status(validation)
+
+
+def _fix(
+    root: Path, checks: Checks, paths: Sequence[PurePosixPath] | None, *, dry_run: bool, beside: bool
+) -> bool:
+    """Fix what validation would check, and show it: before a report in text, and else where none is disturbed."""
+    from rollout import wiring
+    from rollout.report import fixes
+    from rollout.usecases.changes import choose_manifests
+    from rollout.usecases.fix import fix
+
+    chosen, _ = choose_manifests(checks.head, checks.base, paths, checks.touched)
+    fixed = fix(wiring.build_tools(root), chosen, None if dry_run else wiring.replace_file(root))
+    shown = fixes.as_text(fixed, dry_run=dry_run, colour=shows_colour(err=not beside))
+    click.echo(shown, nl=False, err=not beside)
+    return any(each.changed for each in fixed)

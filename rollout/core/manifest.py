@@ -31,7 +31,8 @@ Line = Annotated[str, StringConstraints(min_length=1, max_length=300, pattern=r"
 MetricId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 Sentence = Annotated[str, StringConstraints(min_length=1, max_length=2000, pattern=r"^[^\r\n\x00]+$")]
 # One path component, so that a manifest can never point outside its own artifact.
-FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$")]
+FILE_NAME_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$"
+FileName = Annotated[str, StringConstraints(pattern=FILE_NAME_PATTERN)]
 
 
 class Document(BaseModel):

@@ -19,9 +19,20 @@ from rollout.integrations.documents.edit import edit
 from rollout.integrations.documents.parsed import Parsed
 from rollout.integrations.documents.spelling import Scalar
 from rollout.integrations.documents.text import refusal
+from rollout.integrations.documents.tidy import tidy
 from rollout.integrations.documents.yaml import parse, survey
 
-__all__ = ["Scalar", "StrictDocuments", "dump_json", "edit", "load", "load_json", "render"]
+__all__ = [
+    "Scalar",
+    "StrictDocuments",
+    "dump_json",
+    "edit",
+    "load",
+    "load_json",
+    "read_plain",
+    "render",
+    "tidy",
+]
 
 MAX_JSON_BYTES = 16 << 20
 """Machines write JSON documents, and evidence may be long."""
@@ -32,6 +43,11 @@ D = TypeVar("D", bound=BaseModel)
 def load(content: bytes, model: type[D], *, source: str) -> Located[D]:
     """Read a YAML document. Raises DocumentErrors with every problem of its form and of its fields."""
     return _validated(survey(content, source), content, model)
+
+
+def read_plain(content: bytes, source: str) -> object:
+    """The plain data of a YAML document, whatever its fields. Raises DocumentErrors for its form alone."""
+    return parse(content, source).data
 
 
 def load_json(content: bytes, model: type[D], *, source: str) -> D:

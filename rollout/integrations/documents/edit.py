@@ -11,7 +11,7 @@ from rollout.core.document import DocumentErrors, Pointer, show_pointer
 from rollout.errors import Unreadable
 from rollout.integrations.documents.entries import Splice, insertion, removal
 from rollout.integrations.documents.parsed import Parsed, Span
-from rollout.integrations.documents.spelling import Scalar, spell
+from rollout.integrations.documents.spelling import Scalar, Value, spell
 from rollout.integrations.documents.yaml import parse
 
 __all__ = ["Scalar", "edit"]
@@ -23,14 +23,14 @@ def edit(
     content: bytes,
     changes: Mapping[Pointer, Scalar] = _NOTHING,
     *,
-    insert: Mapping[Pointer, Scalar | Sequence[Scalar]] = _NOTHING,
+    insert: Mapping[Pointer, Value] = _NOTHING,
     remove: Collection[Pointer] = (),
     source: str = "document",
 ) -> bytes:
     """The document with other scalars, more fields or fewer; comments, order and quoting stay.
 
     `changes` are new scalars in the place of old ones. `insert` are new fields, each put behind the last one of
-    a mapping that exists, or, where the pointer ends in a number past the end, of a list. `remove` are fields
+    a mapping that exists, or, where the pointer ends in the next number, of a list. `remove` are fields
     and items that go, with all that is below them and the comment on their last line; their numbers are those
     before the edit. Comments on lines of their own stay.
 
@@ -92,9 +92,9 @@ def _separated(text: str, span: Span) -> str:
     return " " if span.start == span.end and text[span.start - 1 : span.start] not in {" ", ""} else ""
 
 
-def _put(data: Any, pointer: Pointer, value: Scalar | Sequence[Scalar]) -> None:
+def _put(data: Any, pointer: Pointer, value: Value) -> None:
     parent, key = _parent(data, pointer), pointer[-1]
-    written = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
+    written = dict(value) if isinstance(value, Mapping) else value
     if isinstance(parent, list) and key == len(parent):
         parent.append(written)
     else:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from rollout.core.document import Pointer, show_pointer
 from rollout.errors import Unreadable
 from rollout.integrations.documents.parsed import Parsed, Span
-from rollout.integrations.documents.spelling import Scalar, spell
+from rollout.integrations.documents.spelling import DOUBLE, Value, spell
 
 _REST = re.compile(r"[ \t]*(?:#[^\n]*|\r)?")
 _BLANKS = re.compile(r" *")
@@ -33,7 +33,7 @@ class _Entry(NamedTuple):
     value: Span
 
 
-def insertion(parsed: Parsed, pointer: Pointer, value: Scalar | Sequence[Scalar]) -> list[Splice]:
+def insertion(parsed: Parsed, pointer: Pointer, value: Value) -> list[Splice]:
     """Put a new field behind the last one of its mapping, or an item behind the last one of its list.
 
     The splices are in the order of the text.
@@ -46,10 +46,10 @@ def insertion(parsed: Parsed, pointer: Pointer, value: Scalar | Sequence[Scalar]
     entries = _entries(parsed, pointer[:-1])
     if pointer in parsed.spans or pointer[-1] not in _free(parent, entries, pointer[-1]):
         raise _refusal(parsed, pointer, "it is there already, or is no name for what can be added")
-    entry = _spelt(pointer[-1], value, entries)
     if parent.style in {"{", "["}:
+        entry = _spelt(pointer[-1], value, entries)
         return _into_brackets(parsed, pointer, parent, entries, entry)
-    return [_below(parsed.text, parent, entries, entry)]
+    return [_below(parsed.text, parent, entries, _lines(pointer[-1], value, entries))]
 
 
 def removal(parsed: Parsed, pointer: Pointer) -> list[Splice]:
@@ -79,13 +79,20 @@ def _free(parent: Span, entries: Sequence[_Entry], key: str | int) -> tuple[str 
     return (key,) if isinstance(key, str) else ()
 
 
-def _spelt(key: str | int, value: Scalar | Sequence[Scalar], entries: Sequence[_Entry]) -> str:
+def _spelt(key: str | int, value: Value, entries: Sequence[_Entry]) -> str:
     """The new entry, quoted like the last one."""
     beside = entries[-1] if entries else None
     key_style = beside.key.style if beside and beside.key else None
-    value_style = beside.value.style if beside and beside.value.style in {"'", '"'} else key_style
+    value_style = beside.value.style if beside and beside.value.style in {"'", DOUBLE} else key_style
     spelt = spell(value, value_style)
     return spelt if isinstance(key, int) else f"{spell(key, key_style)}: {spelt}"
+
+
+def _lines(key: str | int, value: Value, entries: Sequence[_Entry]) -> list[str]:
+    """The new entry on lines of its own; a mapping takes one for each of its fields."""
+    if not isinstance(value, Mapping) or not value or isinstance(key, int):
+        return [_spelt(key, value, entries)]
+    return [f"{spell(key)}:", *(f"  {spell(name)}: {spell(item, DOUBLE)}" for name, item in value.items())]
 
 
 def _entries(parsed: Parsed, parent: Pointer) -> list[_Entry]:
@@ -99,12 +106,14 @@ def _entries(parsed: Parsed, parent: Pointer) -> list[_Entry]:
     return found
 
 
-def _below(text: str, parent: Span, entries: Sequence[_Entry], entry: str) -> Splice:
-    """A line of its own, as far in as the first one."""
+def _below(text: str, parent: Span, entries: Sequence[_Entry], entry: Sequence[str]) -> Splice:
+    """Lines of their own, as far in as the first entry."""
     at = _behind_line(text, entries[-1].end)
     first = parent.start if parent.style == "-" else entries[0].start
-    line = " " * (first - _line_start(text, first)) + ("- " if parent.style == "-" else "") + entry
-    return Splice(at, at, line + _line_end(text) if text[at - 1] == "\n" else _line_end(text) + line)
+    margin = " " * (first - _line_start(text, first))
+    lines = [margin + ("- " if parent.style == "-" else "") + line for line in entry]
+    end = _line_end(text)
+    return Splice(at, at, end.join([*lines, ""]) if text[at - 1] == "\n" else end.join(["", *lines]))
 
 
 def _into_brackets(

@@ -10,6 +10,7 @@ import re
 import unicodedata
 
 _BLANK = re.compile(r"\s+")
+_COMMAND = re.compile(r"\A(\s*)::")
 _OLD_COMMAND = re.compile(r"(?<=##)\[")
 
 
@@ -22,6 +23,12 @@ def visible(text: str) -> str:
 def seen(character: str) -> str:
     """A character as it is shown: itself, or its escape if it is not printable."""
     return character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+
+
+def harmless(line: str) -> str:
+    """A line of a document as it is, blanks and all, but for what could be taken for something else."""
+    shown = "".join(character if character == "\t" else seen(character) for character in line)
+    return _COMMAND.sub(r"\1\\x3a:", _OLD_COMMAND.sub(r"\\x5b", shown))
 
 
 def encodable(text: str) -> str:
