@@ -346,7 +346,7 @@ def inspect_path(
     from rollout.usecases.inspect import inspect_folder, inspect_manifest
 
     look = partial(inspect, weights_of=weights_of, progress=progress)
-    if not path.is_file():
+    if not os.path.isfile(path):  # noqa: PTH113 - pathlib raises for names that are too long
         return inspect_folder(str(path), dtypes, lambda types: look(path, dtypes=types, bases=bases))
     root = find_root(path.parent)
     workspace = working_folder(root)

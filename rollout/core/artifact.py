@@ -120,7 +120,6 @@ def examine(
     not_plain: Iterable[str] = (),
     own_tokenizer: str | None = None,
     own_template: str | None = None,
-    intruders: Iterable[str] | None = None,
     problems: Iterable[str] = (),
 ) -> ArtifactFacts:
     """All facts of one adapter.
@@ -165,7 +164,6 @@ def examine(
         base_templates=_known(base.template for base in bases),
         own_tokenizer=own_tokenizer,
         own_template=own_template,
-        intruders=None if intruders is None else _sorted(intruders),
         details=details,
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Container, Mapping
 from dataclasses import dataclass
 
 from rollout.core.adapterconfig import ALL_LINEAR, LORA, AdapterConfig
@@ -28,11 +28,15 @@ class BaseFact:
     template: str | None = None
 
 
+def stored_name(module: str, stored: Container[str]) -> str:
+    """The name of the weight that a module changes; a head that is tied to the embedding is not stored twice."""
+    tied = module == "lm_head" and "lm_head.weight" not in stored
+    return "model.embed_tokens.weight" if tied else f"{module}.weight"
+
+
 def weight_of(module: str, base_shapes: Shapes) -> tuple[int, ...] | None:
-    """The base's weight that a module changes; a head that is tied to the embedding is not stored twice."""
-    shape = base_shapes.get(f"{module}.weight")
-    if shape is None and module == "lm_head":
-        shape = base_shapes.get("model.embed_tokens.weight")
+    """The shape of the base's weight that a module changes, or None if there is no such matrix."""
+    shape = base_shapes.get(stored_name(module, base_shapes))
     return shape if shape is not None and len(shape) == 2 else None
 
 

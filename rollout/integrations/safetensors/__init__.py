@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rollout.core.adapterconfig import AdapterConfig, read_config
@@ -18,14 +19,14 @@ from rollout.core.lora import TensorFact
 from rollout.core.manifest import Dtype
 from rollout.integrations.safetensors.base import base_revision, read_base, read_shapes
 from rollout.integrations.safetensors.folder import Listing, Opened, list_folder, opened
+from rollout.integrations.safetensors.intruders import find_intruders
 from rollout.integrations.safetensors.layout import read_header, strict_json
 from rollout.integrations.safetensors.products import Products
+from rollout.integrations.safetensors.progress import Progress, silently
 from rollout.integrations.safetensors.stream import HashedFile
 from rollout.integrations.safetensors.tensors import read_tensors
 
 __all__ = ["CONFIG", "WEIGHTS", "base_revision", "inspect", "read_shapes"]
-
-Progress = Callable[[str, int, int], None]
 
 
 def inspect(
@@ -33,18 +34,20 @@ def inspect(
     *,
     dtypes: frozenset[Dtype],
     bases: Sequence[Path] = (),
-    progress: Progress | None = None,
+    weights_of: Path | None = None,
+    progress: Progress = silently,
 ) -> ArtifactFacts:
     """The facts of the adapter in a folder, judged for the types in which it will be served, and all `bases`.
 
-    What cannot be read is a problem in the facts. `progress` is told what is read, how many bytes of how many.
-    Raises Unreadable if there is no such folder, or if it is overcrowded.
+    What cannot be read is a problem in the facts. With `weights_of`, a folder with the base's safetensors, the
+    modules are searched for intruder dimensions, which takes long. `progress` is told what is done, how much of
+    how much. Raises Unreadable if there is no such folder, or if it is overcrowded.
     """
     listing = list_folder(folder)
     reading = _Reading(dtypes, progress)
     for name in listing.plain:
         reading.take(folder, name)
-    return examine(
+    facts = examine(
         files=reading.files,
         config=reading.config,
         tensors=reading.tensors,
@@ -55,12 +58,15 @@ def inspect(
         own_template=reading.own_template(),
         problems=reading.verdict(listing),
     )
+    if weights_of is None or facts.problems:
+        return facts
+    return replace(facts, intruders=find_intruders(folder / WEIGHTS, weights_of, facts.details, progress))
 
 
 class _Reading:
     """What was found in the files so far."""
 
-    def __init__(self, dtypes: frozenset[Dtype], progress: Progress | None) -> None:
+    def __init__(self, dtypes: frozenset[Dtype], progress: Progress) -> None:
         self._dtypes = dtypes
         self._progress = progress
         self._problems: dict[str, None] = {}
@@ -102,9 +108,8 @@ class _Reading:
         fact = describe(name, size=file.size, start=start, executable=file.executable, sha256=sha256)
         self.files.append(fact)
 
-    def _watch(self, name: str) -> Callable[[int, int], None] | None:
-        progress = self._progress
-        return None if progress is None else lambda done, of: progress(f"reading {name}", done, of)
+    def _watch(self, name: str) -> Callable[[int, int], None]:
+        return lambda done, of: self._progress(f"reading {name}", done, of)
 
     def _judge(self, name: str, file: HashedFile) -> None:
         """Look at the content of those files that decide what is served. Raises ValueError."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 from rollout.core.basefit import BaseFact
 from rollout.core.chattemplate import TEMPLATE, TOKENIZER, TOKENIZER_CONFIG, chat_template
@@ -76,6 +77,12 @@ def read_entries(path: Path) -> list[Entry]:
     # A base may be a snapshot of the Hub's cache, whose files are links; it is named by the operator.
     with path.open("rb") as file:
         return read_header(file.read, path.stat().st_size)
+
+
+def data_offset(file: BinaryIO) -> int:
+    """Where the data of an open safetensors file begin: behind the length of its header, and the header."""
+    file.seek(0)
+    return 8 + int.from_bytes(file.read(8), "little")
 
 
 def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:

@@ -25,8 +25,8 @@ _KEPT = 32 << 20
 class HashedFile:
     """An open file of known size, its sha256 growing as it is read; `start` are its first bytes."""
 
-    def __init__(self, file: BinaryIO, *, progress: Callable[[int, int], None] | None = None) -> None:
-        """`file` is unbuffered; `progress` is told how many bytes of how many are read."""
+    def __init__(self, file: BinaryIO, *, progress: Callable[[int, int], None]) -> None:
+        """`file` is unbuffered; `progress` is told how many bytes of how many are read of a large one."""
         self._file = file
         self._progress = progress
         self._sha256 = hashlib.sha256()
@@ -93,7 +93,7 @@ class HashedFile:
         if self.done < START:
             self.start += bytes(piece[: START - self.done])
         self.done += len(piece)
-        if self._progress is not None:
+        if self._thread is not None:
             self._progress(self.done, self.size)
 
     def _hash(self, piece: memoryview) -> None:
