@@ -52,7 +52,8 @@ def find_root(start: Path) -> Path:
         if (folder / ".git").exists() or (folder / "policies").is_dir():
             return folder
     raise Unreadable(
-        f"{start} lies in no repository", advice="Run rollout where manifests/ and policies/ are."
+        f"{start} lies in no repository",
+        advice="Run rollout where manifests/ and policies/ are; `rollout init` sets them up.",
     )
 
 

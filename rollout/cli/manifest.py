@@ -59,9 +59,8 @@ def new(
 
     root = wiring.find_root(Path.cwd())
     writing = wiring.manifest_writing()
-    wish = Wish(name=name, team=team, parent=parent, bump=Bump(bump or "minor"))
-    adapter = wiring.read_adapter(root, folder)
-    made = draft(wiring.working_folder(root), adapter, wish, writing)
+    wish = Wish(name=name, team=team, parent=parent, bump=Bump(bump) if bump else None)
+    made = draft(wiring.working_folder(root), wiring.read_adapter(root, folder), wish, writing)
     shown = dry_run or output == "-"
     place = drafts.place_of(made, output)
     left = writing.blanks(made.content, place)
@@ -69,5 +68,5 @@ def new(
         click.echo(made.content, nl=False)
     else:
         wiring.write_draft(root, made, None if output is None else Path(output))
-    click.echo(drafts.as_text(made, adapter.facts, left, place=place, shown=shown), nl=False, err=shown)
+    click.echo(drafts.as_text(made, left, place=place, shown=shown), nl=False, err=shown)
     return 0

@@ -42,10 +42,11 @@ def name_of(folder: Sequence[str]) -> str | None:
 def lora_of(facts: ArtifactFacts) -> AdapterConfig:
     """The config of a LoRA. Raises Unreadable for anything else."""
     config = facts.config
-    if config is None:
+    odd = [*facts.problems, *(f"{name!a} is no plain file" for name in facts.not_plain)]
+    if config is None or odd:
         raise Unreadable(
-            "these files are no adapter: " + ("; ".join(facts.problems) or "there is no adapter_config.json"),
-            advice="Name the folder into which PEFT saved adapter_config.json and adapter_model.safetensors.",
+            "these files are no adapter: " + ("; ".join(odd[:5]) or "there is no adapter_config.json"),
+            advice="Name the flat folder into which PEFT saved adapter_config.json and adapter_model.safetensors.",
         )
     if config.peft_type != LORA:
         raise Unreadable(
@@ -81,7 +82,7 @@ def of_base(config: AdapterConfig, facts: ArtifactFacts, environments: Collectio
     """What the config and the served base say of the base: the latter counts only if the adapter fits it."""
     known: Known = {}
     repo = config.base_model or ""
-    if repo and repo[0] not in "/.~" and len(repo) <= _LONGEST_LINE:
+    if repo and repo[0] not in "/.~" and len(repo) <= _LONGEST_LINE and agreed([repo]):
         known["base", "repo"] = repo
         slug = re.sub(r"[^a-z0-9]+", "-", repo.rsplit("/", 1)[-1].lower()).strip("-")
         if re.fullmatch(NAME_PATTERN, slug):

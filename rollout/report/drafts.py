@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from rollout.core.artifact import ArtifactFacts
 from rollout.core.blanks import Blank
 from rollout.core.document import Place, show_pointer
 from rollout.errors import Usage
@@ -25,17 +24,16 @@ def place_of(draft: Draft, output: str | None) -> str:
     return str(draft.path)
 
 
-def as_text(draft: Draft, facts: ArtifactFacts, left: Left, *, place: str, shown: bool) -> str:
+def as_text(draft: Draft, left: Left, *, place: str, shown: bool) -> str:
     """One line of what it is, a line for each blank, and the next command."""
-    return "\n".join([*_said(draft, facts, place, shown), *_left(left, place), *_next(left, place)]) + "\n"
+    return "\n".join([*_said(draft, place, shown), *_left(left, place), *_next(left, place)]) + "\n"
 
 
-def _said(draft: Draft, facts: ArtifactFacts, place: str, shown: bool) -> Iterator[str]:
+def _said(draft: Draft, place: str, shown: bool) -> Iterator[str]:
     what = "the next version" if draft.replaces is not None else "a first draft"
     yield f"{place}: version {draft.version}, {what}, {'not written' if shown else 'written'}"
     if draft.comments_lost:
         yield "note: the manifest is laid out in a way that could not be edited; its comments were lost"
-    yield from (f"note: {problem}" for problem in facts.problems)
 
 
 def _left(left: Left, place: str) -> Iterator[str]:

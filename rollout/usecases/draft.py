@@ -42,7 +42,7 @@ class Wish:
     name: str | None = None
     team: str | None = None
     parent: str | None = None
-    bump: Bump = Bump.MINOR
+    bump: Bump | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +83,7 @@ def draft(workspace: Workspace, adapter: Adapter, wish: Wish, writing: Writing) 
     if previous is None:
         return _first(workspace, name, known, of_servers(environments), wish, writing)
     _check_wish(previous, wish)
-    after = next_version(previous, known, wish.bump, writing)
+    after = next_version(previous, known, wish.bump or Bump.MINOR, writing)
     return Draft(
         path=PurePosixPath(previous.source),
         content=after.content,
@@ -112,7 +112,11 @@ def _check_wish(previous: Located[AdapterManifest], wish: Wish) -> None:
 def _first(
     workspace: Workspace, name: str, known: Known, served: Known, wish: Wish, writing: Writing
 ) -> Draft:
-    version = "1.0.0" if wish.parent is None else raised(wish.parent, wish.bump)
+    if wish.parent is None and wish.bump is not None:
+        raise Usage(
+            f"no manifest is named {name!r}, so no version can be raised", advice="Name the --parent."
+        )
+    version = "1.0.0" if wish.parent is None else raised(wish.parent, wish.bump or Bump.MINOR)
     team = wish.team or agreed(_teams(workspace))
     one_of: dict[Pointer, tuple[str, ...]] = {
         ("evaluation", "suite"): workspace.suite_names(),
