@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import sys
-import traceback
 from collections.abc import Sequence
 
 import click
@@ -84,6 +83,8 @@ def run(args: Sequence[str] | None = None) -> int:
             click.echo(f"  {error.advice}", err=True)
         return error.exit_status
     except Exception:
+        import traceback
+
         traceback.print_exc(file=sys.stderr)
         click.secho(
             "error[bug]: this is a bug in rollout; please report the lines above.", fg="red", err=True

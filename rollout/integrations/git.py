@@ -12,9 +12,12 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from rollout.errors import RemoteUnavailable, Unavailable, Unreadable, WorldChanged
-from rollout.ports import Revert
+
+if TYPE_CHECKING:
+    from rollout.ports import Revert
 
 _ATTEMPTS = 5
 # Listed files up to this size are read together, up to so many bytes in all.
@@ -242,6 +245,8 @@ class GitRepository:
 
     def restore(self, path: PurePosixPath, *, content: bytes | None, bad: bytes, message: str) -> Revert:
         """Bring a file back in a commit of its own and push it; a lost race starts again on the new tip."""
+        from rollout.ports import Revert
+
         for _ in range(_ATTEMPTS):
             tip = self._tip()
             tree = CommitTree(self, tip)

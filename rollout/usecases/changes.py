@@ -7,15 +7,8 @@ from functools import cached_property
 from pathlib import PurePosixPath
 
 from rollout.core.document import DocumentErrors, Located, Problem
-from rollout.core.environment import Environment
-from rollout.core.freeze import Freezes
 from rollout.core.manifest import AdapterManifest, Document
-from rollout.core.metric import MetricSpec
-from rollout.core.plan import Plan
-from rollout.core.policy import Rule, Waivers
-from rollout.core.signing import Signers
-from rollout.core.source import Sources
-from rollout.core.suite import Gates, Suite
+from rollout.core.schemas import model_of
 from rollout.errors import Unreadable
 from rollout.usecases.workspace import MANIFESTS, POLICIES, Workspace
 
@@ -152,25 +145,13 @@ def policy_problems(head: Workspace, base: Workspace) -> list[Problem]:
 
 def _model_of(path: PurePosixPath) -> type[Document] | None:
     match path.relative_to(POLICIES).parts:
-        case ("waivers.yaml",):
-            return Waivers
-        case ("freezes.yaml",):
-            return Freezes
-        case ("signers.yaml",):
-            return Signers
-        case ("sources.yaml",):
-            return Sources
+        case (("waivers.yaml" | "freezes.yaml" | "signers.yaml" | "sources.yaml") as name,):
+            return model_of(name.removesuffix(".yaml"))
         case ("rules", _, "rule.yaml"):
-            return Rule
-        case ("environments", _):
-            return Environment
-        case ("plans", _):
-            return Plan
-        case ("metrics", _):
-            return MetricSpec
-        case ("suites", _):
-            return Suite
+            return model_of("rule")
+        case (("environments" | "plans" | "metrics" | "suites") as folder, _):
+            return model_of(folder.removesuffix("s"))
         case ("gates", _):
-            return Gates
+            return model_of("gates")
         case _:
             return None

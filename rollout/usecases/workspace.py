@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
 
 from rollout.core.document import D, DocumentErrors, Located
 from rollout.core.environment import Environment
@@ -17,7 +18,10 @@ from rollout.core.policy import Rule, Waivers, check_book
 from rollout.core.signing import Signers
 from rollout.core.source import Sources
 from rollout.errors import Unreadable
-from rollout.ports import Documents, Tree
+
+if TYPE_CHECKING:
+    # Half of what ports name is about servers and traffic, and takes longer to import than a manifest to read.
+    from rollout.ports import Documents, Tree
 
 MANIFESTS = PurePosixPath("manifests")
 POLICIES = PurePosixPath("policies")
