@@ -219,6 +219,73 @@ def test_in_a_workflow_the_report_is_still_text_unless_it_is_asked_for(
     assert "::" not in invoke().output
 
 
+def test_fix_shows_what_it_changes_and_then_validates_what_is_there(repository: Path) -> None:
+    edit(repository, "task: triage\n", "task: triage  \n")
+    edit(repository, "alpha: 4", "alpha: 8")
+    assert "manifest-matches-config" in invoke().output
+    result = invoke("--fix")
+    assert result.return_value == 0
+    assert f"--- a/{MANIFEST}\n+++ b/{MANIFEST}\n" in result.output
+    assert "-task: triage  \n+task: triage\n" in result.output
+    assert "-  alpha: 8\n+  alpha: 4\n" in result.output
+    assert "\n1 manifest fixed\n" in result.output
+    assert result.output.endswith(f"1 manifest, {RULES} rules: nothing found\n")
+    assert "alpha: 4" in (repository / MANIFEST).read_text()
+
+
+def test_a_dry_run_writes_nothing_and_says_by_its_status_whether_it_would(repository: Path) -> None:
+    assert status_of("--fix", "--dry-run") == 0
+    edit(repository, "task: triage\n", "task: triage  \n")
+    before = (repository / MANIFEST).read_bytes()
+    result = invoke("--fix", "--dry-run")
+    assert result.return_value == 1
+    assert (
+        result.output.endswith("+task: triage\n use_case: support\n")
+        or "1 manifest would be changed" in result.output
+    )
+    assert (repository / MANIFEST).read_bytes() == before
+
+
+def test_after_a_fix_the_status_is_that_of_the_validation(repository: Path) -> None:
+    edit(repository, "license: Apache-2.0", "license: CC-BY-NC-4.0  ")
+    assert status_of("--fix") == 1
+    assert "license: CC-BY-NC-4.0\n" in (repository / MANIFEST).read_text()
+
+
+def test_a_fix_leaves_a_report_for_machines_as_it_is(repository: Path) -> None:
+    edit(repository, "task: triage\n", "task: triage  \n")
+    result = invoke("--fix", "--format", "json")
+    assert json.loads(result.stdout)["outcome"] == "pass"
+    assert "+task: triage\n" in result.stderr
+
+
+def test_a_fix_cannot_make_changed_bytes_pass_under_the_same_version(repository: Path) -> None:
+    weights = next(repository.rglob("adapter_model.safetensors"))
+    content = bytearray(weights.read_bytes())
+    content[-3] ^= 1
+    weights.write_bytes(bytes(content))
+    result = invoke("--fix", "--base", "HEAD")
+    assert result.return_value == 1
+    assert "error[version-bumped]" in result.output
+    assert "digest-matches-bytes" not in result.output
+
+
+def test_with_a_base_only_what_differs_from_it_is_fixed(repository: Path) -> None:
+    odd = repository / "manifests/support/odd.yaml"
+    odd.write_text("name: odd  \n")
+    git(repository, "add", "-A")
+    git(repository, "commit", "-qm", "odd")
+    edit(repository, "task: triage\n", "task: triage  \n")
+    status_of("--fix", "--base", "HEAD")
+    assert odd.read_text() == "name: odd  \n"
+    assert "task: triage\n" in (repository / MANIFEST).read_text()
+
+
+def test_a_dry_run_without_a_fix_is_a_wrong_use(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert status_of("--dry-run") == 2
+    assert "--dry-run goes with --fix" in capsys.readouterr().err
+
+
 def test_outside_of_a_repository_there_is_nothing_to_check(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,9 +16,10 @@ from rollout.core.manifest import Document
 from rollout.core.plan import Plan
 from rollout.core.policy import Waivers
 from rollout.core.routes import Routes
-from rollout.integrations.documents import dump_json, edit, load, load_json, render
+from rollout.integrations.documents import dump_json, edit, load, load_json, render, tidy
 from rollout.integrations.documents.text import MAX_BYTES
 from rollout.integrations.documents.yaml import parse
+from tests.support.yamltext import documents
 
 
 class Part(Document):
@@ -346,3 +347,64 @@ def test_a_blank_is_named_as_one_and_not_as_what_its_field_refuses() -> None:
         "w.yaml:9:5: /waivers/0/until: there is no field 'until' here; there are: approver, expires, manifest, "
         "owner, reason, rule; found 3",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "tidied"),
+    [
+        (b"a: 1  \r\nb: 2\r\n\r\n \r\n", b"a: 1\nb: 2\n"),
+        (b"a: 1", b"a: 1\n"),
+        (b"# c \t\n\na: [1,  \n  2]  # d  \n...\n", b"# c\n\na: [1,\n  2]  # d\n...\n"),
+        (b"a: |\n  x  \n  y\n\nb: 1 \n", b"a: |\n  x  \n  y\n\nb: 1\n"),
+        (b'a: "x \n  y"  # c  \n', b'a: "x \n  y"  # c\n'),
+        (b"a: |+\n  x\n\n\n", b"a: |+\n  x\n\n\n"),
+        (b"a: |\n  x", b"a: |\n  x"),
+    ],
+    ids=["line ends", "no line end", "comments", "text", "quotes", "kept", "text without a line end"],
+)
+def test_a_tidy_document_means_the_same(text: bytes, tidied: bytes) -> None:
+    assert tidy(text, "x") == tidied
+    assert parse(tidied, "x").data == parse(text, "x").data
+
+
+@PATIENT
+@given(documents(), st.sampled_from(("", " ", "\t ")), st.sampled_from(("\n", "\r\n")))
+def test_tidying_changes_no_value_and_is_done_once(text: str, blank: str, end: str) -> None:
+    odd = text.replace("\r\n", "\n").replace("\n", " " + end).encode() + blank.encode()
+    try:
+        before = parse(odd, "x").data
+    except DocumentErrors:
+        return
+    tidied = tidy(odd, "x")
+    assert json.dumps(parse(tidied, "x").data) == json.dumps(before)
+    assert tidy(tidied, "x") == tidied
+    assert b"\r" not in tidied
+
+
+def test_a_key_without_a_colon_is_refused_wherever_it_stands() -> None:
+    for text in ("a: {b}", "a: {b, c: 1}", "? a\n", "a: {b\n}\nc: {d: 1}\n"):
+        with pytest.raises(DocumentErrors, match="has no colon"):
+            parse(text.encode(), "x")
+
+
+def test_a_field_ends_where_its_value_does_and_a_group_where_its_key_does() -> None:
+    sheet = load(GOOD, Sheet, source="sheet.yaml")
+    assert sheet.end(("version",)) == Place(3, 15)
+    assert sheet.end(("part",)) == Place(5, 5)
+    assert sheet.end(("part", "names", 1)) == Place(9, 13)
+
+
+def test_a_problem_quotes_its_line_and_knows_where_what_is_wrong_ends() -> None:
+    with pytest.raises(DocumentErrors) as caught:
+        load(GOOD.replace(b"number: 3", b"number: many # why"), Sheet, source="sheet.yaml")
+    (problem,) = caught.value.problems
+    assert (problem.place, problem.end) == (Place(6, 11), Place(6, 15))
+    assert problem.source_line == "  number: many # why"
+
+
+def test_a_very_long_line_is_not_quoted_once_for_every_problem_in_it() -> None:
+    content = b"{" + b", ".join(b"k%d: 1" % number for number in range(3000)) + b"}"
+    with pytest.raises(DocumentErrors) as caught:
+        load(content, Sheet, source="sheet.yaml")
+    assert len(caught.value.problems) > 2000
+    assert {problem.source_line for problem in caught.value.problems} == {""}
