@@ -699,3 +699,12 @@ def test_a_sigstore_that_is_down_is_unavailable(adapter: Adapter, tmp_path: Path
         vouched = Vouched(adapter, sigstore, tmp_path)
     with pytest.raises(Unavailable, match="Sigstore did not sign"):
         vouched.sign()
+
+
+def test_the_public_instances_own_trust_root_is_read_and_does_not_vouch_for_others(vouched: Vouched) -> None:
+    import sigstore
+
+    vouched.sign()
+    (public,) = Path(sigstore.__file__).parent.glob("_store/*tuf-repo-cdn.sigstore.dev/trusted_root.json")
+    vouched.adapter.policies["trust.json"] = public.read_bytes()
+    assert "failed to build timestamp certificate chain" in refused(vouched.fact())

@@ -71,8 +71,8 @@ class Web:
             stream = self._get(url, sent_to(asked, headers, self._origin))
             if stream.r.status not in STATUSES:
                 return stream
-            url = next_url(url, stream.r.headers.get("Location", ""))
             stream.close()
+            url = next_url(url, stream.r.headers.get("Location", ""))
         raise Unreadable(f"{self._origin[0]} redirects more than {MAX_REDIRECTS} times")
 
     def _get(self, url: str, headers: dict[str, str]) -> Any:
@@ -83,6 +83,8 @@ class Web:
 
     def _download(self, stream: Any, offset: int) -> Download:
         response = stream.r
+        if response.status >= 400:
+            raise refusal(response.status, response.url.host)
         if response.status == 200:
             return Download(start=0, size=response.content_length, chunks=self._chunks(stream))
         first, size = range_start(response.headers.get("Content-Range"))
@@ -101,15 +103,11 @@ class Web:
     @contextmanager
     def _plainly(self, url: str) -> Iterator[None]:
         """Errors in our words."""
-        from aiohttp import ClientConnectorCertificateError, ClientError, ClientResponseError
+        from aiohttp import ClientConnectorCertificateError, ClientError
 
         host = authority(url)[0]
         try:
             yield
-        except FileNotFoundError:
-            raise refusal(404, host) from None
-        except ClientResponseError as error:
-            raise refusal(error.status, host) from None
         except ClientConnectorCertificateError:
             raise Unreadable(f"the certificate of {host} is not trusted") from None
         except (ClientError, OSError) as error:
@@ -123,6 +121,10 @@ class Web:
         except ImportError:
             raise missing_extra("https://") from None
 
+        class Files(HTTPFileSystem):  # type: ignore[misc]  # fsspec is not typed
+            def _raise_not_found_for_status(self, response: Any, url: str) -> None:
+                """Every answer is looked at where it was asked for, and closed there."""
+
         async def client(**options: Any) -> Any:
             # The context is made here and not at import: whoever sets SSL_CERT_FILE is heard.
             connector = aiohttp.TCPConnector(
@@ -132,9 +134,7 @@ class Web:
 
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=self._stall_s)
         options = {"timeout": timeout, "auto_decompress": False}
-        return HTTPFileSystem(
-            get_client=client, client_kwargs=options, skip_instance_cache=True, encoded=True
-        )
+        return Files(get_client=client, client_kwargs=options, skip_instance_cache=True, encoded=True)
 
 
 def _resolver(origin: Authority) -> Any:
