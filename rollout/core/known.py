@@ -24,8 +24,10 @@ _LONGEST_LINE = 300
 
 _COMMIT = re.compile(r"[0-9a-f]{40}\Z")
 
-# Folders that are called for what lies in them, and not for the adapter.
-_GENERIC = re.compile(r"(adapters?|artifacts?|models?|outputs?|checkpoints?|final|best|checkpoint-\d+)\Z")
+# Folders that are called for what lies in them or for a version, and not for the adapter.
+_GENERIC = re.compile(
+    r"(adapters?|artifacts?|models?|outputs?|checkpoints?|final|best|checkpoint-\d+|v?\d+([.-]\d+)*)\Z"
+)
 
 
 def name_of(folder: Sequence[str]) -> str | None:
