@@ -14,6 +14,9 @@ SIGNERS_SCHEMA: Literal["adapter-rollout/signers/v1"] = "adapter-rollout/signers
 SIGNATURE_FILE = "model.sig"
 """The name that OpenSSF model signing gives a detached signature."""
 
+# A statement about 64 files, its certificate and the log's proof together are far below this.
+MAX_SIGNATURE = 1 << 20
+
 # Each part begins with a letter or a digit: no hidden file, no way up, no way out.
 PolicyPath = Annotated[
     str,

@@ -12,11 +12,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from rollout.core.manifest import Artifact
-from rollout.core.signing import KeySigner, SignatureFact, Signer, Signers
+from rollout.core.signing import MAX_SIGNATURE, KeySigner, SignatureFact, Signer, Signers
 from rollout.core.statement import differences, kind_of, signed_files
 from rollout.digests import open_plain, sha256_of
 
-MAX_SIGNATURE = 1 << 20
 EXTRA = "pip install 'adapter-rollout[signing]'"
 
 ReadPolicyFile = Callable[[PurePosixPath], bytes]

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rollout.core.manifest import Artifact
+from rollout.core.signing import MAX_SIGNATURE
 from rollout.core.source import RemoteUri, Scheme
 from rollout.digests import require_sha256, sha256_of
 from rollout.durable import exclusive, sync_file, sync_folder
@@ -28,9 +29,6 @@ from rollout.integrations.sources.web import WebSource
 from rollout.ports import ArtifactSource
 
 __all__ = ["Patience", "Progress", "fetch", "open_source"]
-
-# A statement about 64 files, its certificate and the log's proof together are far below this.
-MAX_SIGNATURE = 1 << 20
 
 _SOURCES: dict[Scheme, Callable[..., ArtifactSource]] = {
     Scheme.HTTPS: WebSource,
