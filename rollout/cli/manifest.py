@@ -65,7 +65,7 @@ def new(
     place = drafts.place_of(made, output)
     left = writing.blanks(made.content, place)
     if shown:
-        click.echo(made.content, nl=False)
+        click.echo(made.content.decode(), nl=False)
     else:
         wiring.write_draft(root, made, None if output is None else Path(output))
     click.echo(drafts.as_text(made, left, place=place, shown=shown), nl=False, err=shown)
