@@ -84,7 +84,10 @@ class Base(Document):
 class Artifact(Document):
     """The adapter's bytes."""
 
-    uri: Line = Field(description="Folder of the adapter, relative to the repository root, or file://.")
+    uri: Line = Field(
+        description="Folder of the adapter: relative to the repository root, file://, or where "
+        "policies/sources.yaml admits it, https://, s3://, hf:// and oci://."
+    )
     format: Literal["safetensors"] = "safetensors"
     files: dict[FileName, Sha256] = Field(min_length=1, max_length=64, description="sha256 of each file.")
     rank: int = Field(ge=1, le=4096, description="LoRA rank r.")
