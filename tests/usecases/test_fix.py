@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from rollout.core.adapterfiles import MAX_CONFIG, MAX_OTHER
 from rollout.core.manifest import MANIFEST_SCHEMA
 from rollout.errors import Unreadable, WorldChanged
 from rollout.integrations.documents.yaml import parse
@@ -115,6 +116,13 @@ def test_what_is_no_plain_file_has_no_digest(repository: Path) -> None:
     (repository / ADAPTER / "link").symlink_to(repository / ADAPTER / "adapter_config.json")
     os.mkfifo(repository / ADAPTER / "pipe")
     (repository / ADAPTER / "folder").mkdir()
+    assert not mended(repository).changed
+
+
+def test_what_is_too_large_to_be_read_stays_as_it_is_declared(repository: Path) -> None:
+    (repository / ADAPTER / "adapter_config.json").write_bytes(b" " * (MAX_CONFIG + 1))
+    with (repository / ADAPTER / "vocab.json").open("wb") as file:
+        file.truncate(MAX_OTHER + 1)
     assert not mended(repository).changed
 
 
