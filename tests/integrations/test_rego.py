@@ -110,6 +110,7 @@ MISSING = {
     "negated": 'not input.manifest.artifact.rnk; msg := "x"',
     "in brackets": 'input["manifest"].artifact["rnk"] > 8; msg := "x"',
     "behind an alias": 'm := input.manifest; a := m.artifact; a.rnk > 8; msg := "x"',
+    "behind an imported alias": 'imported.artifact.rnk > 8; msg := "x"',
     "behind a key in a variable": 'k := "artifact"; input.manifest[k].rnk > 8; msg := "x"',
     "in a message": 'msg := sprintf("%v", [input.manifest.artifact.rnk])',
     "in a comprehension": 'count([1 | input.manifest.artifact.rnk > 8]) > 3; msg := "x"',
@@ -122,7 +123,8 @@ MISSING = {
 @pytest.mark.parametrize("way", MISSING)
 def test_a_field_that_does_not_exist_blocks(way: str) -> None:
     helpers = "large(m) if m.artifact.rnk > 8\nsmall if input.manifest.artifact.rnk < 8"
-    why = reason(f"deny contains msg if {{ {MISSING[way]} }}\n{helpers}")
+    body = f"import input.manifest as imported\ndeny contains msg if {{ {MISSING[way]} }}\n{helpers}"
+    why = reason(body)
     assert "there is no input.manifest.artifact.rnk (policies/rego/team.rego:" in why
 
 
@@ -291,6 +293,16 @@ def test_a_module_that_does_not_end_is_given_up_once() -> None:
 
 def test_a_module_that_eats_memory_is_stopped() -> None:
     assert "too much memory" in reason('deny contains "x" if count(numbers.range(1, 1000000000)) == 0')
+
+
+def test_whoever_asks_may_be_large() -> None:
+    program = (
+        "from rollout.integrations.rego import evaluate\n"
+        "much = bytearray(b'x') * (450 << 20)\n"
+        "print(evaluate({'m.rego': b'package main\\ndeny contains \"small\" if true'}, {})[0].message, len(much) >> 20)"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ended.stdout == "small 450\n"
 
 
 def test_a_module_that_breaks_the_engine_breaks_nothing_else() -> None:

@@ -105,7 +105,10 @@ def _sound(name: str, told: Mapping[str, Any]) -> Plan:
     if "error" in told:
         raise ValueError(f"it does not compile: {told['error']} ({name}:{told['line']})")
     if not told["rules"]:
-        raise ValueError("it has no rule `deny`, `violation` or `warn`, so it could never say anything")
+        raise ValueError(
+            "it has no rule `deny`, `violation` or `warn`, so it could never say anything: helpers belong into the "
+            "module that uses them, and tests elsewhere"
+        )
     plan = Plan(told["plan"])
     if reason := plan.refused():
         raise ValueError(reason)
