@@ -81,8 +81,8 @@ def test_large_tensors_are_read_in_pieces_and_give_the_same(
     generator = np.random.default_rng(1)
     a, b = generator.standard_normal((8, 999)), generator.standard_normal((777, 8))
     whole = only(tmp_path / "whole", a, b)
-    monkeypatch.setattr(tensors, "PIECE", 1000)
-    monkeypatch.setattr(tensors, "_BLOCK", 100)
+    monkeypatch.setattr(tensors, "BLOCK", 1000)
+    monkeypatch.setattr(tensors, "_STEP", 100)
     pieces = only(tmp_path / "pieces", a, b)
     assert pieces.spectral == pytest.approx(whole.spectral, rel=1e-5)
     assert pieces.effective_rank == pytest.approx(whole.effective_rank, rel=1e-4)
@@ -91,8 +91,8 @@ def test_large_tensors_are_read_in_pieces_and_give_the_same(
 def test_one_bad_value_is_found_in_whatever_piece_it_lies(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tensors, "PIECE", 1000)
-    monkeypatch.setattr(tensors, "_BLOCK", 100)
+    monkeypatch.setattr(tensors, "BLOCK", 1000)
+    monkeypatch.setattr(tensors, "_STEP", 100)
     for place in (0, 400, 2399):
         b = np.full((300, 8), 0.5)
         b.flat[place] = np.nan

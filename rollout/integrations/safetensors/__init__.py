@@ -51,7 +51,7 @@ def inspect(
         files=reading.files,
         config=reading.config,
         tensors=reading.tensors,
-        spectra=reading.products.values,
+        spectra=reading.products.values(),
         bases=[read_base(base) for base in bases],
         not_plain=listing.not_plain,
         own_tokenizer=reading.digest(TOKENIZER),

@@ -21,6 +21,9 @@ MAX_RANK = 512
 MAX_WAITING = 64 << 20
 """Bytes of Gram matrices that may wait for their other halves."""
 
+# Pairs of one rank are multiplied together when they take so many bytes.
+_BATCH = 4 << 20
+
 # Blocks are multiplied in single precision and added in double. What is left of the Frobenius norm of a product
 # that cancels out is then below 3e-3 of the sum over the ranks of |a||b|, and bfloat16 weights round worse.
 _ROUNDING = 1e-5
@@ -37,15 +40,14 @@ class Products:
         self._halves: dict[str, Gram] = {}
         self._waiting = 0
         self._work = 0
-        self.values: dict[str, tuple[float, ...]] = {}
+        self._pairs: dict[int, list[tuple[str, Gram, Gram]]] = {}
+        self._values: dict[str, tuple[float, ...]] = {}
 
     def take(self, module: str, half: Gram, *, along: int, size: int) -> None:
         """Keep the Gram matrix of A or B, or multiply it with its other half.
 
-        `along` is the axis of its rank: 0 for A, 1 for B; `size` the bytes of the tensor.
-
-        Raises ValueError if too many wait, or if the work is out of all proportion to the bytes. Halves of
-        different ranks have no product.
+        `along` is the axis of its rank: 0 for A, 1 for B; `size` the bytes of the tensor. Raises ValueError if too
+        many wait, or if the work is out of all proportion to the bytes. Halves of different ranks have no product.
         """
         other = self._halves.pop(module, None)
         self._work -= _WORK_A_BYTE * size
@@ -57,52 +59,67 @@ class Products:
             return
         self._waiting -= other.nbytes
         if other.shape == half.shape:
-            self._work += 10 * len(half) ** 3
-            if self._work > _FREE_WORK:
-                raise ValueError("its modules are small and of high rank: too much work for what they are")
-            self.values[module] = singular_values(*((other, half) if along else (half, other)))
+            self._pair(module, *((other, half) if along else (half, other)))
+
+    def _pair(self, module: str, a: Gram, b: Gram) -> None:
+        self._work += 10 * len(a) ** 3
+        if self._work > _FREE_WORK:
+            raise ValueError("its modules are small and of high rank: too much work for what they are")
+        pairs = self._pairs.setdefault(len(a), [])
+        pairs.append((module, a, b))
+        if len(pairs) * (a.nbytes + b.nbytes) >= _BATCH:
+            self._multiply(len(a))
+
+    def _multiply(self, rank: int) -> None:
+        import numpy as np
+
+        modules, a, b = zip(*self._pairs.pop(rank), strict=True)
+        values = singular_values(np.stack(a), np.stack(b))
+        self._values.update(zip(modules, map(tuple, values.tolist()), strict=True))
+
+    def values(self) -> dict[str, tuple[float, ...]]:
+        """The singular values of B·A by module, the largest first."""
+        for rank in list(self._pairs):
+            self._multiply(rank)
+        return self._values
 
 
-def gram_of(matrix: Matrix, *, along: int, peak: float) -> Gram:
-    """The Gram matrix of a block along its rank axis. `peak` is its largest magnitude, above 0 and finite."""
+def gram_of(matrix: Matrix, *, along: int, exponent: int) -> Gram:
+    """The Gram matrix of a block along its rank axis, whose largest magnitude is about 2 ** `exponent`."""
     import numpy as np
 
-    shift = 0 if 2.0**-40 < peak < 2.0**40 else int(np.frexp(peak)[1])
-    scaled = np.ldexp(matrix, -shift) if shift else matrix
+    scaled = np.ldexp(matrix, -exponent) if exponent else matrix
     single = scaled.astype(np.float32, copy=False)
     product = single @ single.T if along == 0 else single.T @ single
-    return np.ldexp(product.astype(np.float64), 2 * shift)
+    exact = product.astype(np.float64)
+    return np.ldexp(exact, 2 * exponent) if exponent else exact
 
 
-def singular_values(a: Gram, b: Gram) -> tuple[float, ...]:
-    """The singular values of B·A from A·Aᵀ and Bᵀ·B, the largest first; zeros if it is zero."""
+def singular_values(a: Gram, b: Gram) -> Matrix:
+    """The singular values of each B·A, from a stack of A·Aᵀ and one of Bᵀ·B; zeros where the product is zero."""
     import numpy as np
 
-    rank = len(a)
-    lengths = np.sqrt(np.diag(a)), np.sqrt(np.diag(b))
-    carried = lengths[0] * lengths[1]
-    live = np.flatnonzero(carried)
-    if not live.size:
-        return (0.0,) * rank
+    long_a, long_b = (np.sqrt(np.diagonal(gram, axis1=1, axis2=2)) for gram in (a, b))
+    carried = long_a * long_b
     # Both halves get rows of the same length, which leaves the product alone and the rounding small.
-    balance = np.sqrt(lengths[1][live] / lengths[0][live])
-    left = a[np.ix_(live, live)] * np.outer(balance, balance)
-    right = b[np.ix_(live, live)] / np.outer(balance, balance)
-    root = _root(left)
-    core = root.T @ right @ root
-    if np.trace(core) <= _ROUNDING * carried.sum() ** 2:
-        return (0.0,) * rank
-    values = np.sqrt(np.clip(np.linalg.eigvalsh(core), 0.0, None))[::-1]
-    return (*values.tolist(), *(0.0,) * (rank - live.size))
+    balance = np.sqrt(np.divide(long_b, long_a, out=np.zeros_like(a[:, 0]), where=carried > 0))
+    inverse = np.divide(1.0, balance, out=np.zeros_like(balance), where=carried > 0)
+    root = _root(a * balance[:, :, None] * balance[:, None, :])
+    core = root.transpose(0, 2, 1) @ (b * inverse[:, :, None] * inverse[:, None, :]) @ root
+    values = np.sqrt(np.clip(np.linalg.eigvalsh(core), 0.0, None))[:, ::-1]
+    whole = np.trace(core, axis1=1, axis2=2) > _ROUNDING * carried.sum(axis=1) ** 2
+    return np.asarray(values * whole[:, None])
 
 
-def _root(gram: Gram) -> Matrix:
-    """A matrix R with R·Rᵀ = gram."""
+def _root(grams: Gram) -> Matrix:
+    """Matrices R with R·Rᵀ = gram, for each of a stack."""
     import numpy as np
 
+    rank = grams.shape[-1]
+    firm = grams + 1e-12 * np.trace(grams, axis1=1, axis2=2)[:, None, None] * np.eye(rank)
     try:
-        return np.linalg.cholesky(gram)
+        return np.linalg.cholesky(firm)
     except np.linalg.LinAlgError:
-        values, vectors = np.linalg.eigh(gram)
-        root: Matrix = vectors * np.sqrt(np.clip(values, 0.0, None))
+        values, vectors = np.linalg.eigh(grams)
+        root: Matrix = vectors * np.sqrt(np.clip(values, 0.0, None))[:, None, :]
         return root

@@ -1,7 +1,7 @@
 """Reads a file once, front to back, and hashes it on the way.
 
 The bytes that are judged are the bytes that are hashed: both come out of one buffer. Hashing has a thread of its
-own where that pays (hashlib lets other threads run meanwhile), and stays at most two buffers behind.
+own where that pays (hashlib lets other threads run meanwhile), and stays at most two blocks behind.
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ from typing import BinaryIO
 
 from rollout.core.adapterfiles import START
 
-PIECE = 4 << 20
+BLOCK = 4 << 20
 """How many bytes are read and hashed at a time."""
 
-_THREADED = 8 << 20
-_KEPT = 32 << 20
+_BLOCKS = 3
 
 
 class HashedFile:
@@ -30,13 +29,14 @@ class HashedFile:
         self._file = file
         self._progress = progress
         self._sha256 = hashlib.sha256()
-        self._buffers = [bytearray(), bytearray()]
-        self._hashing: list[Future[None] | None] = [None, None]
-        self._slot = 0
         self.size = os.fstat(file.fileno()).st_size
-        self.done = 0
+        self._blocks = [bytearray(min(self.size, BLOCK)) for _ in range(_BLOCKS)]
+        self._hashing: list[Future[None] | None] = [None] * _BLOCKS
+        self._thread = ThreadPoolExecutor(1) if self.size > 2 * BLOCK else None
+        self._turn = 0
+        self._rest = memoryview(b"")
+        self._read = 0
         self.start = b""
-        self._thread = ThreadPoolExecutor(1) if self.size > _THREADED else None
 
     def __enter__(self) -> HashedFile:
         return self
@@ -48,61 +48,70 @@ class HashedFile:
             self._thread.shutdown()
 
     def exactly(self, count: int) -> memoryview:
-        """The next `count` bytes, which stay as they are until the call after the next one.
+        """The next `count` bytes, which stay as they are until the next call.
 
         Raises ValueError if the file ends before.
         """
-        content = self._room(count)
-        for start in range(0, count, PIECE):
-            piece = content[start : start + PIECE]
-            self._fill(piece)
-            self._hash(piece)
-        return content
+        if not self._rest and count:
+            self._next()
+        if count <= len(self._rest):
+            found, self._rest = self._rest[:count], self._rest[count:]
+            return found
+        return memoryview(self._joined(count))
+
+    def _joined(self, count: int) -> bytearray:
+        """Bytes that lie in several blocks, copied together."""
+        if count > len(self._rest) + self.size - self._read:
+            raise ValueError("the file ends before its tensors do")
+        joined, at = bytearray(count), 0
+        while at < count:
+            if not self._rest:
+                self._next()
+            piece = self._rest[: count - at]
+            joined[at : at + len(piece)] = piece
+            self._rest = self._rest[len(piece) :]
+            at += len(piece)
+        return joined
 
     def drain(self) -> None:
         """Read and hash what is left. Raises ValueError if the file has another size than when it was opened."""
-        while left := self.size - self.done:
-            self.exactly(min(left, PIECE))
+        while self._read < self.size:
+            self._next()
         if self._file.read(1):
             raise ValueError("the file grew while it was read")
 
     def hexdigest(self) -> str:
         """The sha256 of all bytes read so far."""
-        for slot in (0, 1):
-            self._wait(slot)
+        for turn in range(_BLOCKS):
+            self._wait(turn)
         return self._sha256.hexdigest()
 
-    def _room(self, count: int) -> memoryview:
-        """A buffer that nobody hashes any more. A large one is alone, and not kept."""
-        self._slot = 1 - self._slot
-        self._wait(self._slot)
-        if max(count, len(self._buffers[self._slot])) > _KEPT:
-            self._wait(1 - self._slot)
-            self._buffers = [bytearray(), bytearray()]
-        if len(self._buffers[self._slot]) < count:
-            self._buffers[self._slot] = bytearray(count)
-        return memoryview(self._buffers[self._slot])[:count]
-
-    def _fill(self, piece: memoryview) -> None:
-        at = 0
-        while at < len(piece):
-            got = self._file.readinto(piece[at:])  # type: ignore[attr-defined]
-            if not got:
-                raise ValueError("the file ended while it was read")
-            at += got
-        if self.done < START:
-            self.start += bytes(piece[: START - self.done])
-        self.done += len(piece)
-        if self._thread is not None:
-            self._progress(self.done, self.size)
-
-    def _hash(self, piece: memoryview) -> None:
+    def _next(self) -> None:
+        """Read the next block into the buffer that was read first."""
+        self._turn = (self._turn + 1) % _BLOCKS
+        self._wait(self._turn)
+        block = memoryview(self._blocks[self._turn])[: self.size - self._read]
+        self._fill(block)
+        self._read += len(block)
+        self.start = self.start or bytes(block[:START])
+        self._rest = block
         if self._thread is None:
-            self._sha256.update(piece)
+            self._sha256.update(block)
         else:
-            self._hashing[self._slot] = self._thread.submit(self._sha256.update, piece)
+            self._hashing[self._turn] = self._thread.submit(self._sha256.update, block)
+            self._progress(self._read, self.size)
 
-    def _wait(self, slot: int) -> None:
-        hashing, self._hashing[slot] = self._hashing[slot], None
+    def _fill(self, block: memoryview) -> None:
+        at = 0
+        while at < len(block):
+            got = self._file.readinto(block[at:])  # type: ignore[attr-defined]
+            if not got:
+                raise ValueError("the file shrank while it was read")
+            at += got
+        if not block:
+            raise ValueError("the file ends before its tensors do")
+
+    def _wait(self, turn: int) -> None:
+        hashing, self._hashing[turn] = self._hashing[turn], None
         if hashing is not None:
             hashing.result()

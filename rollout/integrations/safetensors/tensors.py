@@ -11,8 +11,8 @@ from rollout.core.lora import FLOAT_DTYPES, LORA_KEY, TensorFact
 from rollout.core.manifest import Dtype
 from rollout.integrations.safetensors.layout import Entry
 from rollout.integrations.safetensors.products import MAX_RANK, Products, gram_of
-from rollout.integrations.safetensors.stream import PIECE, HashedFile
-from rollout.integrations.safetensors.values import FORMS, cast, decode, peaks
+from rollout.integrations.safetensors.stream import BLOCK, HashedFile
+from rollout.integrations.safetensors.values import FORMS, decode, overflow, peaks, vanished
 
 if TYPE_CHECKING:
     from rollout.integrations.safetensors.products import Gram
@@ -21,10 +21,13 @@ if TYPE_CHECKING:
 MAX_HELD = 384 << 20
 """Bytes of the largest A: its rows are multiplied with each other, so it has to be there as a whole."""
 
-_MAX_COUNTABLE = 1e30
-"""Magnitudes above would overflow in a product; the tensor counts as extreme long before."""
+_MOST = 100
+"""Magnitudes of 2 to this power would overflow in a product; the tensor counts as extreme long before."""
 
-_BLOCK = 1 << 17
+_EVEN = 40
+"""Squares of magnitudes between 2 to this power and its inverse can be added in single precision."""
+
+_STEP = 1 << 17
 """Values that are worked on at a time: as many as stay in a core's own cache."""
 
 
@@ -70,16 +73,13 @@ def _whole_numbers(entry: Entry, file: HashedFile, *, is_lora: bool) -> TensorFa
 
 def _fact(entry: Entry, highest: Bits, dtypes: frozenset[Dtype]) -> TensorFact:
     """What the largest magnitudes of a tensor, or of each of its ranks, say about all its values."""
-    import numpy as np
-
-    finite = bool(np.all(highest < FORMS[entry.dtype].infinite))
+    finite = bool(highest.max(initial=0) < FORMS[entry.dtype].infinite)
     values = decode(highest, entry.dtype)
-    overflows = finite and any(np.isinf(cast(values, dtype)).any() for dtype in dtypes)
     return TensorFact(
         key=entry.key,
         dtype=entry.dtype,
         shape=entry.shape,
-        non_finite=not finite or overflows,
+        non_finite=not finite or overflow(values, dtypes),
         largest=float(values.max(initial=0.0)) if finite else math.inf,
     )
 
@@ -98,7 +98,7 @@ def _flat_peak(entry: Entry, file: HashedFile) -> Bits:
 
     form = FORMS[entry.dtype]
     highest = np.zeros(1, form.word)
-    for piece in _pieces(entry, file, PIECE):
+    for piece in _pieces(entry, file, BLOCK):
         np.maximum(highest, peaks(piece, form, None), out=highest)
     return highest
 
@@ -120,8 +120,8 @@ class _Half:
     def read(self, file: HashedFile) -> None:
         """Take all of it. The rows of A are as long as the tensor, so it comes as a whole; those of B are not."""
         row = self._rank * self._form.bytes
-        most = self._entry.size if self.along == 0 else PIECE // row * row
-        step = max(1, _BLOCK // self._rank)
+        most = self._entry.size if self.along == 0 else BLOCK // row * row
+        step = max(1, _STEP // self._rank)
         for piece in _pieces(self._entry, file, most):
             matrix = piece.reshape((self._rank, -1) if self.along == 0 else (-1, self._rank))
             for start in range(0, matrix.shape[1 - self.along], step):
@@ -133,18 +133,25 @@ class _Half:
 
         highest = peaks(block, self._form, 1 - self.along)
         np.maximum(self.peaks, highest, out=self.peaks)
-        peak = float(decode(highest, self._entry.dtype).max())
-        self._countable = self._countable and peak <= _MAX_COUNTABLE
-        if self._countable and peak > 0:
-            self._gram += gram_of(decode(block, self._entry.dtype), along=self.along, peak=peak)
+        top = int(highest.max())
+        self._countable = self._countable and top < self._form.power(_MOST)
+        if self._countable and top:
+            values = decode(block, self._entry.dtype)
+            self._gram += gram_of(values, along=self.along, exponent=self._exponent(top))
+
+    def _exponent(self, top: int) -> int:
+        """By which power of two a block has to be divided so that its squares can be added."""
+        import numpy as np
+
+        if self._form.power(-_EVEN) < top < self._form.power(_EVEN):
+            return 0
+        bits = np.array([top], self._form.word)
+        return int(np.frexp(decode(bits, self._entry.dtype)[0])[1])
 
     def gram(self, dtypes: frozenset[Dtype]) -> Gram | None:
         """Its Gram matrix, without the ranks that vanish in a serving type; None if there is no counting them."""
-        import numpy as np
-
         if not self._countable:
             return None
-        values = decode(self.peaks, self._entry.dtype)
-        lost = np.any([cast(values, dtype) == 0 for dtype in dtypes] or [values == 0], axis=0)
+        lost = vanished(decode(self.peaks, self._entry.dtype), dtypes)
         self._gram[lost, :] = self._gram[:, lost] = 0.0
         return self._gram

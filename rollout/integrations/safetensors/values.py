@@ -7,6 +7,7 @@ keeps the order, only the largest ones have to be cast to know what overflows or
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -20,16 +21,25 @@ if TYPE_CHECKING:
     Bits = NDArray[np.unsignedinteger[Any]]
     Floats = NDArray[np.floating[Any]]
 
+# Every serving type holds what lies between, whatever is asked for.
+_SAFE = (1e-7, 6.5e4)
+
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How a type is stored: the whole numbers of its width, and the first of them that is not finite."""
+    """How a type is stored: the whole numbers of its width, and the first of them that is not finite.
+
+    `bias` is that of the exponent, `fraction` the number of bits behind it.
+    """
 
     word: str
     infinite: int
+    bias: int
+    fraction: int
 
     @property
     def bytes(self) -> int:
+        """The width of a number."""
         return int(self.word[2:])
 
     @property
@@ -37,14 +47,18 @@ class Form:
         """Every bit but the sign."""
         return (1 << (8 * self.bytes - 1)) - 1
 
+    def power(self, exponent: int) -> int:
+        """The bits of a power of two, or of the nearest end of what the type can hold."""
+        return min(max(0, (exponent + self.bias) << self.fraction), self.infinite)
+
 
 FORMS = {
-    "F64": Form("<u8", 0x7FF0_0000_0000_0000),
-    "F32": Form("<u4", 0x7F80_0000),
-    "F16": Form("<u2", 0x7C00),
-    "BF16": Form("<u2", 0x7F80),
-    "F8_E5M2": Form("<u1", 0x7C),
-    "F8_E4M3": Form("<u1", 0x7F),
+    "F64": Form("<u8", 0x7FF0_0000_0000_0000, 1023, 52),
+    "F32": Form("<u4", 0x7F80_0000, 127, 23),
+    "F16": Form("<u2", 0x7C00, 15, 10),
+    "BF16": Form("<u2", 0x7F80, 127, 7),
+    "F8_E5M2": Form("<u1", 0x7C, 15, 2),
+    "F8_E4M3": Form("<u1", 0x7F, 7, 3),
 }
 
 
@@ -63,12 +77,12 @@ def _folded(matrix: Bits) -> Bits:
     import numpy as np
 
     rows, columns = matrix.shape
-    fold = max(1, 2048 // max(1, columns))
+    fold = max(1, 2048 // columns)
     whole = rows - rows % fold
     if fold == 1 or whole == 0:
         return matrix
     top = matrix[:whole].reshape(whole // fold, fold * columns).max(axis=0).reshape(fold, columns)
-    return np.concatenate((top, matrix[whole:]))
+    return top if whole == rows else np.concatenate((top, matrix[whole:]))
 
 
 def decode(bits: Bits, dtype: str) -> Floats:
@@ -83,7 +97,9 @@ def decode(bits: Bits, dtype: str) -> Floats:
         case "F16":
             return bits.view("<f2").astype(np.float32)
         case "BF16":
-            return (bits.astype("<u4") << np.uint32(16)).view("<f4")
+            wide = bits.astype("<u4")
+            wide <<= 16
+            return wide.view("<f4")
         case "F8_E5M2":
             return (bits.astype("<u2") << np.uint16(8)).view("<f2").astype(np.float32)
         case _:
@@ -102,7 +118,28 @@ def _e4m3() -> NDArray[np.float32]:
     return (np.where(codes >> 7 == 1, -1, 1) * magnitude).astype(np.float32)
 
 
-def cast(values: Floats, dtype: Dtype) -> Floats:
+def overflow(magnitudes: Floats, dtypes: Collection[Dtype]) -> bool:
+    """Whether one of these finite magnitudes is infinite in a serving type."""
+    import numpy as np
+
+    if magnitudes.max(initial=0.0) < _SAFE[1]:
+        return False
+    return any(bool(np.isinf(_cast(magnitudes, dtype)).any()) for dtype in dtypes)
+
+
+def vanished(magnitudes: Floats, dtypes: Collection[Dtype]) -> NDArray[np.bool_]:
+    """Which of these finite magnitudes are zero, as they are or in a serving type."""
+    import numpy as np
+
+    zero = np.equal(magnitudes, 0)
+    if np.min(magnitudes, where=~zero, initial=np.inf) > _SAFE[0]:
+        return zero
+    for dtype in dtypes:
+        zero = np.logical_or(zero, np.equal(_cast(magnitudes, dtype), 0))
+    return zero
+
+
+def _cast(values: Floats, dtype: Dtype) -> Floats:
     """Numbers after a server's cast."""
     import numpy as np
 
