@@ -28,7 +28,7 @@ MAX_MEMORY_BYTES = 384 << 20
 TOO_LARGE = 77
 """Exit status of an engine that took more memory than that."""
 
-MAX_MEMBERS = 1_000
+MAX_MEMBERS = 200
 
 _RULE = re.compile(r"(deny|violation|warn)(_[A-Za-z0-9_]+)?\Z")
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")

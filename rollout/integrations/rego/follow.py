@@ -34,8 +34,8 @@ from rollout.integrations.rego.values import (
     single,
 )
 
-MAX_STATEMENTS = 200_000
-"""A second or so; no policy over one manifest comes near it."""
+MAX_STATEMENTS = 100_000
+"""About a second; no policy over one manifest comes near it."""
 
 Locals = dict[int, Cell]
 
@@ -67,6 +67,8 @@ def complaints(plan: Plan, rule: str, inputs: Mapping[str, object]) -> tuple[Com
         walk.rule(plan.rules()[rule]["name"])
     except (TooMuch, RecursionError):
         return (Complaint(1, "the module takes too many steps to be followed"),)
+    except (LookupError, TypeError, ValueError) as error:
+        return (Complaint(1, f"the module cannot be followed: {type(error).__name__}"),)
     return tuple(sorted(set(walk.found), key=lambda complaint: (complaint.line, complaint.message)))
 
 
@@ -168,7 +170,7 @@ class _Walk:
         return self._put(fields["target"], join(defined(here.get(fields["target"], UNDEFINED)), cell), here)
 
     def _ResetLocalStmt(self, fields: Any, here: Locals) -> Holds:  # noqa: N802
-        here.pop(fields["target"], None)
+        here[fields["target"]] = UNDEFINED
         return Holds.YES
 
     def _MakeNullStmt(self, fields: Any, here: Locals) -> Holds:  # noqa: N802
@@ -206,11 +208,10 @@ class _Walk:
     _ObjectInsertOnceStmt = _ObjectInsertStmt
 
     def _add(self, into: Cell, key: Known | None, value: Cell) -> Holds:
+        name = key.value if key is not None and isinstance(key.value, str) else None
         for made in into:
-            if isinstance(made, Made) and key is not None and isinstance(key.value, str):
-                made.fields.setdefault(key.value, []).extend(defined(value))
-            elif isinstance(made, Made):
-                made.items.extend(defined(value))
+            if isinstance(made, Made):
+                made.add(name, value)
         return _is_defined(value)
 
     def _ObjectMergeStmt(self, fields: Any, here: Locals) -> Holds:  # noqa: N802
@@ -281,8 +282,7 @@ class _Walk:
             case Known():
                 return self._read_known(source, known)
             case Made():
-                named = source.fields.get(known.value) if known and isinstance(known.value, str) else None
-                return join(source.everything() if named is None else named, UNDEFINED)
+                return self._read_made(source, known)
             case Computed() if known and known.origin is None and isinstance(known.value, str):
                 self._complain(f"{known.value!r} of a computed value cannot be followed: read it from input")
                 return LOST
@@ -300,6 +300,15 @@ class _Walk:
             return LOST
         return UNDEFINED
 
+    def _read_made(self, source: Made, known: Known | None) -> Cell:
+        name = known.value if known is not None and isinstance(known.value, str) else None
+        if known is None or name is None or source.names is None:
+            return join(source.everything(), UNDEFINED)
+        if known.origin is None and name not in source.names:
+            self._complain(f"there is no {name!r} in what the module builds")
+            return LOST
+        return join(source.at(name), UNDEFINED)
+
     def _ScanStmt(self, fields: Any, here: Locals) -> Holds:  # noqa: N802
         outcome = Holds.YES
         for value in self._cell(fields["source"], here):
@@ -308,9 +317,10 @@ class _Walk:
             for key, item in _groups(value):
                 inner = {**here, fields["key"]: key, fields["value"]: item}
                 self._branch(fields["block"]["stmts"], inner)
-                for local, cell in inner.items():
-                    if here.get(local) is not cell:
-                        here[local] = join(here.get(local, UNDEFINED), cell)
+                # What is first assigned in the loop is not seen behind it.
+                for local in here:
+                    if here[local] is not inner[local]:
+                        here[local] = join(here[local], inner[local])
         return outcome
 
     # Calling.
@@ -377,7 +387,7 @@ def _groups(value: Value) -> list[tuple[Cell, Cell]]:
             together = [(tuple(key for key, _ in flat), tuple(item for _, item in flat))] if flat else []
             return [*groups, *together]
         case Made():
-            return [((Computed(),), join(value.everything()))] if value.everything() else []
+            return [((Computed(),), value.everything())] if value.everything() else []
         case Undefined():
             return []
     return [((value,), (value,))]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from rollout.integrations.rego.plan import is_name
 
@@ -39,16 +39,33 @@ class Known:
         return None if self.origin is None else shown(self.origin, key)
 
 
-@dataclass(slots=True)
 class Made:
     """A list, set or object that the module builds: what was put into it, under a name or not."""
 
-    items: list[Value] = field(default_factory=list)
-    fields: dict[str, list[Value]] = field(default_factory=dict)
+    __slots__ = ("_items", "_named")
 
-    def everything(self) -> list[Value]:
+    def __init__(self) -> None:
+        self._items: dict[object, Value] = {}
+        self._named: dict[str, dict[object, Value]] = {}
+
+    @property
+    def names(self) -> frozenset[str] | None:
+        """All names in it; None if some of what was put into it has a name that is not known, or none at all."""
+        return None if self._items or not self._named else frozenset(self._named)
+
+    def add(self, name: str | None, cell: Cell) -> None:
+        """Put something into it."""
+        into = self._items if name is None else self._named.setdefault(name, {})
+        for value in defined(cell):
+            into.setdefault(_key(value), value)
+
+    def at(self, name: str) -> Cell:
+        """What was put under a name."""
+        return tuple(self._named.get(name, {}).values())
+
+    def everything(self) -> Cell:
         """All that it may hold."""
-        return [*self.items, *(value for values in self.fields.values() for value in values)]
+        return join(self._items.values(), *(values.values() for values in self._named.values()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +95,15 @@ LOST: Cell = (Lost(),)
 
 def join(*cells: Iterable[Value]) -> Cell:
     """Any of them, each once."""
-    found: dict[int | Value, Value] = {}
-    for value in (value for cell in cells for value in cell):
-        found.setdefault(value if isinstance(value, Undefined | Lost | Computed) else id(value), value)
-    return tuple(found.values())
+    return tuple({_key(value): value for cell in cells for value in cell}.values())
+
+
+def _key(value: Value) -> object:
+    """Equal for what is the same; texts and numbers are compared, all else is what it is."""
+    if isinstance(value, Known):
+        one = value.value
+        return (value.origin, type(one), one if isinstance(one, str | int | float) else id(one))
+    return id(value) if isinstance(value, Made) else value
 
 
 def defined(cell: Cell) -> Cell:
