@@ -6,6 +6,7 @@ ones that turned out wrong.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -74,6 +75,14 @@ class Problem:
         where = f" {show_pointer(self.pointer)}:" if self.pointer else ""
         found = "" if self.found is None else f"; found {self.found}"
         return f"{at}:{where} {self.message}{found}"
+
+
+_IN_ADDRESS = re.compile(r"""(?<=://)[^/\s@"'<>]+(?=@)|(?<=[?&])([A-Za-z0-9_.-]{1,64}=)[^&\s"'#]+""")
+
+
+def masked(text: str) -> str:
+    """The text with what people leave in addresses by mistake, passwords and tokens, as so many asterisks."""
+    return _IN_ADDRESS.sub(lambda found: (found[1] or "").ljust(len(found[0]), "*"), text)
 
 
 class DocumentErrors(Unreadable):

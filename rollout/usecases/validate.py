@@ -16,7 +16,7 @@ from rollout.core.artifact import ArtifactFacts
 from rollout.core.blanks import blanks
 from rollout.core.builtin import BUILT_IN, incomparable, left_blank, stale_waiver, unreadable
 from rollout.core.change import compare
-from rollout.core.document import D, Located, read_pointer
+from rollout.core.document import D, Located, Problem, masked, read_pointer
 from rollout.core.finding import Finding
 from rollout.core.manifest import AdapterManifest, Artifact, Dtype
 from rollout.core.policy import (
@@ -259,4 +259,19 @@ def _stale(session: _Session, judged: Sequence[_Judged]) -> tuple[Finding, ...]:
 def _located(finding: Finding, document: Located[D]) -> Finding:
     pointer = read_pointer(finding.pointer)
     place, end = document.place(pointer), document.end(pointer)
-    return replace(finding, place=place, end=end, source_line=document.line(place.line))
+    return replace(
+        finding,
+        message=masked(finding.message),
+        place=place,
+        end=end,
+        source_line=masked(document.line(place.line)),
+    )
+
+
+def _masked(problem: Problem) -> Problem:
+    return replace(
+        problem,
+        message=masked(problem.message),
+        found=None if problem.found is None else masked(problem.found),
+        source_line=masked(problem.source_line),
+    )

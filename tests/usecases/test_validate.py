@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from rollout.core.approval import PullRequest
+from rollout.core.document import masked
 from rollout.core.policy import CheckedAt
 from rollout.core.validation import Validation
 from rollout.errors import RolloutError, Unreadable
@@ -550,3 +551,27 @@ def test_a_second_manifest_of_the_same_name_is_found_however_the_name_is_written
     release(head)
     (problem,) = validate(checks(head, base)).problems
     assert problem.message == "manifests/support/other.yaml has the same name, and both would steer one flag"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("uri: https://ann:hunter2@example.org/a", "uri: https://***********@example.org/a"),
+        ('"s3://b/a?X-Token=abc&v=1" # x', '"s3://b/a?X-Token=***&v=*" # x'),
+        ("mail ann@example.org, really? yes", "mail ann@example.org, really? yes"),
+        ("hf://org/repo@" + "a" * 40, "hf://org/repo@" + "a" * 40),
+    ],
+)
+def test_what_looks_like_a_secret_in_an_address_is_masked_in_place(text: str, shown: str) -> None:
+    assert masked(text) == shown
+    assert len(masked(text)) == len(text)
+
+
+def test_a_password_in_a_manifest_is_in_no_finding(head: Path) -> None:
+    edit(head, "uri: adapters/1.0.0", "uri: https://ann:hunter2@example.org/a?token=hunter2")
+    edit(head, 'escalation: "#oncall"', "escalation: [https://ann:hunter2@example.org]")
+    problems = validate(checks(head))
+    edit(head, "escalation: [https://ann:hunter2@example.org]", 'escalation: "#oncall"')
+    assert problems.problems
+    for validation in (problems, validate(checks(head))):
+        assert "hunter2" not in repr(validation)
