@@ -8,6 +8,10 @@ from typing import Any, NamedTuple
 
 from rollout.core.document import Pointer, Problem, line_around, locate
 
+MAX_DEPTH = 40
+MAX_NODES = 8_000
+"""What a document may hold at most: levels below each other, keys and values together."""
+
 
 class Span(NamedTuple):
     """The characters [start, end) of a node, and how it is written.

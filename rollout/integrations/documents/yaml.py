@@ -12,11 +12,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from rollout.core.document import DocumentErrors, Pointer
-from rollout.integrations.documents.parsed import Parsed, Span
+from rollout.integrations.documents.ordinary import read_ordinary
+from rollout.integrations.documents.parsed import MAX_DEPTH, MAX_NODES, Parsed, Span
 from rollout.integrations.documents.text import decode, scalar, shorten
 
-MAX_DEPTH = 40
-MAX_NODES = 8_000
 MAX_PROBLEMS = 100
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -34,7 +33,13 @@ def parse(content: bytes, source: str) -> Parsed:
 
 def survey(content: bytes, source: str) -> Parsed:
     """Read one document and note what is refused in it; raises only where reading cannot go on."""
-    return _Reading(source, decode(content, source)).run()
+    text = decode(content, source)
+    return read_ordinary(source, text) or read_fully(source, text)
+
+
+def read_fully(source: str, text: str) -> Parsed:
+    """What `survey` does, whatever the form of the document."""
+    return _Reading(source, text).run()
 
 
 class _Reading:
