@@ -143,7 +143,7 @@ def validate(checks: Checks, paths: Sequence[PurePosixPath] | None = None) -> Va
         checked=tuple(map(str, chosen)),
         rulebook=session.rulebook.rules,
         findings=(*(finding for each in judged for finding in each.findings), *_stale(session, judged)),
-        problems=tuple(problems),
+        problems=tuple(map(_masked, problems)),
         retired=tuple(map(str, retired)),
         unchecked=tuple(rule.id for rule in session.rulebook.rules if checks.absent.intersection(rule.needs)),
     )

@@ -186,7 +186,9 @@ def test_thousands_of_files_are_read_by_a_handful_of_processes(
     git(clone, "commit", "-qm", "many")
     repository, ran = GitRepository(clone), []
     real = repository.run
-    monkeypatch.setattr(repository, "run", lambda *words, **more: (ran.append(words), real(*words, **more))[1])
+    monkeypatch.setattr(
+        repository, "run", lambda *words, **more: (ran.append(words), real(*words, **more))[1]
+    )
     tree = repository.at("HEAD")
     paths = list(tree.files(PurePosixPath("manifests/many"), ".yaml"))
     assert [tree.read(path) for path in paths] == [b"number: %d\n\n\0" % number for number in range(300)]

@@ -435,7 +435,7 @@ PULL_REQUEST = PullRequest.model_validate(
         ((), {}, {"approvals-by-tier"}),
         (
             ("ann",),
-            {"authors": lambda path: ("Ann", "ann@example.org")},
+            {"authors": lambda _path: ("Ann", "ann@example.org")},
             {"approvals-by-tier", "no-self-approval"},
         ),
         ((), {"pull_request": PULL_REQUEST}, set()),
@@ -575,3 +575,37 @@ def test_a_password_in_a_manifest_is_in_no_finding(head: Path) -> None:
     assert problems.problems
     for validation in (problems, validate(checks(head))):
         assert "hunter2" not in repr(validation)
+
+
+REGO = """package main
+
+deny contains msg if {
+    not startswith(input.manifest.name, "legal-")
+    msg := sprintf("%s does not begin with legal-", [input.manifest.name])
+}
+
+warn contains msg if {
+    input.manifest.risk.nowhere == "x"
+    msg := "never"
+}
+"""
+
+
+def test_a_denial_in_rego_blocks_and_an_undefined_field_blocks_as_well(head: Path) -> None:
+    write(head, REGO.split("warn")[0], PurePosixPath("policies/rego/names.rego"))
+    (finding,) = validate(checks(head)).findings
+    assert (finding.rule, finding.message) == ("rego/names/deny", "support-bot does not begin with legal-")
+    assert finding.blocks
+    write(head, REGO.replace("legal-", "support-"), PurePosixPath("policies/rego/names.rego"))
+    (finding,) = validate(checks(head)).findings
+    assert "input.manifest.risk.nowhere" in finding.message
+    assert finding.blocks
+    assert not finding.can_be_waived
+
+
+def test_a_warning_in_rego_blocks_nothing(head: Path) -> None:
+    text = 'package main\n\nwarn contains "think twice" if input.manifest.version == "1.0.0"\n'
+    write(head, text, PurePosixPath("policies/rego/names.rego"))
+    validation = validate(checks(head))
+    assert [finding.message for finding in validation.findings] == ["think twice"]
+    assert not validation.blocked
