@@ -92,6 +92,8 @@ class PatternTable:
 
     def value_of(self, module: str) -> float | None:
         """The value for a module, or None if no key is for it."""
+        if not self._values:
+            return None
         named = [self._names[ending] for ending in endings(module) if ending in self._names]
         covered = [place for place, pattern in self._patterns.items() if pattern.covers(module)]
         places = [*named, *covered]

@@ -18,6 +18,7 @@ from rollout.core.chattemplate import TEMPLATE, TOKENIZER, TOKENIZER_CONFIG, cha
 from rollout.core.lora import TensorFact
 from rollout.core.manifest import Dtype
 from rollout.integrations.safetensors.base import base_revision, read_base, read_shapes
+from rollout.integrations.safetensors.calm import import_numpy_calmly
 from rollout.integrations.safetensors.folder import Listing, Opened, list_folder, opened
 from rollout.integrations.safetensors.intruders import find_intruders
 from rollout.integrations.safetensors.layout import read_header, strict_json
@@ -43,6 +44,8 @@ def inspect(
     modules are searched for intruder dimensions, which takes long. `progress` is told what is done, how much of
     how much. Raises Unreadable if there is no such folder, or if it is overcrowded.
     """
+    if weights_of is None:
+        import_numpy_calmly()
     listing = list_folder(folder)
     reading = _Reading(dtypes, progress)
     for name in listing.plain:

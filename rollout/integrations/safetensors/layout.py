@@ -12,8 +12,14 @@ from typing import Any
 
 MAX_HEADER = 16 << 20
 MAX_TENSORS = 100_000
+SMALL_TENSORS = 20_000
+"""So many tensors may be of any size; more have to hold LEAST_BYTES each, on the average."""
+LEAST_BYTES = 4096
 MAX_KEY = 500
 MAX_SIDE = 1 << 48
+
+# How often the marks of JSON stand in the entry of one tensor, at most: they bound what parsing makes of it.
+_MARKS = {b"{": 1, b"[": 2, b'"': 10, b",": 13}
 
 # Bits of one value.
 WIDTHS = {"F64": 64, "F32": 32, "F16": 16, "BF16": 16, "F8_E4M3": 8, "F8_E5M2": 8} | {
@@ -52,8 +58,8 @@ def read_header(exactly: Callable[[int], bytes | memoryview], size: int) -> list
 
 def _header(content: bytes) -> dict[str, Any]:
     """The header as it stands. The counts keep a hostile one from filling the memory while it is parsed."""
-    if content.count(b"{") > MAX_TENSORS + 1000 or content.count(b"[") > 2 * MAX_TENSORS + 1000:
-        raise ValueError(f"the header names more than {MAX_TENSORS} tensors")
+    if any(content.count(mark) > 1000 + MAX_TENSORS * most for mark, most in _MARKS.items()):
+        raise ValueError(f"the header holds more than {MAX_TENSORS} tensors could need")
     header = strict_json(content, parse_int=_offset, parse_float=_refuse_number)
     if not isinstance(header, dict) or not content.startswith(b"{"):
         raise ValueError("the header is not an object")
@@ -67,6 +73,8 @@ def _header(content: bytes) -> dict[str, Any]:
 
 def _entries(header: dict[str, Any], data: int) -> list[Entry]:
     """The tensors in the order of the file; they must cover its data exactly once."""
+    if len(header) > SMALL_TENSORS + data // LEAST_BYTES:
+        raise ValueError(f"the header names {len(header)} tensors for {data} bytes")
     entries = sorted((_entry(*item) for item in header.items()), key=lambda entry: (entry.start, entry.end))
     reached = 0
     for entry in entries:

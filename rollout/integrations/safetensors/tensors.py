@@ -44,9 +44,10 @@ def read_tensors(
         else:
             half = _Half(entry, _side(match))
             half.read(file)
+            fact = _fact(entry, half.peaks, dtypes)
             if (gram := half.gram(dtypes)) is not None:
                 products.take(match["module"], gram, along=half.along, size=entry.size)
-            yield _fact(entry, half.peaks, dtypes)
+            yield fact
 
 
 def _side(match: re.Match[str]) -> str:
