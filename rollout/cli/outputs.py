@@ -45,7 +45,7 @@ class OutputType(click.ParamType[Output]):
 
 
 def write_reports(render: Render, form: str, outputs: Sequence[Output], *, summary: str) -> None:
-    """Write every file, each replaced as a whole; the screen shows the report, or its summary if a file has it.
+    """Write every file over what is in it; the screen shows the report, or its summary if a file has it.
 
     Raises Usage for a file that is named twice or cannot be written.
     """

@@ -129,6 +129,19 @@ class Located(Generic[D]):
         lines = self._text.split("\n")
         return lines[number - 1].rstrip("\r") if 0 < number <= len(lines) else ""
 
+    def problem(self, pointer: Pointer, message: str, *, found: str | None = None) -> Problem:
+        """Something that is wrong with a field although it could be read."""
+        place = self.place(pointer)
+        return Problem(
+            source=self.source,
+            place=place,
+            end=self.end(pointer),
+            pointer=pointer,
+            message=message,
+            found=found,
+            source_line=self.line(place.line)[:MAX_LINE],
+        )
+
     def _span(self, pointer: Pointer) -> tuple[int, int]:
         return self.spans.get(_known(self.spans, pointer), (0, 0))
 

@@ -100,11 +100,9 @@ class ManifestNames:
 def shared_names(names: ManifestNames, manifests: Sequence[Located[AdapterManifest]]) -> list[Problem]:
     """Two manifests of one name would steer one flag."""
     return [
-        Problem(
-            source=manifest.source,
-            place=manifest.place(("name",)),
-            pointer=("name",),
-            message=f"{', '.join(others)} has the same name, and both would steer one flag",
+        manifest.problem(
+            ("name",),
+            f"{', '.join(others)} has the same name, and both would steer one flag",
             found=manifest.value.name,
         )
         for manifest in manifests

@@ -107,13 +107,19 @@ def _fix(tools: Tools, path: PurePosixPath) -> Fixed:
         data = tools.read(after, source)
     except DocumentErrors:
         return Fixed(path=path, before=before, after=before)
-    if not isinstance(data, dict) or not isinstance(data.get(_ARTIFACT), dict):
+    if not _is_manifest(data):
         return Fixed(path=path, before=before, after=after)
     after = _with_schema_line(tools.tree, path, _with_schema(tools, after, source))
     try:
         return Fixed(path=path, before=before, after=_with_copies(tools, after, source))
     except Unreadable as error:
         return Fixed(path=path, before=before, after=after, obstacle=error.message)
+
+
+def _is_manifest(data: object) -> bool:
+    """Whether it is meant to be one, so that it may be told so; what else lies there only gets its form."""
+    artifact = data.get(_ARTIFACT) if isinstance(data, dict) else None
+    return isinstance(artifact, dict) and "uri" in artifact
 
 
 def _with_schema(tools: Tools, content: bytes, source: str) -> bytes:

@@ -96,6 +96,16 @@ def test_an_unreadable_manifest_ends_with_three_and_shows_every_problem(reposito
     assert "tier: lwo\n     |         ^^^\n" in output
 
 
+def test_two_manifests_of_one_name_are_shown_at_their_names(repository: Path) -> None:
+    text = (repository / MANIFEST).read_text()
+    (repository / MANIFEST).with_name("twin.yaml").write_text(text)
+    number = line_of(repository, "name: support-bot")
+    assert (
+        f"  {number} | name: support-bot   # what clients put into `model`\n    |       ^^^^^^^^^^^\n"
+        in invoke().output
+    )
+
+
 def test_no_rules_end_with_three(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for rule in (repository / "policies/rules").glob("*/rule.yaml"):
         rule.unlink()

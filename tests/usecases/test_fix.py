@@ -224,6 +224,12 @@ def test_a_document_that_cannot_be_read_is_left_alone(repository: Path, content:
     assert (fixed.changed, fixed.obstacle) == (False, None)
 
 
+def test_of_what_is_no_manifest_only_the_form_is_put_right(repository: Path) -> None:
+    example = REPOSITORY / "policies/rules/example.yaml"
+    (repository / MANIFEST).write_bytes(example.read_bytes() + b"# end  \n\n")
+    assert mended(repository).after == example.read_bytes() + b"# end\n"
+
+
 def test_what_cannot_be_edited_is_told_and_the_rest_is_done(repository: Path) -> None:
     (repository / ADAPTER / "adapter_model.safetensors").write_bytes(b"other")
     change(repository, ("task: triage\n", "task: triage \n"))
