@@ -17,7 +17,7 @@ _OLD_COMMAND = re.compile(r"(?<=##)\[")
 def visible(text: str) -> str:
     """The text on one line, with every character that cannot be seen written as its escape."""
     flat = _BLANK.sub(" ", text).strip()
-    return _OLD_COMMAND.sub(r"\\x5b", "".join(map(seen, flat)))
+    return _OLD_COMMAND.sub(r"\\x5b", flat if flat.isprintable() else "".join(map(seen, flat)))
 
 
 def seen(character: str) -> str:
