@@ -10,7 +10,7 @@ from rollout.core.document import DocumentErrors, Located, Problem
 from rollout.core.manifest import AdapterManifest, Document
 from rollout.core.schemas import model_of
 from rollout.errors import Unreadable
-from rollout.usecases.workspace import MANIFESTS, POLICIES, Workspace
+from rollout.usecases.workspace import MANIFESTS, POLICIES, SUFFIX, Workspace
 
 
 def choose_manifests(
@@ -36,12 +36,19 @@ def choose_manifests(
         )
     if base is None:
         return here, ()
+    adapters = frozenset(file for file in touched if not _is_document(file))
+    before, now = frozenset(there), frozenset(here)
     changed = tuple(
         path
         for path in here
-        if path not in there or _differs(head, base, path) or _adapter_is_among(touched, head, path)
+        if path not in before or _differs(head, base, path) or _adapter_is_among(adapters, head, path)
     )
-    return changed, tuple(path for path in there if path not in here)
+    return changed, tuple(path for path in there if path not in now)
+
+
+def _is_document(file: PurePosixPath) -> bool:
+    """Whether a file is a manifest or a policy, and so none of an adapter's: most changes are only these."""
+    return file.parts[0] in (str(MANIFESTS), str(POLICIES)) and file.suffix == SUFFIX
 
 
 def _adapter_is_among(touched: frozenset[PurePosixPath], head: Workspace, path: PurePosixPath) -> bool:

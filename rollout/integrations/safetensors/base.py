@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,9 +17,25 @@ _MAX_TEXT = 256 << 20
 
 
 def read_base(folder: Path) -> BaseFact:
-    """What is known of the base in a folder; nothing if there is no such folder."""
+    """What is known of the base in a folder; nothing if there is no such folder.
+
+    A folder that has not changed is read once, however many adapters are compared with it.
+    """
     if not folder.is_dir():
         return BaseFact()
+    return _read_base(folder, _state(folder))
+
+
+def _state(folder: Path) -> tuple[tuple[str, int, int], ...] | None:
+    try:
+        states = ((path.name, path.stat()) for path in sorted(folder.iterdir()))
+        return tuple((name, state.st_size, state.st_mtime_ns) for name, state in states)
+    except OSError:
+        return None
+
+
+@lru_cache(maxsize=16)
+def _read_base(folder: Path, _unchanged: tuple[tuple[str, int, int], ...] | None) -> BaseFact:
     template = _template(folder)
     tokenizer = _content(folder / TOKENIZER)
     return BaseFact(
