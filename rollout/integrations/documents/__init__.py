@@ -18,7 +18,7 @@ from rollout.integrations.documents.complaints import problems
 from rollout.integrations.documents.edit import edit
 from rollout.integrations.documents.parsed import Parsed
 from rollout.integrations.documents.spelling import Scalar
-from rollout.integrations.documents.text import refusal
+from rollout.integrations.documents.text import hides, refusal
 from rollout.integrations.documents.tidy import tidy
 from rollout.integrations.documents.yaml import parse, survey
 
@@ -65,14 +65,22 @@ def dump_json(document: BaseModel) -> bytes:
 
 
 def render(data: Mapping[str, object]) -> bytes:
-    """Plain data as a new YAML document in block style, in the order given."""
+    """Plain data as a new YAML document in block style, in the order given.
+
+    Where a text holds what readers of raw documents refuse, everything beyond ASCII is written as an escape.
+    """
+    written = _written(data, unicode=True)
+    return _written(data, unicode=False) if hides(written.decode()) else written
+
+
+def _written(data: Mapping[str, object], *, unicode: bool) -> bytes:
     import io
 
     from ruamel.yaml import YAML
 
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
-    yaml.allow_unicode = True
+    yaml.allow_unicode = unicode
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
     yaml.width = 4096
     out = io.BytesIO()

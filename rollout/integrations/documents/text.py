@@ -43,6 +43,11 @@ def decode(content: bytes, source: str) -> str:
     return text
 
 
+def hides(text: str) -> bool:
+    """Whether a raw document with this text would be refused for what it hides."""
+    return _HIDDEN.search(text) is not None
+
+
 def refusal(source: str, place: Place, message: str, line: str = "") -> DocumentErrors:
     """The error of one problem that concerns the document as a whole."""
     problem = Problem(source=source, place=place, pointer=(), message=message, source_line=line)
