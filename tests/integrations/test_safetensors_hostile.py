@@ -271,6 +271,9 @@ def test_the_adapters_own_tokenizer_and_template_are_told_by_their_digests(tmp_p
     named = [{"name": "tool_use", "template": "t"}, {"name": "default", "template": "d"}]
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": named}))
     assert facts(tmp_path).own_template == hashlib.sha256(b"d").hexdigest()
+    for odd in ([{"name": "tool_use", "template": "t"}], 7, {}, []):
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": odd}))
+        assert facts(tmp_path).own_template is not None
     (tmp_path / "chat_template.jinja").write_bytes(b"{{ b }}")
     assert facts(tmp_path).own_template == hashlib.sha256(b"{{ b }}").hexdigest()
     (tmp_path / "tokenizer_config.json").write_text("{")

@@ -147,14 +147,14 @@ def strict_json(
             parse_float=parse_float,
             parse_constant=_refuse_constant,
         )
+        if "\\ud" in text.lower():
+            _refuse_halves(value)
     except RecursionError:
         raise ValueError("nested too deeply") from None
     except UnicodeDecodeError:
         raise ValueError("not UTF-8") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"not JSON: {error.msg} in line {error.lineno}") from None
-    if "\\ud" in text.lower():
-        _refuse_halves(value)
     return value
 
 
