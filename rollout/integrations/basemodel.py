@@ -33,14 +33,20 @@ def verify_base(folder: Path, base: Base) -> None:
 
 def _template(folder: Path) -> bytes:
     jinja = _read(folder / TEMPLATE) if (folder / TEMPLATE).is_file() else None
-    try:
-        config = {} if jinja is not None else json.loads(_read(folder / TOKENIZER_CONFIG))
-    except (ValueError, RecursionError):
-        raise Unreadable(f"{TOKENIZER_CONFIG} of the base model is not a JSON object") from None
-    template = chat_template(jinja, config)
+    template = chat_template(jinja, {} if jinja is not None else _tokenizer_config(folder))
     if template is None:
         raise Unreadable("the base model has no chat template, so chats cannot be evaluated with it")
     return template
+
+
+def _tokenizer_config(folder: Path) -> dict[str, object]:
+    try:
+        config = json.loads(_read(folder / TOKENIZER_CONFIG))
+    except (ValueError, RecursionError):
+        config = None
+    if not isinstance(config, dict):
+        raise Unreadable(f"{TOKENIZER_CONFIG} of the base model is not a JSON object")
+    return config
 
 
 def _read(path: Path) -> bytes:
