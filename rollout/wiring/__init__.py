@@ -1,0 +1,58 @@
+"""The composition root: the one package that knows every integration and hands them to the use cases."""
+
+from __future__ import annotations
+
+from rollout.wiring.artifacts import (
+    artifact_folder,
+    inspect_artifact,
+    inspect_path,
+    locate_artifact,
+    passing_shelf,
+)
+from rollout.wiring.checks import (
+    ask_rego,
+    build_checks,
+    build_gatekeeper,
+    build_tools,
+    read_pull_request,
+    replace_file,
+)
+from rollout.wiring.drafting import manifest_writing, new_files, read_adapter, scaffold_files, write_draft
+from rollout.wiring.places import find_root, load_environment, path_below, tree_at, working_folder
+from rollout.wiring.serving import engine_middleware, gateway_app
+from rollout.wiring.signatures import private_key, sign_adapter, sigstore_identity, verify_artifact
+from rollout.wiring.worlds import build_engine, build_signature, build_world, champion_of
+
+__all__ = [
+    "artifact_folder",
+    "ask_rego",
+    "build_checks",
+    "build_engine",
+    "build_gatekeeper",
+    "build_signature",
+    "build_tools",
+    "build_world",
+    "champion_of",
+    "engine_middleware",
+    "find_root",
+    "gateway_app",
+    "inspect_artifact",
+    "inspect_path",
+    "load_environment",
+    "locate_artifact",
+    "manifest_writing",
+    "new_files",
+    "passing_shelf",
+    "path_below",
+    "private_key",
+    "read_adapter",
+    "read_pull_request",
+    "replace_file",
+    "scaffold_files",
+    "sign_adapter",
+    "sigstore_identity",
+    "tree_at",
+    "verify_artifact",
+    "working_folder",
+    "write_draft",
+]

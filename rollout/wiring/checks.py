@@ -1,0 +1,161 @@
+"""What validation and the gate of a release work with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from rollout.errors import Unreadable
+from rollout.integrations.documents import StrictDocuments
+from rollout.integrations.workfolder import WorkingFolder
+from rollout.usecases.workspace import Workspace
+from rollout.wiring.artifacts import artifact_folder, inspect_artifact
+from rollout.wiring.places import working_folder
+from rollout.wiring.signatures import verify_artifact
+
+if TYPE_CHECKING:
+    from rollout.core.approval import PullRequest
+    from rollout.core.finding import Finding
+    from rollout.ports import World
+    from rollout.usecases.begin import Gatekeeper
+    from rollout.usecases.fix import Tools
+    from rollout.usecases.release import Desire
+    from rollout.usecases.validate import Checks
+
+
+def build_checks(
+    root: Path,
+    *,
+    base: str | None,
+    environments: tuple[str, ...] = (),
+    release: bool = False,
+    pull_request: PullRequest | None = None,
+) -> Checks:
+    """What `validate` works with: the working folder, judged by the tree at `base` if one is named."""
+    from rollout.core.policy import CheckedAt
+    from rollout.integrations import cel
+    from rollout.integrations.git import GitRepository
+    from rollout.usecases.validate import Checks
+
+    repository = GitRepository(root) if base is not None else None
+    tree = repository.at(base) if repository is not None and base is not None else None
+    head = working_folder(root)
+    judge = head if tree is None else Workspace(tree, StrictDocuments())
+
+    def was_there(path: PurePosixPath, content: bytes) -> bool:
+        """Whether the base's history, before its present state, has this content at this path."""
+        if repository is None or tree is None or (tree.exists(path) and tree.read(path) == content):
+            return False
+        return repository.blob_id(content) in repository.history(path, tree.commit)
+
+    def authors(path: PurePosixPath) -> tuple[str, ...]:
+        return () if repository is None or tree is None else repository.authors(path, since=tree.commit)
+
+    return Checks(
+        head=head,
+        base=None if tree is None else judge,
+        inspect=partial(inspect_artifact, root, judge),
+        verify=partial(verify_artifact, root, judge),
+        evaluator=cel.evaluator,
+        ask_rego=ask_rego,
+        now=datetime.now(UTC),
+        environments=environments,
+        at=CheckedAt.RELEASE if release else CheckedAt.PULL_REQUEST,
+        was_there=was_there,
+        touched=frozenset() if repository is None or base is None else repository.changed_since(base),
+        authors=authors,
+        pull_request=pull_request,
+    )
+
+
+def ask_rego(modules: Mapping[str, bytes], inputs: Mapping[str, object], file: str) -> tuple[Finding, ...]:
+    """What the Rego modules of a policy find in one manifest."""
+    from rollout.core.finding import Finding, Severity
+    from rollout.integrations import rego
+
+    return tuple(
+        Finding(
+            rule=message.rule,
+            severity=Severity(message.severity),
+            message=message.message,
+            remediation="See the module's comments.",
+            file=file,
+            pointer="",
+            can_be_waived=message.decided,
+        )
+        for message in rego.evaluate(modules, inputs)
+    )
+
+
+def read_pull_request(path: Path) -> PullRequest:
+    """What the forge says of a pull request, from a JSON file. Raises DocumentErrors and Unreadable."""
+    from rollout.core.approval import PullRequest
+    from rollout.integrations.documents import load_json
+
+    try:
+        return load_json(path.read_bytes(), PullRequest, source=str(path))
+    except OSError as error:
+        raise Unreadable(f"{path} cannot be read: {error.strerror}") from None
+
+
+def build_gatekeeper(root: Path, environment: str, pull_request: PullRequest | None = None) -> Gatekeeper:
+    """The rules of the release stage, from the commit before the manifest's, as `advance` asks them."""
+    from rollout.core.lifecycle import fold
+    from rollout.integrations.git import GitRepository
+    from rollout.usecases.validate import validate
+
+    def gatekeeper(world: World, desire: Desire) -> str | None:
+        state = fold(world.ledger.read(desire.manifest.value.name))
+        commit, before = desire.version.commit, desire.policy_commit
+        repository = GitRepository(root)
+        checks = replace(
+            build_checks(
+                root, base=before, environments=(environment,), release=True, pull_request=pull_request
+            ),
+            head=Workspace(world.manifests.at(commit), world.documents),
+            released=state.released,
+            released_versions=state.released_versions,
+            touched=repository.changed_between(before, commit),
+            authors=lambda path: repository.authors(path, since=before, until=commit),
+        )
+        validation = validate(checks, [PurePosixPath(desire.version.path)])
+        if not validation.blocked and not validation.problems:
+            return None
+        problems = [str(problem) for problem in validation.problems]
+        return "; ".join(problems + [f"{f.rule}: {f.message}" for f in validation.findings if f.blocks])
+
+    return gatekeeper
+
+
+def build_tools(root: Path) -> Tools:
+    """What `validate --fix` works with: the working folder and the adapters that lie in folders here."""
+    from rollout.core.source import is_remote
+    from rollout.integrations.documents import edit, read_plain, tidy
+    from rollout.integrations.safetensors.copies import read_copies
+    from rollout.usecases.fix import Copies, Tools
+
+    def copies(uri: str) -> Copies | None:
+        try:
+            files, config = read_copies(artifact_folder(root, uri))
+        except Unreadable:
+            return None
+        return Copies(files=files, config=config)
+
+    return Tools(
+        tree=WorkingFolder(root),
+        read=read_plain,
+        tidy=tidy,
+        edit=edit,
+        copies=lambda uri: None if is_remote(uri) else copies(uri),
+    )
+
+
+def replace_file(root: Path) -> Callable[[PurePosixPath, bytes], None]:
+    """Puts other bytes in the place of a file of the working folder: whole or not at all, and through no link."""
+    from rollout.integrations.newfiles import NewFiles
+
+    return NewFiles(root).extend
