@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from enum import StrEnum
 
 from rollout.core.document import Place
@@ -21,7 +22,8 @@ class Severity(StrEnum):
 class Finding:
     """One rule that one manifest does not satisfy, with the place that it points to.
 
-    `end` is the place behind what is pointed at, where it is known.
+    `end` is the place behind what is pointed at, where it is known; `waived_by` approved the waiver that holds,
+    and on `waiver_expires` it no longer does.
     """
 
     rule: str
@@ -34,6 +36,8 @@ class Finding:
     end: Place | None = None
     source_line: str = ""
     waived_by: str | None = None
+    waiver_reason: str | None = None
+    waiver_expires: date | None = None
     can_be_waived: bool = True
 
     @property
@@ -47,6 +51,8 @@ _PLACEHOLDER = re.compile(r"\{([a-z_]+(?:\.[A-Za-z0-9_]+)*)\}")
 
 def fill(message: str, inputs: Mapping[str, object]) -> str:
     """A message with `{artifact.max_rank}` replaced by the input's value; an unknown input reads `?`.
+
+    In a list every item is asked: `{serving.environment}` names all environments, each once.
 
     A part between semicolons that speaks of empty lists alone is left out, unless every part does.
     """
@@ -64,7 +70,9 @@ def _is_about_nothing(part: str, inputs: Mapping[str, object]) -> bool:
 
 
 def _lookup(value: object, path: Sequence[str]) -> object:
-    for part in path:
+    for at, part in enumerate(path):
+        if isinstance(value, list | tuple):
+            return list(dict.fromkeys(str(_lookup(item, path[at:])) for item in value))
         value = value.get(part) if isinstance(value, Mapping) else None
     return value
 

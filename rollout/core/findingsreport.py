@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
@@ -25,7 +26,7 @@ class ReportedRule(_Reported):
     id: str
     title: str
     severity: Severity
-    checked: bool = Field(description="False if its inputs were not at hand.")
+    checked: bool = Field(description="False if its inputs were not at hand, or it is asked at release.")
     docs: str = Field(description="Where more is written; a URL, or a path from the root of the repository.")
 
 
@@ -49,6 +50,8 @@ class ReportedFinding(_Reported):
     severity: Severity
     blocks: bool = Field(description="Whether the change must not go on: severity `block`, and not waived.")
     waived_by: str | None = Field(description="Who approved the waiver that holds, if there is one.")
+    waiver_reason: str | None = Field(description="Why it was granted.")
+    waiver_expires: date | None = Field(description="The first day on which the waiver no longer holds.")
     can_be_waived: bool
     message: str
     remediation: str

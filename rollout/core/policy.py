@@ -17,6 +17,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, model_validator
 
 from rollout.core.builtin import BUILT_IN
+from rollout.core.document import masked
 from rollout.core.expression import too_costly
 from rollout.core.finding import Finding, Severity, fill
 from rollout.core.manifest import Document, Line, Name, Semver, Text
@@ -228,7 +229,7 @@ def waive(
 
     A rule that could not be evaluated is not waived: nobody knows what would be excused.
     """
-    holding = {waiver.rule: waiver.approver for waiver in held(waivers, name=name, now=now)}
+    holding = {waiver.rule: waiver for waiver in held(waivers, name=name, now=now)}
     return tuple(
         replace(finding, waived_by=holding.get(finding.rule)) if finding.can_be_waived else finding
         for finding in findings
@@ -237,6 +238,15 @@ def waive(
 
 def held(waivers: Iterable[Waiver], *, name: str, now: datetime) -> tuple[Waiver, ...]:
     """The waivers of the adapter `name` that hold today."""
+def _waived(finding: Finding, waiver: Waiver) -> Finding:
+    return replace(
+        finding,
+        waived_by=waiver.approver,
+        waiver_reason=masked(waiver.reason),
+        waiver_expires=waiver.expires,
+    )
+
+
     return tuple(waiver for waiver in waivers if waiver.manifest == name and now.date() < waiver.expires)
 
 

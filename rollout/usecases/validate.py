@@ -145,7 +145,8 @@ def validate(checks: Checks, paths: Sequence[PurePosixPath] | None = None) -> Va
         findings=(*(finding for each in judged for finding in each.findings), *_stale(session, judged)),
         problems=tuple(map(_masked, problems)),
         retired=tuple(map(str, retired)),
-        unchecked=tuple(rule.id for rule in session.rulebook.rules if checks.absent.intersection(rule.needs)),
+        unchecked=_unasked(checks, session.rulebook.rules),
+        at=checks.at,
     )
 
 
@@ -154,6 +155,11 @@ def _open(checks: Checks) -> _Session:
         checks=checks,
         rulebook=read_rulebook(checks.base or checks.head, checks.environments),
         names=ManifestNames(checks.head),
+def _unasked(checks: Checks, rules: Sequence[Rule]) -> tuple[str, ...]:
+    asked = applicable(rules, at=checks.at, absent=checks.absent, revert=False)
+    return tuple(rule.id for rule in rules if rule not in asked)
+
+
         names_before=None if checks.base is None else ManifestNames(checks.base),
     )
 

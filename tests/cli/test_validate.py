@@ -68,6 +68,11 @@ def test_a_blocking_finding_ends_with_one_and_shows_the_line(repository: Path) -
     edit(repository, "license: Apache-2.0", "license: CC-BY-NC-4.0")
     number = line_of(repository, "license: CC")
     assert status_of("--base", "HEAD") == 1
+    later = [
+        path.parent.name
+        for path in sorted((REPOSITORY / "policies/rules").glob("*/rule.yaml"))
+        if "stage: release" in path.read_text()
+    ]
     assert invoke("--base", "HEAD").output == (
         f"{MANIFEST}:{number}:12: error[license-known]: "
         "the license CC-BY-NC-4.0 is not among those that were cleared\n"
@@ -75,6 +80,7 @@ def test_a_blocking_finding_ends_with_one_and_shows_the_line(repository: Path) -
         "     |            ^^^^^^^^^^^^\n"
         "  = help: Have the license cleared and added to this rule, or train on data with another one.\n"
         "\n"
+        f"note: checked at release only (--release): {', '.join(later)}\n"
         f"1 manifest, {RULES} rules: 1 blocking finding\n"
     )
 
@@ -232,7 +238,7 @@ def test_in_a_workflow_the_report_is_still_text_unless_it_is_asked_for(
 def test_fix_shows_what_it_changes_and_then_validates_what_is_there(repository: Path) -> None:
     edit(repository, "task: triage\n", "task: triage  \n")
     edit(repository, "alpha: 4", "alpha: 8")
-    assert "manifest-matches-config" in invoke().output
+    assert "rank-matches-config" in invoke().output
     result = invoke("--fix")
     assert result.return_value == 0
     assert f"--- a/{MANIFEST}\n+++ b/{MANIFEST}\n" in result.output

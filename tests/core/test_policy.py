@@ -165,7 +165,8 @@ BLOCKING = Finding(
 
 def test_a_waiver_excuses_its_rule_for_its_adapter_until_its_day() -> None:
     (finding,) = waive([BLOCKING], [waiver()], name="bot", now=NOW)
-    assert finding.waived_by == "b"
+    assert (finding.waived_by, finding.waiver_reason) == ("b", waiver().reason)
+    assert finding.waiver_expires == waiver().expires
     assert not finding.blocks
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import date
 
 import jsonschema
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 
 from rollout.core.document import Place
 from rollout.core.finding import Severity
+from rollout.core.policy import CheckedAt
 from rollout.core.schemas import build_schema
 from rollout.report.findings import FORMS, Origin, exit_status, outcome, render, summary
 from rollout.report.findings.json import as_json
@@ -100,6 +102,40 @@ def test_findings_come_in_the_order_of_the_files() -> None:
     assert heads == ["a.yaml:3", "b.yaml:3", f"{FILE}:2", f"{FILE}:9"]
 
 
+def test_the_worst_is_told_first_and_not_what_stands_first() -> None:
+    found = [finding(file="a.yaml", waived_by="ann"), finding(severity=Severity.WARN), finding(file="z.yaml")]
+    heads = re.findall(r"^(\S+?):\d+:\d+: (\w+)\[", as_text(validation(*found)), re.MULTILINE)
+    assert heads == [("z.yaml", "error"), (FILE, "warning"), ("a.yaml", "waived")]
+
+
+def test_a_waived_finding_says_who_excuses_it_until_when_and_why() -> None:
+    waived = validation(
+        finding(waived_by="ann", waiver_reason="Cleared\nby legal.", waiver_expires=date(2027, 1, 31))
+    )
+    told = "waived by ann, expires 2027-01-31: Cleared by legal."
+    assert f"  = {told}\n" in as_text(waived)
+    assert f"| `{told}` |" in as_markdown(waived, NOWHERE)
+    (entry,) = json.loads(as_json(waived))["findings"]
+    assert (entry["waiver_reason"], entry["waiver_expires"]) == ("Cleared\nby legal.", "2027-01-31")
+
+
+def test_what_is_asked_at_release_is_told_apart_from_what_needs_a_base() -> None:
+    rules = (rule(), rule("compared"), rule("later", stage="release"))
+    found = validation(rulebook=rules, unchecked=("compared", "later"))
+    assert as_text(found).splitlines()[:2] == [
+        "note: without --base not checked: compared",
+        "note: checked at release only (--release): later",
+    ]
+    checked = {each["id"]: each["checked"] for each in json.loads(as_json(found))["rules"]}
+    assert checked == {"license-known": True, "compared": False, "later": False}
+
+
+def test_at_release_a_rule_that_compares_lacks_a_base_whatever_its_stage() -> None:
+    rules = (rule(), rule("later", stage="release"))
+    text = as_text(validation(rulebook=rules, unchecked=("later",), at=CheckedAt.RELEASE))
+    assert text.splitlines()[0] == "note: without --base not checked: later"
+
+
 def test_of_very_many_findings_none_is_left_out_for_a_lesser_one() -> None:
     lesser = [finding(severity=Severity.WARN, place=Place(line, 1)) for line in range(1, 80)]
     text = as_text(validation(*lesser, finding(place=Place(500, 1))))
@@ -128,7 +164,7 @@ def test_colours_are_there_only_where_they_are_asked_for() -> None:
 def test_what_a_reader_could_take_for_granted_is_said() -> None:
     text = as_text(validation(checked=(), unchecked=("other",), retired=("manifests/old.yaml",)))
     assert text.splitlines() == [
-        "note: without --base these rules were not checked: other",
+        "note: without --base not checked: other",
         "note: manifests/old.yaml is gone: its adapter is retired",
         "note: no manifest differs from the base",
         "0 manifests, 2 rules: nothing found",
@@ -176,6 +212,8 @@ def test_json_names_everything_about_a_finding() -> None:
         "severity": "block",
         "blocks": True,
         "waived_by": None,
+        "waiver_reason": None,
+        "waiver_expires": None,
         "can_be_waived": True,
         "message": "the license is unknown",
         "remediation": "Have it cleared.",
@@ -231,13 +269,13 @@ def test_markdown_says_the_verdict_first_and_folds_what_does_not_block() -> None
         "\n"
         "| Where | What | What to do |\n"
         "|---|---|---|\n"
-        f"| `{FILE}:3` | `other` `the license is unknown` | waived by `ann` |\n"
+        f"| `{FILE}:3` | `other` `the license is unknown` | `waived by ann` |\n"
         "\n"
         "</details>\n"
         "\n"
         f"Checked: `{FILE}`\n"
         "\n"
-        "- `without --base these rules were not checked: other`\n"
+        "- `without --base not checked: other`\n"
     )
 
 

@@ -49,6 +49,14 @@ def test_a_rule_that_was_not_checked_is_skipped_unless_it_found_something() -> N
     assert suites(validation(finding(rule="other"), unchecked=("other",))).get("skipped") == "0"
 
 
+def test_a_rule_of_the_release_has_not_passed_in_a_pull_request() -> None:
+    found = validation(rulebook=(rule(), rule("later", stage="release")), unchecked=("later",))
+    (case,) = [case for case in suites(found).iter("testcase") if case.get("name", "").startswith("later")]
+    skipped = case.find("skipped")
+    assert skipped is not None
+    assert skipped.get("message") == "it is asked at release"
+
+
 def test_where_the_manifest_cannot_be_read_no_rule_has_passed() -> None:
     root = suites(validation(problems=(problem(), problem(message="another"))))
     assert [case.get("name", "").split(":")[0] for case in root.iter("testcase")] == ["document-invalid"]

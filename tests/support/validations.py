@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 from hypothesis import strategies as st
@@ -110,6 +111,8 @@ def findings(draw: st.DrawFn) -> Finding:
         end=draw(st.sampled_from((None, begin, end))),
         source_line=draw(hostile),
         waived_by=draw(st.none() | hostile),
+        waiver_reason=draw(st.none() | hostile),
+        waiver_expires=draw(st.none() | st.just(date(2027, 1, 31))),
     )
 
 
@@ -130,11 +133,11 @@ def problems(draw: st.DrawFn) -> Problem:
 validations = st.builds(
     lambda found, wrong, checked, gone: Validation(
         checked=tuple(checked),
-        rulebook=(rule(), rule("other", severity="warn"), rule("compared")),
+        rulebook=(rule(), rule("other", severity="warn"), rule("compared"), rule("later", stage="release")),
         findings=tuple(found),
         problems=tuple(wrong),
         retired=tuple(gone),
-        unchecked=("compared",),
+        unchecked=("compared", "later"),
     ),
     st.lists(findings(), max_size=6),
     st.lists(problems(), max_size=4),

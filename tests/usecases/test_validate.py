@@ -95,14 +95,14 @@ def rules_of(validation: Validation) -> set[str]:
 def test_a_change_that_is_in_order_passes_every_rule(head: Path, base: Path) -> None:
     release(head)
     validation = validate(checks(head, base))
-    assert (validation.findings, validation.problems, validation.unchecked) == ((), (), ())
+    assert (validation.findings, validation.problems, validation.uncompared) == ((), (), ())
     assert validation.checked == (str(MANIFEST),)
 
 
 def test_without_a_base_the_rules_that_compare_are_named_as_unchecked(head: Path) -> None:
     validation = validate(checks(head))
     assert validation.findings == ()
-    assert validation.unchecked == (
+    assert validation.uncompared == (
         "parent-is-previous",
         "policies-change-alone",
         "semver-matches-change",

@@ -1,4 +1,4 @@
-"""What every rendering tells: the entries in the order of the files, their number, and what was left out."""
+"""What every rendering tells: the entries with the worst first, their number, and what was left out."""
 
 from __future__ import annotations
 
@@ -50,6 +50,8 @@ class Entry:
     end: Place | None
     source_line: str
     waived_by: str | None = None
+    waiver_expires: str | None = None
+    waiver_reason: str | None = None
 
     @property
     def level(self) -> Level:
@@ -57,6 +59,16 @@ class Entry:
         if self.waived_by is not None:
             return Level.WAIVED
         return Level.ERROR if self.severity is Severity.BLOCK else Level.WARNING
+
+    @property
+    def after(self) -> str:
+        """What is told behind the message: who excuses it, until when and why, or what to do."""
+        if self.waived_by is None:
+            return self.help
+        expires = f", expires {self.waiver_expires}" if self.waiver_expires else ""
+        return f"waived by {self.waived_by}{expires}" + (
+            f": {self.waiver_reason}" if self.waiver_reason else ""
+        )
 
     @property
     def where(self) -> str:
@@ -77,13 +89,16 @@ def exit_status(validation: Validation) -> int:
 
 
 def entries(validation: Validation) -> tuple[Entry, ...]:
-    """Everything that was found, by file and place."""
+    """Everything that was found: the worst first, and within that by file and place."""
     titles = _TITLES | {rule.id: rule.title for rule in validation.rulebook}
     found = [
         *(_of_problem(problem) for problem in validation.problems),
         *(_of_finding(finding, titles) for finding in validation.findings),
     ]
-    return tuple(sorted(found, key=lambda entry: (entry.file, entry.place, entry.rule)))
+    ranks = list(Level)
+    return tuple(
+        sorted(found, key=lambda entry: (ranks.index(entry.level), entry.file, entry.place, entry.rule))
+    )
 
 
 def _of_problem(problem: Problem) -> Entry:
@@ -116,6 +131,10 @@ def _of_finding(finding: Finding, titles: dict[str, str]) -> Entry:
         end=finding.end,
         source_line=finding.source_line,
         waived_by=None if finding.waived_by is None else visible(finding.waived_by),
+        waiver_expires=None if finding.waiver_expires is None else finding.waiver_expires.isoformat(),
+        waiver_reason=None
+        if finding.waiver_reason is None
+        else _told(" ".join(finding.waiver_reason.split())),
     )
 
 
@@ -125,11 +144,8 @@ def _told(text: str) -> str:
 
 
 def worst(found: Sequence[Entry], limit: int) -> tuple[tuple[Entry, ...], str]:
-    """(at most `limit` entries in their order, the others in words): none is left out for a lesser one."""
-    ranks = list(Level)
-    kept = sorted(range(len(found)), key=lambda at: ranks.index(found[at].level))
-    shown, hidden = sorted(kept[:limit]), kept[limit:]
-    return tuple(found[at] for at in shown), counted(found[at].level for at in hidden)
+    """(at most `limit` of the entries, of which the worst come first; the others in words)."""
+    return tuple(found[:limit]), counted(entry.level for entry in found[limit:])
 
 
 def counted(levels: Iterable[Level]) -> str:
@@ -167,14 +183,22 @@ def _number(count: int, what: str) -> str:
 
 def notes(validation: Validation) -> Iterator[str]:
     """What a reader could take for granted and must not."""
-    if validation.unchecked:
-        yield f"without --base these rules were not checked: {', '.join(validation.unchecked)}"
+    if validation.uncompared:
+        yield f"without --base not checked: {', '.join(validation.uncompared)}"
+    if validation.later:
+        yield f"checked at release only (--release): {', '.join(validation.later)}"
     for path in validation.retired[:_MAX_RETIRED]:
         yield f"{shown_file(path)} is gone: its adapter is retired"
     if (more := len(validation.retired) - _MAX_RETIRED) > 0:
         yield f"{more} more are gone"
     if not validation.checked:
         yield "no manifest differs from the base"
+
+
+def unchecked(validation: Validation) -> dict[str, str]:
+    """Why each of the rules was not asked that were not."""
+    later = dict.fromkeys(validation.later, "it is asked at release")
+    return dict.fromkeys(validation.unchecked, "without a base there is nothing to compare with") | later
 
 
 def shown_file(file: str) -> str:

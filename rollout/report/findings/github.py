@@ -46,8 +46,7 @@ def _annotation(entry: Entry, origin: Origin) -> str:
 
 
 def _message(entry: Entry) -> str:
-    after = f"waived by {entry.waived_by}" if entry.waived_by is not None else entry.help
-    return f"{entry.message}\n{after}" if after else entry.message
+    return f"{entry.message}\n{entry.after}" if entry.after else entry.message
 
 
 def _data(text: str) -> str:

@@ -93,6 +93,8 @@ def _finding(finding: Finding) -> ReportedFinding:
         severity=finding.severity,
         blocks=finding.blocks,
         waived_by=finding.waived_by,
+        waiver_reason=None if finding.waiver_reason is None else encodable(finding.waiver_reason),
+        waiver_expires=finding.waiver_expires,
         can_be_waived=finding.can_be_waived,
         message=encodable(finding.message),
         remediation=encodable(finding.remediation),

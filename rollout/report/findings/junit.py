@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from xml.etree import ElementTree
 
 from rollout.core.validation import Validation
-from rollout.report.findings.account import UNREADABLE, Entry, Level, entries, shown_file
+from rollout.report.findings.account import UNREADABLE, Entry, Level, entries, shown_file, unchecked
 
 
 def as_junit(validation: Validation) -> str:
@@ -41,7 +41,7 @@ def _count(
 
 def _cases(validation: Validation, file: str, found: Sequence[Entry]) -> Iterator[ElementTree.Element]:
     """One for each rule that was asked; where the manifest could not be read, one that says so."""
-    rules = {entry.rule: entry.title for entry in found}
+    rules, skipped = {entry.rule: entry.title for entry in found}, unchecked(validation)
     if file in validation.checked and UNREADABLE not in rules:
         rules = {rule.id: rule.title for rule in validation.rulebook} | rules
     for rule, title in rules.items():
@@ -49,13 +49,13 @@ def _cases(validation: Validation, file: str, found: Sequence[Entry]) -> Iterato
             "testcase", {"classname": shown_file(file), "name": f"{rule}: {title}", "time": "0"}
         )
         ours = [entry for entry in found if entry.rule == rule]
-        case.extend(_outcome(ours, skipped=not ours and rule in validation.unchecked))
+        case.extend(_outcome(ours, skipped="" if ours else skipped.get(rule, "")))
         yield case
 
 
-def _outcome(found: Sequence[Entry], *, skipped: bool) -> Iterator[ElementTree.Element]:
+def _outcome(found: Sequence[Entry], *, skipped: str) -> Iterator[ElementTree.Element]:
     if skipped:
-        yield ElementTree.Element("skipped", {"message": "its inputs are not at hand"})
+        yield ElementTree.Element("skipped", {"message": skipped})
     errors = [entry for entry in found if entry.level is Level.ERROR]
     if errors:
         failure = ElementTree.Element("failure", {"message": errors[0].message, "type": "error"})
@@ -70,9 +70,5 @@ def _outcome(found: Sequence[Entry], *, skipped: bool) -> Iterator[ElementTree.E
 def _told(entry: Entry) -> str:
     label = "" if entry.level is Level.ERROR else f"{entry.level}: "
     at = f"{shown_file(entry.file)}:{entry.place.line}:{entry.place.column}"
-    todo = (
-        f"waived by {entry.waived_by}"
-        if entry.waived_by is not None
-        else entry.help and f"help: {entry.help}"
-    )
+    todo = f"help: {entry.help}" if entry.waived_by is None and entry.help else entry.after
     return f"{label}{at}: {entry.message}" + (f"\n  {todo}" if todo else "")

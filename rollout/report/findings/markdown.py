@@ -67,8 +67,7 @@ def _size(lines: Sequence[str]) -> int:
 def _row(entry: Entry, origin: Origin) -> str:
     link = origin.link(entry.file, entry.place.line)
     where = f"[{_code(entry.where)}]({link})" if link else _code(entry.where)
-    todo = f"waived by {_code(entry.waived_by)}" if entry.waived_by is not None else _code(entry.help)
-    return f"| {where} | {_code(entry.rule)} {_code(entry.message)} | {todo} |"
+    return f"| {where} | {_code(entry.rule)} {_code(entry.message)} | {_code(entry.after)} |"
 
 
 def _checked(validation: Validation) -> Iterator[str]:

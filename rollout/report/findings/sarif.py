@@ -10,7 +10,7 @@ from rollout import __version__
 from rollout.core.finding import Severity
 from rollout.core.policy import Rule
 from rollout.core.validation import Validation
-from rollout.report.findings.account import UNREADABLE, Entry, Level, entries, exit_status, outcome
+from rollout.report.findings.account import UNREADABLE, Entry, Level, entries, exit_status, outcome, unchecked
 from rollout.report.findings.json import dump
 from rollout.report.findings.origin import Origin
 from rollout.report.findings.plain import encodable
@@ -94,10 +94,10 @@ def _invocation(validation: Validation, index: Mapping[object, int]) -> Json:
         "toolConfigurationNotifications": [
             {
                 "level": "note",
-                "message": {"text": "This rule was not checked: its inputs are not at hand."},
+                "message": {"text": f"This rule was not checked: {why}."},
                 "associatedRule": {"id": rule, "index": index[rule]},
             }
-            for rule in validation.unchecked
+            for rule, why in unchecked(validation).items()
         ],
     }
 
@@ -163,4 +163,4 @@ def _fingerprint(entry: Entry) -> str:
 def _suppressions(entry: Entry) -> list[Json]:
     if entry.level is not Level.WAIVED:
         return []
-    return [{"kind": "external", "status": "accepted", "justification": f"waived by {entry.waived_by}"}]
+    return [{"kind": "external", "status": "accepted", "justification": entry.after}]

@@ -31,16 +31,14 @@ def as_text(validation: Validation, *, colour: bool = False) -> str:
 
 def _shared(entry: Entry) -> tuple[object, ...]:
     """Entries that point to the same characters and ask for the same share one excerpt."""
-    return entry.file, entry.place, entry.end, entry.help, entry.waived_by
+    return entry.file, entry.place, entry.end, entry.after, entry.level is Level.WAIVED
 
 
 def _block(group: list[Entry]) -> Iterator[str]:
     yield from map(_head, group)
     yield from _excerpt(group[0])
-    if group[0].waived_by is not None:
-        yield f"  = waived by {group[0].waived_by}"
-    elif group[0].help:
-        yield f"  = help: {group[0].help}"
+    if group[0].after:
+        yield f"  = {group[0].after}" if group[0].level is Level.WAIVED else f"  = help: {group[0].after}"
 
 
 def _head(entry: Entry) -> str:
