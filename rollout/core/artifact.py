@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 
 from rollout.core.adapterconfig import AdapterConfig
 from rollout.core.adapterfiles import FileFact
-from rollout.core.basefit import BaseFact, Shapes, missing_modules, weight_of
+from rollout.core.basefit import BaseFact, Shapes, missing_modules, untargeted_modules, weight_of
 from rollout.core.lora import (
     ModuleFact,
     Pair,
@@ -40,7 +40,8 @@ class ArtifactFacts:
     `files` are sha256 by name, `sizes` bytes of all plain files; an `oversize` one is not read and has no digest.
     `scale_min` and `scale_max` bound alpha/r over all modules, 0 if unknown. `base_checked` says whether the
     shapes of every base that was named were at hand; without them `ignored`, `missing` and `misshapen` know only
-    the form of the keys. `intruders` is None where nobody compared the singular vectors with the base's.
+    the form of the keys. `untargeted` modules are in the file, and the config does not aim at them. `intruders` is
+    None where nobody compared the singular vectors with the base's.
     `details` are for people who look closer; policy expressions do not see them.
     """
 
@@ -59,6 +60,7 @@ class ArtifactFacts:
     scale_min: float = 0.0
     scale_max: float = 0.0
     ignored: tuple[str, ...] = ()
+    untargeted: tuple[str, ...] = ()
     unpaired: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     wrong_rank: tuple[str, ...] = ()
@@ -149,6 +151,7 @@ def examine(
         scale_min=min(scales, default=0.0),
         scale_max=max(scales, default=0.0),
         ignored=_sorted({*foreign, *(m for m in modules for base in shapes if weight_of(m, base) is None)}),
+        untargeted=() if config is None else _sorted(untargeted_modules(config, modules)),
         unpaired=_sorted(modules.keys() - pairs.keys()),
         missing=_missing(config, modules, shapes),
         wrong_rank=_wrong_rank(pairs, config),

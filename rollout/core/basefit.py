@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Container, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from dataclasses import dataclass
 
 from rollout.core.adapterconfig import ALL_LINEAR, LORA, AdapterConfig
@@ -54,23 +54,33 @@ def missing_modules(config: AdapterConfig, sides: Collection[str], base_shapes: 
     return frozenset((wanted | _unmet(config, {*names, *sides})) - set(sides))
 
 
+def untargeted_modules(config: AdapterConfig, modules: Iterable[str]) -> frozenset[str]:
+    """Modules that the config does not aim at: vLLM serves them nevertheless, PEFT drops them.
+
+    All of them where what the config says cannot be followed; none where it is of another method.
+    """
+    if config.peft_type != LORA:
+        return frozenset()
+    is_target = _targets(config)
+    return frozenset(module for module in modules if not is_target(module))
+
+
 def _targets(config: AdapterConfig) -> Callable[[str], bool]:
     """What the config aims at, as PEFT's `check_target_module_exists` decides it."""
     named, excluded = _named(config), frozenset(config.excluded)
-
-    def is_target(name: str) -> bool:
-        return named(name) and _in_layers(name, config) and excluded.isdisjoint(endings(name))
-
-    return is_target
+    return lambda name: named(name) and excluded.isdisjoint(endings(name))
 
 
 def _named(config: AdapterConfig) -> Callable[[str], bool]:
     if not config.pattern:
         targets = frozenset(config.target_modules)
-        return lambda name: not targets.isdisjoint(endings(name))
+        # A name in full is meant whatever its layer.
+        return lambda name: (
+            name in targets or (not targets.isdisjoint(endings(name)) and _in_layers(name, config))
+        )
     (expression,) = config.target_modules
     if expression.lower() == ALL_LINEAR:
-        return lambda name: name.rpartition(".")[2] not in _NOT_LINEAR
+        return lambda name: name.rpartition(".")[2] not in _NOT_LINEAR and _in_layers(name, config)
     try:
         return Pattern(expression).covers
     except ValueError:

@@ -83,6 +83,41 @@ def test_a_module_that_the_base_does_not_have_is_ignored(module: str) -> None:
     assert facts([*PAIRS, *stray], None).ignored == ()
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"target_modules": ["q_proj"]},
+        {"target_modules": ["model.layers.0.self_attn.q_proj"]},
+        {"target_modules": ["q_proj", "layers.1.self_attn.v_proj"]},
+        {"exclude_modules": ["v_proj"]},
+        {"exclude_modules": [V]},
+        {"layers_to_transform": 1, "target_modules": [Q, "v_proj"]},
+        {"layers_to_transform": [0], "layers_pattern": "blocks", "target_modules": [Q, "v_proj"]},
+        {"target_modules": r".*\.q_proj"},
+    ],
+)
+@pytest.mark.parametrize("base", [BASE, None])
+def test_a_module_that_the_config_does_not_aim_at_is_untargeted_with_and_without_a_base(
+    config: dict[str, Any], base: dict[str, tuple[int, ...]] | None
+) -> None:
+    assert facts(PAIRS, base, **config).untargeted == (V,)
+    assert facts(PAIRS, base).untargeted == ()
+
+
+def test_a_half_of_a_module_is_untargeted_as_well() -> None:
+    stray = lora("model.layers.0.self_attn.o_proj", "A", (2, 8))
+    assert facts([*PAIRS, stray], None).untargeted == ("model.layers.0.self_attn.o_proj",)
+
+
+def test_all_linear_does_not_aim_at_heads_and_embeddings() -> None:
+    pair = [lora("lm_head", "A", (2, 8)), lora("lm_head", "B", (32, 2))]
+    assert facts([*PAIRS, *pair], None, target_modules="all-linear").untargeted == ("lm_head",)
+
+
+def test_targets_that_nobody_can_follow_vouch_for_no_module() -> None:
+    assert facts(PAIRS, None, target_modules="(a+)+(?=b)").untargeted == (Q, V)
+
+
 @pytest.mark.parametrize("left_out", [0, 1])
 def test_a_matrix_without_its_other_half_is_unpaired(left_out: int) -> None:
     assert facts([tensor for place, tensor in enumerate(PAIRS) if place != left_out]).unpaired == (Q,)

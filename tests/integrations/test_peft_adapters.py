@@ -78,6 +78,10 @@ CLEAN: dict[str, Any] = {
     "all linear": {"target_modules": "all-linear"},
     "a pattern": {"target_modules": r".*\.layers\.(0|2)\..*(up|down)_proj"},
     "some layers": {"layers_to_transform": [0, 2]},
+    "some layers and a name in full": {
+        "layers_to_transform": [0],
+        "target_modules": ["q_proj", "lm_head", "model.layers.2.self_attn.v_proj"],
+    },
     "one layer": {"layers_to_transform": 1, "layers_pattern": "layers"},
     "without some": {"exclude_modules": ["layers.0.self_attn.q_proj"]},
     "stable": {"use_rslora": True},
@@ -106,6 +110,7 @@ def test_a_lora_that_servers_apply_is_read_as_peft_applies_it(
     assert found.config is not None
     assert found.config.unsupported == ()
     assert (found.missing, found.wrong_rank, found.misshapen, found.unpaired) == ((), (), (), ())
+    assert found.untargeted == ()
     assert [key for key in found.ignored if "base_layer" not in key] == []
     assert set(found.modules) == set(layers)
     for detail in found.details:
