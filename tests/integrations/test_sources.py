@@ -189,6 +189,10 @@ def test_an_ordinary_redirect_leads_where_it_says(location: str, target: str) ->
             "::ffff:169.254.169.254",
             "2002:7f00:1::",
         ),
+        *("64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe", "64:ff9b::a83f:8110", "64:ff9b:1::808:808"),
+        *("::127.0.0.1", "::8.8.8.8", "::ffff:0:7f00:1", "fec0::1", "ff02::1", "2002:a83f:8110::"),
+        *("2001:0:7f00:1::1", "2001:0:4136:e378:8000:63bf:3fff:fdd2", "5f00::1", "fd00:ec2::254"),
+        *("192.0.0.192", "168.63.129.16", "::ffff:168.63.129.16", "100.100.100.200"),
     ],
 )
 def test_a_private_address_is_for_the_origin_alone(address: str) -> None:
@@ -199,7 +203,9 @@ def test_a_private_address_is_for_the_origin_alone(address: str) -> None:
             check_address(address, asked, origin)
 
 
-@pytest.mark.parametrize("address", ["1.1.1.1", "2606:4700:4700::1111", "::ffff:1.1.1.1"])
+@pytest.mark.parametrize(
+    "address", ["1.1.1.1", "2606:4700:4700::1111", "::ffff:1.1.1.1", "64:ff9b::101:101", "2002:101:101::"]
+)
 def test_a_public_address_may_be_led_to(address: str) -> None:
     check_address(address, ("cdn.example", 443), ("models.example", 443))
 

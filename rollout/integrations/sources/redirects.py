@@ -17,6 +17,15 @@ MAX_REDIRECTS = 5
 _NETLOC = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _HARMLESS = frozenset({"Accept-Encoding", "Range"})
 STATUSES = frozenset({301, 302, 303, 307, 308})
+# What the internet's IPv6 hosts have (RFC 4291), and the prefix of translated IPv4 addresses (RFC 6052).
+_UNICAST = ipaddress.IPv6Network("2000::/3")
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_NEVER = (
+    # Counted as global, and yet answered by the cloud that a machine stands in, with its credentials.
+    ipaddress.ip_network("168.63.129.16/32"),  # Azure's wire server
+    ipaddress.ip_network("192.0.0.0/24"),  # IETF protocol assignments; .192 is Oracle's old metadata service
+    ipaddress.ip_network("2001::/32"),  # Teredo
+)
 
 Authority = tuple[str, int]
 """A host in lower case, and its port."""
@@ -71,8 +80,21 @@ def check_address(written: str, asked: Authority, origin: Authority) -> None:
 
 def is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
     """Whether an address belongs to the internet, seen through IPv6's ways of writing an IPv4 one."""
-    inner = None
-    if isinstance(address, ipaddress.IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour
-    seen = inner or address
-    return seen.is_global and not seen.is_multicast
+    if any(address in network for network in _NEVER if network.version == address.version):
+        return False
+    if isinstance(address, ipaddress.IPv4Address):
+        return address.is_global and not address.is_multicast
+    inner = _inner(address)
+    if inner is not None:
+        return is_public(inner)
+    return address in _UNICAST and address.is_global
+
+
+def _inner(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """The IPv4 address that a translator or a tunnel would connect to.
+
+    Teredo, IPv4-compatible addresses and the rest lie outside of what is public, whoever is inside.
+    """
+    if address in _NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour
