@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Literal
@@ -46,19 +47,20 @@ class Approval:
 
 
 def approval_of(change: Change, pull_request: PullRequest | None, authors: Iterable[str]) -> Approval:
-    """Who approved a change. Names are compared without regard to case.
+    """Who approved a change, each under the one name that `person` gives.
 
     Where the forge was asked, only its reviews of the very head count, since anybody can write a name into a
     manifest; an approval in the manifest then needs such a review to count. `authors` are all names of those who
     made the change.
     """
-    declared = {_name(approval.by): approval.role for approval in change.approvals}
-    made = {_name(author) for author in authors}
+    declared = {person(approval.by): approval.role for approval in change.approvals}
+    made = {person(author) for author in authors}
     if pull_request is None:
         by = set(declared)
     else:
-        made.add(_name(pull_request.author))
-        by = {_name(review.by) for review in pull_request.approvals if review.commit == pull_request.head}
+        made.add(person(pull_request.author))
+        by = {person(review.by) for review in pull_request.approvals if review.commit == pull_request.head}
+    by.discard("")
     return Approval(
         by=tuple(sorted(by)),
         others=tuple(sorted(by - made)),
@@ -66,5 +68,11 @@ def approval_of(change: Change, pull_request: PullRequest | None, authors: Itera
     )
 
 
-def _name(text: str) -> str:
-    return text.strip().removeprefix("@").casefold()
+def person(text: str) -> str:
+    """One name for whoever is written so: without @, case, width, odd blanks or what cannot be seen.
+
+    Empty for what names nobody.
+    """
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    seen = "".join(character for character in folded if unicodedata.category(character) != "Cf")
+    return " ".join(seen.split()).lstrip("@ ")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from rollout.core.approval import PullRequest, approval_of
+from rollout.core.approval import PullRequest, approval_of, person
 from rollout.core.freeze import Freeze
 from rollout.core.manifest import Change
 
@@ -45,11 +45,26 @@ def test_a_review_of_an_older_commit_is_no_review() -> None:
     assert approval_of(change(), asked(("bob", OLD)), []).by == ()
 
 
-@pytest.mark.parametrize("author", ["bob", "Bob", "@bob", " BOB "])
+@pytest.mark.parametrize("author", ["bob", "Bob", "@bob", " BOB ", "ｂｏｂ", "＠Bob", "bo\u200bb"])
 def test_whoever_made_the_change_is_none_of_the_others_however_they_are_written(author: str) -> None:
     found = approval_of(change("bob", "eve"), None, [author])
     assert (found.by, found.others) == (("bob", "eve"), ("eve",))
     assert approval_of(change(), asked(("bob", HEAD), author=author), []).others == ()
+
+
+def test_a_name_of_several_words_is_one_name_whatever_is_between_them() -> None:
+    assert person(" Mal\u00a0  LORY\t") == person("@mal lory") == "mal lory"
+
+
+@given(st.text())
+def test_a_folded_name_stays_as_it_is(text: str) -> None:
+    assert person(person(text)) == person(text)
+
+
+@pytest.mark.parametrize("nobody", ["@", " ", "\u200b", "@ \u2060"])
+def test_a_name_of_nobody_approves_nothing(nobody: str) -> None:
+    assert approval_of(change(nobody), None, []).by == ()
+    assert approval_of(change(), asked((nobody, HEAD)), []).others == ()
 
 
 @given(st.lists(st.sampled_from("abcdef")), st.lists(st.sampled_from("abcdef")))
