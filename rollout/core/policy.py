@@ -16,6 +16,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
+from rollout.core.approval import person
 from rollout.core.builtin import BUILT_IN
 from rollout.core.document import masked
 from rollout.core.expression import too_costly
@@ -123,7 +124,7 @@ class Waiver(Document):
 
     @model_validator(mode="after")
     def _four_eyes(self) -> Waiver:
-        if self.owner.casefold() == self.approver.casefold():
+        if person(self.approver) in {person(self.owner), ""}:
             raise ValueError("a waiver is approved by someone other than its owner")
         return self
 
@@ -231,13 +232,13 @@ def waive(
     """
     holding = {waiver.rule: waiver for waiver in held(waivers, name=name, now=now)}
     return tuple(
-        replace(finding, waived_by=holding.get(finding.rule)) if finding.can_be_waived else finding
+        _waived(finding, holding[finding.rule])
+        if finding.can_be_waived and finding.rule in holding
+        else finding
         for finding in findings
     )
 
 
-def held(waivers: Iterable[Waiver], *, name: str, now: datetime) -> tuple[Waiver, ...]:
-    """The waivers of the adapter `name` that hold today."""
 def _waived(finding: Finding, waiver: Waiver) -> Finding:
     return replace(
         finding,
@@ -247,6 +248,8 @@ def _waived(finding: Finding, waiver: Waiver) -> Finding:
     )
 
 
+def held(waivers: Iterable[Waiver], *, name: str, now: datetime) -> tuple[Waiver, ...]:
+    """The waivers of the adapter `name` that hold today."""
     return tuple(waiver for waiver in waivers if waiver.manifest == name and now.date() < waiver.expires)
 
 

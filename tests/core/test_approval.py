@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from rollout.core.approval import PullRequest, approval_of, person
 from rollout.core.freeze import Freeze
 from rollout.core.manifest import Change
+from rollout.core.policy import Waiver
 
 HEAD, OLD = "5" * 40, "6" * 40
 
@@ -72,6 +73,14 @@ def test_the_others_are_those_who_approved_without_those_who_made_it(by: list[st
     found = approval_of(change(*by), None, made)
     assert set(found.others) == set(by) - set(made)
     assert set(found.by) == set(by)
+
+
+@pytest.mark.parametrize("approver", ["Ann", "@ann", "ann ", "ａｎｎ", "an\u00adn", "@", "\u200b"])
+def test_a_waiver_is_approved_by_no_other_spelling_of_its_owner_and_by_somebody(approver: str) -> None:
+    fields = {"rule": "r", "manifest": "m", "reason": "why", "owner": "ann", "expires": "2030-01-01"}
+    assert Waiver.model_validate({**fields, "approver": "bob"}).approver == "bob"
+    with pytest.raises(ValidationError, match="someone other than its owner"):
+        Waiver.model_validate({**fields, "approver": approver})
 
 
 def test_a_freeze_that_ends_before_it_begins_is_refused() -> None:
