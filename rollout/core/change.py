@@ -25,8 +25,9 @@ class ManifestChange:
     """`bytes_changed` speaks of what is served (the identity), not of the manifest's own text.
 
     `differs` are the fields that are not what they were, as JSON pointers of one or two parts (`/version`,
-    `/base/revision`); for a first version all. `path` is the manifest's file. `policies_changed` says whether
-    the same change touches the policies.
+    `/base/revision`); for a first version all. `path` is the manifest's file. `policies_changed` and `base_changed`
+    say whether the same change touches the policies, or a base model that adapters are compared with;
+    `reuses_version` whether this version was released with other bytes.
     """
 
     kind: ChangeKind
@@ -35,6 +36,8 @@ class ManifestChange:
     differs: tuple[str, ...] = ()
     path: str = ""
     policies_changed: bool = False
+    base_changed: bool = False
+    reuses_version: bool = False
 
     def as_input(self) -> dict[str, object]:
         """Plain data for policy expressions."""
@@ -48,6 +51,8 @@ def compare(
     revert: bool = False,
     path: str = "",
     policies_changed: bool = False,
+    base_changed: bool = False,
+    reuses_version: bool = False,
 ) -> ManifestChange:
     """The change from the manifest at the base to this one."""
     before = {} if previous is None else _fields(previous)
@@ -63,6 +68,8 @@ def compare(
         ),
         path=path,
         policies_changed=policies_changed,
+        base_changed=base_changed,
+        reuses_version=reuses_version,
     )
 
 

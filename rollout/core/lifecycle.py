@@ -282,7 +282,7 @@ class RolloutState:
     quarantine: Mapping[str, RolledBack] = field(default_factory=lambda: MappingProxyType({}))
     evaluations: Mapping[str, Evaluated] = field(default_factory=lambda: MappingProxyType({}))
     released: frozenset[str] = frozenset()
-    released_versions: frozenset[str] = frozenset()
+    released_versions: Mapping[str, Identity] = field(default_factory=lambda: MappingProxyType({}))
     head: str | None = None
 
     @property
@@ -329,7 +329,7 @@ def _after(state: RolloutState, event: LedgerEvent) -> RolloutState:
                 phase=Phase.IDLE,
                 stable=event.stable,
                 released=state.released | {event.stable.manifest_sha256},
-                released_versions=state.released_versions | {event.stable.version},
+                released_versions=_with(state.released_versions, event.stable),
             )
         case Evaluated():
             return replace(state, evaluations=MappingProxyType({**state.evaluations, event.identity: event}))
@@ -434,8 +434,12 @@ def _settled(state: RolloutState, event: Settled) -> RolloutState:
         edge=None,
         settling=False,
         released=state.released | {candidate.manifest_sha256},
-        released_versions=state.released_versions | {candidate.version},
+        released_versions=_with(state.released_versions, candidate),
     )
+
+
+def _with(released: Mapping[str, Identity], version: Version) -> Mapping[str, Identity]:
+    return MappingProxyType({**released, version.version: Identity(version.identity)})
 
 
 def _rolled_back(state: RolloutState, event: RolledBack) -> RolloutState:

@@ -51,7 +51,7 @@ INPUTS: Mapping[str, str] = MappingProxyType(
         "manifest": "the manifest, every optional field present (null if it is not set)",
         "previous": "the manifest of that name at the base; null for a first version",
         "change": "kind (first, none, patch, minor, major, invalid), bytes_changed, differs, path, revert, "
-        "policies_changed",
+        "policies_changed, base_changed, reuses_version",
         "artifact": "facts read from the bytes: what `rollout inspect --json` shows, without its details",
         "signature": "present, verified, signer, problem",
         "data": "the data card, manifest.data",
@@ -105,6 +105,11 @@ class Rule(Document):
         if reason := too_costly(self.test):
             raise ValueError(f"the test could run for too long: {reason}")
         return self
+
+    @property
+    def file(self) -> str:
+        """Where it stands in a repository."""
+        return f"policies/rules/{self.id}/rule.yaml"
 
     @property
     def anchor(self) -> str:
@@ -215,8 +220,8 @@ def _undecided(rule: Rule, file: str, reason: str) -> Finding:
     return Finding(
         rule=rule.id,
         severity=Severity.BLOCK,
-        message=f"the rule could not be evaluated: {reason}",
-        remediation="Give the inputs that the rule needs, or correct its expression.",
+        message=f"the rule could not be evaluated: {reason} ({rule.file})",
+        remediation=f"Give the inputs that the rule needs, or correct its expression in {rule.file}.",
         file=file,
         pointer=rule.pointer,
         can_be_waived=False,

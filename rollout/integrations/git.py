@@ -7,10 +7,12 @@ touched. Every argument goes to git as its own word, never through a shell.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -23,9 +25,55 @@ _ATTEMPTS = 5
 # Listed files up to this size are read together, up to so many bytes in all.
 _SMALL = 1 << 20
 _MEMORY = 256 << 20
-_SETTINGS = ("-c", "core.hooksPath=/dev/null", "-c", "core.quotePath=false")
-# Refuse to wait for a password or to run anything that the repository's own configuration names.
-_ENVIRONMENT = {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"}
+# Whatever a user or a repository has configured, the same question gets the same answer, and runs no program.
+_SETTINGS = tuple(
+    word
+    for setting in (
+        "core.hooksPath=/dev/null",
+        "core.quotePath=false",
+        "core.fsmonitor=false",
+        "core.attributesFile=/dev/null",
+        "color.ui=false",
+        "diff.relative=false",
+        "log.showSignature=false",
+        "log.showRoot=true",
+        "log.follow=false",
+        "log.mailmap=false",
+        "i18n.logOutputEncoding=UTF-8",
+    )
+    for word in ("-c", setting)
+)
+_DIFF = (
+    "diff",
+    "--name-only",
+    "-z",
+    "--no-renames",
+    "--no-ext-diff",
+    "--no-textconv",
+    "--ignore-submodules=none",
+)
+# Refuse to wait for a password; take paths literally; see commits as they are, without grafts or replacements.
+_ENVIRONMENT = {
+    "GIT_TERMINAL_PROMPT": "0",
+    "LC_ALL": "C",
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_NO_REPLACE_OBJECTS": "1",
+    "GIT_GRAFT_FILE": "/dev/null",
+    "GIT_LITERAL_PATHSPECS": "1",
+}
+# A hook of git runs with these set: they would lead to another repository, index or set of objects.
+_FOREIGN = frozenset(
+    f"GIT_{name}"
+    for name in (
+        *("DIR", "WORK_TREE", "COMMON_DIR", "INDEX_FILE", "OBJECT_DIRECTORY", "ALTERNATE_OBJECT_DIRECTORIES"),
+        *("SHALLOW_FILE", "NAMESPACE", "PREFIX", "REPLACE_REF_BASE", "EXTERNAL_DIFF", "DIFF_OPTS"),
+        *("GLOB_PATHSPECS", "NOGLOB_PATHSPECS", "ICASE_PATHSPECS", "IMPLICIT_WORK_TREE", "ATTR_SOURCE"),
+    )
+)
+# Where git looks for a name, in its order (gitrevisions(7)).
+_PLACES = ("refs/{}", "refs/tags/{}", "refs/heads/{}", "refs/remotes/{}", "refs/remotes/{}/HEAD")
+_COMMIT = re.compile(r"[0-9a-fA-F]{40}|[0-9a-fA-F]{64}")
+_MADE_BY = re.compile(r"(?im)^[ \t]*co-authored-by[ \t]*:[ \t]*([^<\r\n]*)(?:<([^>\r\n]*))?")
 
 
 class GitFailed(Unavailable):
@@ -115,7 +163,7 @@ class CommitTree:
         listing = self._repository.run(
             "ls-tree", "-z", "-l", "--full-tree", *words[:-1], self._commit, "--", words[-1]
         )
-        for record in listing.decode(errors="replace").split("\0"):
+        for record in os.fsdecode(listing).split("\0"):
             if record:
                 meta, path = record.split("\t", 1)
                 mode, _, blob, size = meta.split()
@@ -150,7 +198,7 @@ class GitRepository:
             ("git", "-C", str(self._root), *_SETTINGS, *words),  # noqa: S607 - whichever git the user has
             input=content,
             capture_output=True,
-            env={**os.environ, **_ENVIRONMENT, **(environment or {})},
+            env={**_own_environment(), **_ENVIRONMENT, **(environment or {})},
             check=False,
         )
         if done.returncode != 0:
@@ -168,19 +216,78 @@ class GitRepository:
             at = end + size + 2
 
     def _word(self, *words: str) -> str:
-        return self.run(*words).decode().strip()
+        return self.run(*words).decode(errors="replace").strip()
+
+    def _records(self, *words: str) -> tuple[str, ...]:
+        """What a command with -z lists. A path that is no UTF-8 stays what the file system calls it."""
+        return tuple(record for record in os.fsdecode(self.run(*words)).split("\0") if record)
 
     def resolve(self, reference: str) -> str:
-        """The commit that a name stands for. Raises Unreadable if there is none."""
+        """The commit that a name stands for. Raises Unreadable if there is none, or if it could be another."""
+        name = re.split(r"[~^:]|@\{", reference, maxsplit=1)[0]
+        whole, rest = self._whole_name(name), reference.removeprefix(name)
+        # Only a short name can be looked up in a branch's configuration and in the log of its moves.
+        meant = reference if rest.startswith("@") else f"{whole}{rest}"
         try:
-            return self._word(
-                "rev-parse", "--verify", "--quiet", "--end-of-options", f"{reference}^{{commit}}"
-            )
+            return self._word("rev-parse", "--verify", "--quiet", "--end-of-options", f"{meant}^{{commit}}")
         except GitFailed:
+            raise self._unknown(reference) from None
+
+    def _whole_name(self, name: str) -> str:
+        """The one reference of that name, or what git alone gives a meaning to: a commit's id, HEAD.
+
+        Git takes the first that it finds, and so a tag that anybody may push for the branch that is meant.
+        """
+        if name in {"", "@", "HEAD"} or _COMMIT.fullmatch(name):
+            return name
+        if name.startswith("refs/"):
+            if not self._references(name):
+                raise self._unknown(name)
+            return name
+        found = self._references(*(place.format(name) for place in _PLACES))
+        if found and self._has_another_meaning(name):
+            found = (name, *found)
+        if len(found) > 1:
             raise Unreadable(
-                f"git knows no commit {reference!r} in {self._root}",
-                advice="Fetch it first, or name another.",
-            ) from None
+                f"{name!r} could be {' or '.join(found)}",
+                advice="Give the full name of the one that is meant.",
+            )
+        return found[0] if found else name
+
+    def _references(self, *names: str) -> tuple[str, ...]:
+        """Those that exist, in the order given."""
+        listing = self._word("for-each-ref", "--format=%(refname)", "--", *map(_literally, names)).split("\n")
+        return tuple(name for name in names if name in listing)
+
+    def _has_another_meaning(self, name: str) -> bool:
+        """Whether a name is also the beginning of a commit's id, or a file of git's own such as FETCH_HEAD."""
+        if re.fullmatch(r"[0-9a-fA-F]{4,}", name):
+            return bool(self._word("rev-parse", f"--disambiguate={name}"))
+        return Path(self._root, self._word("rev-parse", "--git-path", name)).is_file()
+
+    def _unknown(self, reference: str) -> Unreadable:
+        return Unreadable(
+            f"git knows no commit {reference!r} in {self._root}", advice="Fetch it first, or name another."
+        )
+
+    @cached_property
+    def _shallow_file(self) -> Path:
+        return Path(self._root, self._word("rev-parse", "--git-path", "shallow"))
+
+    def _check_whole(self, *walk: str) -> None:
+        """Raise Unreadable if a walk comes to where a shallow clone is cut off.
+
+        A commit there seems to have no parent, and to have made every file that it holds.
+        """
+        try:
+            cut = frozenset(self._shallow_file.read_text().split())
+        except FileNotFoundError:
+            return
+        if not cut.isdisjoint(self._word("rev-list", *walk, "--").split()):
+            raise Unreadable(
+                f"the history in {self._root} is cut off here: it is a shallow clone",
+                advice="Fetch all of it: fetch-depth: 0 in a checkout, or git fetch --unshallow.",
+            )
 
     def at(self, reference: str) -> CommitTree:
         """The tree at a commit or a name."""
@@ -195,26 +302,39 @@ class GitRepository:
 
         Its first parent therefore is the branch as it was before, without anything of the pull request.
         """
-        commit = self._word("log", "-1", "--first-parent", "--format=%H", self._tip_known(), "--", str(path))
+        tip = self._tip_known()
+        commit = self._word("log", "-1", "--first-parent", "--format=%H", tip, "--", str(path))
         if not commit:
+            self._check_whole("--first-parent", tip)
             raise Unreadable(f"{path} has no history on {self._branch}")
+        self._check_whole("--no-walk", commit)
         return commit
 
     def first_parent(self, commit: str) -> str | None:
-        """The commit before it, or None for the first."""
+        """The commit before it, or None for the first. Raises Unreadable where a shallow clone is cut off."""
+        self._check_whole("--no-walk", commit)
         parents = self._word("rev-list", "--parents", "-n", "1", commit).split()[1:]
         return parents[0] if parents else None
 
     def history(self, path: PurePosixPath, reference: str) -> Iterator[str]:
         """The blob ids of every content that a file had on the branch's own line, newest first.
 
-        What only ever stood in the middle of a pull request was never there.
+        What only ever stood in the middle of a pull request was never there. Raises Unreadable when it comes
+        to where a shallow clone is cut off.
         """
-        words = ("log", "-m", "--first-parent", "--format=", "--raw", "--no-abbrev", "-z", reference, "--")
-        listing = self._word(*words, str(path))
-        for record in listing.split("\0"):
+        words = (
+            "log",
+            "--diff-merges=first-parent",
+            "--first-parent",
+            "--format=",
+            "--raw",
+            "--no-abbrev",
+            "-z",
+        )
+        for record in self._records(*words, reference, "--", str(path)):
             if record.startswith(":"):
                 yield record.split(" ")[3]
+        self._check_whole("--first-parent", reference)
 
     def changed_since(self, reference: str) -> frozenset[PurePosixPath]:
         """The files that this side has changed since it left a commit's line, those that git does not track too."""
@@ -223,25 +343,42 @@ class GitRepository:
             left = self._word("merge-base", commit, "HEAD")
         except GitFailed:
             left = commit
-        listings = (
-            self._word("diff", "--name-only", "-z", "--no-renames", left, "--"),
-            self._word("ls-files", "--others", "--exclude-standard", "-z"),
+        return _paths(
+            self._records(*_DIFF, left, "--"),
+            self._records("ls-files", "--others", "--exclude-standard", "-z"),
         )
-        return _paths(*listings)
+
+    def contains(self, descendant: str, ancestor: str) -> bool:
+        """Whether a commit is part of the history of another. Raises Unreadable if that is cut off before it."""
+        try:
+            if self._word("merge-base", descendant, ancestor) == self.resolve(ancestor):
+                return True
+        except GitFailed as error:
+            if error.stderr:
+                raise
+        self._check_whole(descendant)
+        return False
 
     def changed_between(self, before: str, after: str) -> frozenset[PurePosixPath]:
         """The files that differ between two commits."""
-        return _paths(self._word("diff", "--name-only", "-z", "--no-renames", before, after, "--"))
+        return _paths(self._records(*_DIFF, before, after, "--"))
 
     def authors(self, path: PurePosixPath, *, since: str, until: str = "HEAD") -> tuple[str, ...]:
-        """Names and addresses, whole and up to the @, of all who changed a file between two commits."""
-        listing = self._word("log", "--format=%an%x00%ae", f"{since}..{until}", "--", str(path))
-        found = {word for line in listing.splitlines() for word in line.split("\0") if word}
-        return tuple(sorted(found | {word.split("@")[0] for word in found if "@" in word}))
+        """All names of all who changed a file between two commits: authors, committers and named co-authors.
+
+        Names and addresses, and of an address also what stands before the @. Raises Unreadable if the history
+        between them is cut off.
+        """
+        self._check_whole(f"{since}..{until}")
+        # Everybody in the form of the trailer: a name cannot hold a line's end, and a message not a NUL.
+        people = "Co-authored-by: %an <%ae>%nCo-authored-by: %cn <%ce>%n%B"
+        listing = self.run("log", f"--format={people}", f"{since}..{until}", "--", str(path))
+        found = _MADE_BY.findall(listing.decode(errors="replace"))
+        return tuple(sorted({word for name, address in found for word in _names(name, address) if word}))
 
     def blob_id(self, content: bytes) -> str:
         """The id that git gives to a content, without storing it."""
-        return self.run("hash-object", "--stdin", content=content).decode().strip()
+        return self.run("hash-object", "--no-filters", "--stdin", content=content).decode().strip()
 
     def restore(self, path: PurePosixPath, *, content: bytes | None, bad: bytes, message: str) -> Revert:
         """Bring a file back in a commit of its own and push it; a lost race starts again on the new tip."""
@@ -273,11 +410,13 @@ class GitRepository:
             if content is None:
                 self.run("update-index", "--force-remove", "--", str(path), environment=index)
             else:
-                blob = self.run("hash-object", "-w", "--stdin", content=content).decode().strip()
+                words = ("hash-object", "-w", "--no-filters", "--stdin")
+                blob = self.run(*words, content=content).decode().strip()
                 self.run("update-index", "--add", "--cacheinfo", f"100644,{blob},{path}", environment=index)
             tree = self.run("write-tree", environment=index).decode().strip()
         words = ("commit-tree", tree, "-p", tip, "-F", "-")
-        return self.run(*words, content=message.encode(), environment=self._identity()).decode().strip()
+        told = message.encode(errors="backslashreplace")
+        return self.run(*words, content=told, environment=self._identity()).decode().strip()
 
     def _identity(self) -> dict[str, str]:
         """Whoever git is configured as; a machine without a name commits as rollout."""
@@ -336,5 +475,21 @@ class GitRepository:
         return self.resolve(f"refs/remotes/{self._remote}/{self._branch}")
 
 
-def _paths(*listings: str) -> frozenset[PurePosixPath]:
-    return frozenset(PurePosixPath(path) for listing in listings for path in listing.split("\0") if path)
+def _own_environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name not in _FOREIGN}
+
+
+def _literally(name: str) -> str:
+    """A pattern for exactly this name; no reference holds these characters."""
+    return re.sub(r"[*?\[\\]", "", name)
+
+
+def _paths(*listings: Iterable[str]) -> frozenset[PurePosixPath]:
+    return frozenset(PurePosixPath(path) for listing in listings for path in listing)
+
+
+def _names(name: str, address: str) -> Iterator[str]:
+    """What a forge may know somebody by: 4711+ann@users.noreply.github.com is its ann."""
+    local = address.strip().split("@")[0]
+    yield from (name.strip(), address.strip(), local, local.split("+")[0])
+    yield re.sub(r"\A\d+[+-]", "", local)

@@ -7,8 +7,7 @@ from functools import cached_property
 from pathlib import PurePosixPath
 
 from rollout.core.document import DocumentErrors, Located, Problem
-from rollout.core.manifest import AdapterManifest, Document
-from rollout.core.schemas import model_of
+from rollout.core.manifest import AdapterManifest
 from rollout.errors import Unreadable
 from rollout.usecases.workspace import MANIFESTS, POLICIES, SUFFIX, Workspace
 
@@ -41,7 +40,7 @@ def choose_manifests(
     changed = tuple(
         path
         for path in here
-        if path not in before or _differs(head, base, path) or _adapter_is_among(adapters, head, path)
+        if path not in before or differs(head, base, path) or _adapter_is_among(adapters, head, path)
     )
     return changed, tuple(path for path in there if path not in now)
 
@@ -69,7 +68,8 @@ def _expanded(head: Workspace, paths: Sequence[PurePosixPath]) -> tuple[PurePosi
     return tuple(found)
 
 
-def _differs(head: Workspace, base: Workspace, path: PurePosixPath) -> bool:
+def differs(head: Workspace, base: Workspace, path: PurePosixPath) -> bool:
+    """Whether a file that both have reads differently."""
     return head.tree.read(path) != base.tree.read(path)
 
 
@@ -92,6 +92,10 @@ class ManifestNames:
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
+
+    def live_on(self, path: PurePosixPath, before: Workspace) -> bool:
+        """Whether the manifest that another tree has at a path has only moved: its name is here still."""
+        return before.manifest_name(path) in self.paths
 
     @cached_property
     def paths(self) -> Mapping[str, tuple[PurePosixPath, ...]]:
@@ -132,31 +136,3 @@ def find_previous(
         if found:
             return found[0].value, False
     return None, lost
-
-
-def policy_problems(head: Workspace, base: Workspace) -> list[Problem]:
-    """A change of the policies is not judged by itself, but it must be readable once it is merged."""
-    problems: list[Problem] = []
-    for path in head.tree.files(POLICIES, ".yaml"):
-        model = _model_of(path)
-        if model is None or (base.tree.exists(path) and not _differs(head, base, path)):
-            continue
-        try:
-            head.document(path, model)
-        except DocumentErrors as error:
-            problems.extend(error.problems)
-    return problems
-
-
-def _model_of(path: PurePosixPath) -> type[Document] | None:
-    match path.relative_to(POLICIES).parts:
-        case (("waivers.yaml" | "freezes.yaml" | "signers.yaml" | "sources.yaml") as name,):
-            return model_of(name.removesuffix(".yaml"))
-        case ("rules", _, "rule.yaml"):
-            return model_of("rule")
-        case (("environments" | "plans" | "metrics" | "suites") as folder, _):
-            return model_of(folder.removesuffix("s"))
-        case ("gates", _):
-            return model_of("gates")
-        case _:
-            return None

@@ -55,6 +55,16 @@ def find_rule(workspace: Workspace, name: str) -> Located[Rule]:
     return workspace.document(RULES / name / "rule.yaml", Rule)
 
 
+def find_module(workspace: Workspace, name: str) -> PurePosixPath:
+    """The module in Rego of a finding (`rego/<file>/<rule>`). Raises Unreadable, naming those there are."""
+    modules = workspace.rego_paths()
+    for path in modules:
+        if path.stem == name.split("/")[1]:
+            return path
+    there = ", ".join(map(str, modules)) or "none"
+    raise Unreadable(f"there is no module in Rego for {name!r}", advice=f"There are: {there}.")
+
+
 def examples_of(workspace: Workspace, name: str) -> tuple[tuple[Kind, PurePosixPath], ...]:
     """The files of a rule's examples."""
     return tuple(

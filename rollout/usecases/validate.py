@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import PurePosixPath
+from types import MappingProxyType
 
 from rollout.core.approval import PullRequest
 from rollout.core.artifact import ArtifactFacts
@@ -18,7 +19,7 @@ from rollout.core.builtin import BUILT_IN, incomparable, left_blank, stale_waive
 from rollout.core.change import compare
 from rollout.core.document import D, Located, Problem, masked, read_pointer
 from rollout.core.finding import Finding
-from rollout.core.manifest import AdapterManifest, Artifact, Dtype
+from rollout.core.manifest import AdapterManifest, Artifact, Dtype, Identity
 from rollout.core.policy import (
     CheckedAt,
     Evaluator,
@@ -38,12 +39,12 @@ from rollout.usecases.changes import (
     ManifestNames,
     choose_manifests,
     find_previous,
-    policy_problems,
     read_manifests,
     shared_names,
 )
 from rollout.usecases.inputs import Case, rule_inputs
 from rollout.usecases.rulebook import Rulebook, read_rulebook
+from rollout.usecases.upkeep import planted_state, policy_problems, stray_files
 from rollout.usecases.workspace import POLICIES, Workspace
 
 Inspect = Callable[[Artifact, frozenset[Dtype], tuple[str, ...]], ArtifactFacts]
@@ -58,7 +59,8 @@ AskRego = Callable[[Mapping[str, bytes], Mapping[str, object], str], tuple[Findi
 UNSIGNED = SignatureFact.not_verified("the manifest names no signature", present=False)
 
 
-def _never(path: PurePosixPath, content: bytes) -> bool:  # noqa: ARG001 - the shape of `was_there`
+def never(path: PurePosixPath, content: bytes) -> bool:  # noqa: ARG001 - the shape of `was_there`
+    """No content was there before."""
     return False
 
 
@@ -70,7 +72,7 @@ def _nobody(path: PurePosixPath) -> tuple[str, ...]:  # noqa: ARG001 - the shape
 class Checks:
     """What validation works with: the tree of the change, the tree that it is judged by, and the tools.
 
-    `released` are sha256 of manifest contents that a ledger shows released, `released_versions` their versions;
+    `released` are sha256 of manifest contents that a ledger shows released, `released_versions` what was released as;
     `was_there` says whether a path had this content before, at the base. Either makes the content a revert.
     `touched` are the files that differ from the base: a manifest whose adapter is among them is checked although
     it reads as before. `authors` are all names of those who changed a file since the base.
@@ -86,8 +88,8 @@ class Checks:
     environments: tuple[str, ...] = ()
     at: CheckedAt = CheckedAt.PULL_REQUEST
     released: frozenset[str] = frozenset()
-    released_versions: frozenset[str] = frozenset()
-    was_there: Callable[[PurePosixPath, bytes], bool] = field(default=_never)
+    released_versions: Mapping[str, Identity] = field(default_factory=lambda: MappingProxyType({}))
+    was_there: Callable[[PurePosixPath, bytes], bool] = field(default=never)
     touched: frozenset[PurePosixPath] = frozenset()
     authors: Callable[[PurePosixPath], tuple[str, ...]] = field(default=_nobody)
     pull_request: PullRequest | None = None
@@ -136,8 +138,11 @@ def validate(checks: Checks, paths: Sequence[PurePosixPath] | None = None) -> Va
     chosen, retired = choose_manifests(checks.head, checks.base, paths, checks.touched)
     manifests, problems = read_manifests(checks.head, chosen)
     problems += shared_names(session.names, manifests)
+    problems += stray_files(checks.head)
     if checks.base is not None:
-        problems += policy_problems(checks.head, checks.base)
+        problems += policy_problems(checks.head, checks.base, checks.touched, checks.evaluator)
+        problems += planted_state(checks.touched, session.rulebook.environments)
+        retired = tuple(path for path in retired if not session.names.live_on(path, checks.base))
     judged = [_judge(session, manifest) for manifest in manifests]
     return Validation(
         checked=tuple(map(str, chosen)),
@@ -150,16 +155,16 @@ def validate(checks: Checks, paths: Sequence[PurePosixPath] | None = None) -> Va
     )
 
 
-def _open(checks: Checks) -> _Session:
-    return _Session(
-        checks=checks,
-        rulebook=read_rulebook(checks.base or checks.head, checks.environments),
-        names=ManifestNames(checks.head),
 def _unasked(checks: Checks, rules: Sequence[Rule]) -> tuple[str, ...]:
     asked = applicable(rules, at=checks.at, absent=checks.absent, revert=False)
     return tuple(rule.id for rule in rules if rule not in asked)
 
 
+def _open(checks: Checks) -> _Session:
+    return _Session(
+        checks=checks,
+        rulebook=read_rulebook(checks.base or checks.head, checks.environments),
+        names=ManifestNames(checks.head),
         names_before=None if checks.base is None else ManifestNames(checks.base),
     )
 
@@ -168,7 +173,7 @@ def _judge(session: _Session, manifest: Located[AdapterManifest]) -> _Judged:
     checks, rulebook = session.checks, session.rulebook
     facts, broken = _facts(session, manifest)
     before, lost = session.before(manifest)
-    case = _case(checks, manifest, before, facts)
+    case = _case(checks, rulebook, manifest, before, facts)
     inputs = rule_inputs(case, rulebook)
     absent = checks.absent | ({Need.ARTIFACT} if broken else set())
     rules = applicable(rulebook.rules, at=checks.at, absent=absent, revert=case.change.revert)
@@ -192,8 +197,13 @@ def _satisfied(rules: Iterable[Rule], found: set[str]) -> frozenset[str]:
     return frozenset(rule.id for rule in rules if rule.id not in found and not found.intersection(rule.after))
 
 
+def _touches(checks: Checks, folder: PurePosixPath) -> bool:
+    return any(file.is_relative_to(folder) for file in checks.touched)
+
+
 def _case(
     checks: Checks,
+    rulebook: Rulebook,
     manifest: Located[AdapterManifest],
     before: AdapterManifest | None,
     facts: ArtifactFacts | None,
@@ -203,7 +213,10 @@ def _case(
         manifest.value,
         revert=_is_revert(checks, manifest),
         path=manifest.source,
-        policies_changed=any(file.is_relative_to(POLICIES) for file in checks.touched),
+        policies_changed=_touches(checks, POLICIES),
+        base_changed=any(_touches(checks, PurePosixPath(path)) for path in rulebook.base_paths),
+        reuses_version=checks.released_versions.get(manifest.value.version, manifest.value.identity)
+        != manifest.value.identity,
     )
     named = manifest.value.artifact.signature is not None
     return Case(
@@ -214,7 +227,7 @@ def _case(
         signature=checks.verify(manifest.value.artifact) if named and facts is not None else UNSIGNED,
         pull_request=checks.pull_request,
         authors=checks.authors(PurePosixPath(manifest.source)),
-        released=checks.released_versions,
+        released=frozenset(checks.released_versions),
         now=checks.now,
     )
 

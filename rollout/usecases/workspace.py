@@ -27,8 +27,12 @@ MANIFESTS = PurePosixPath("manifests")
 POLICIES = PurePosixPath("policies")
 SUFFIX = ".yaml"
 
-_NAME_KEY = re.compile(rb"^name\b", re.MULTILINE)
+# A name is taken from its line only where nothing but plain keys and comments begins at the left edge: there no
+# quoted text can stand that looks like a key.
+_EDGE = re.compile(rb"^(?!#|[a-z_]+:|[ \t]|\r?$)", re.MULTILINE)
+_NAME_KEY = re.compile(rb"^name:", re.MULTILINE)
 _NAME = re.compile(rb"^name: +[\"']?([a-z0-9-]+)[\"']?[ \t]*(?:#[^\n]*)?\r?$", re.MULTILINE)
+_FIRST = re.compile(rb"\A(?:[ \t]*(?:#[^\n]*)?\r?\n)*[a-z_]+:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +63,8 @@ class Workspace:
         """The name in one manifest, None if it cannot be read. Most are not read whole for that."""
         content = self.tree.read(path)
         found = _NAME.findall(content)
-        if len(found) == 1 and len(_NAME_KEY.findall(content)) == 1:
+        plain = _FIRST.match(content) and not _EDGE.search(content)
+        if plain and len(found) == 1 and len(_NAME_KEY.findall(content)) == 1:
             return str(found[0], "ascii")
         try:
             return self.documents.read(content, AdapterManifest, source=str(path)).value.name

@@ -82,13 +82,18 @@ def ask_rego(modules: Mapping[str, bytes], inputs: Mapping[str, object], file: s
             rule=message.rule,
             severity=Severity(message.severity),
             message=message.message,
-            remediation="See the module's comments.",
+            remediation=f"See the comments of {_module(modules, message.rule)}.",
             file=file,
             pointer="",
             can_be_waived=message.decided,
         )
         for message in rego.evaluate(modules, inputs)
     )
+
+
+def _module(modules: Mapping[str, bytes], rule: str) -> str:
+    """The file of a finding of rego/<file>/<rule>."""
+    return " or ".join(name for name in modules if PurePosixPath(name).stem == rule.split("/")[1])
 
 
 def read_pull_request(path: Path) -> PullRequest:
@@ -106,9 +111,11 @@ def build_gatekeeper(root: Path, environment: str, pull_request: PullRequest | N
     """The rules of the release stage, from the commit before the manifest's, as `advance` asks them."""
     from rollout.core.lifecycle import fold
     from rollout.integrations.git import GitRepository
-    from rollout.usecases.validate import validate
+    from rollout.usecases.validate import never, validate
 
     def gatekeeper(world: World, desire: Desire) -> str | None:
+        if pull_request is not None and (strange := _is_of_another(pull_request, root, desire)):
+            return strange
         state = fold(world.ledger.read(desire.manifest.value.name))
         commit, before = desire.version.commit, desire.policy_commit
         repository = GitRepository(root)
@@ -118,6 +125,7 @@ def build_gatekeeper(root: Path, environment: str, pull_request: PullRequest | N
             ),
             head=Workspace(world.manifests.at(commit), world.documents),
             released=state.released,
+            was_there=never,  # What stood on the branch once need not have been released: only the ledger knows.
             released_versions=state.released_versions,
             touched=repository.changed_between(before, commit),
             authors=lambda path: repository.authors(path, since=before, until=commit),
@@ -129,6 +137,26 @@ def build_gatekeeper(root: Path, environment: str, pull_request: PullRequest | N
         return "; ".join(problems + [f"{f.rule}: {f.message}" for f in validation.findings if f.blocks])
 
     return gatekeeper
+
+
+def _is_of_another(pull_request: PullRequest, root: Path, desire: Desire) -> str | None:
+    """Why the forge's answer is not about the change that made this manifest, or None.
+
+    What was reviewed must hold the very manifest, and must not have been made after it was on the branch.
+    """
+    from rollout.integrations.git import GitFailed, GitRepository
+
+    repository, commit, head = GitRepository(root), desire.version.commit, pull_request.head
+    path = PurePosixPath(desire.version.path)
+    try:
+        same = repository.at(head).read(path) == desire.manifest.content
+    except (Unreadable, GitFailed):
+        return f"the reviewed commit {head[:12]} of pull request {pull_request.number} is not known here"
+    if not same:
+        return f"pull request {pull_request.number} was reviewed at {head[:12]} with another manifest"
+    if head != commit and repository.contains(head, commit):
+        return f"pull request {pull_request.number} was made after {desire.version.served_name} was merged"
+    return None
 
 
 def build_tools(root: Path) -> Tools:

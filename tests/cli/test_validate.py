@@ -238,7 +238,7 @@ def test_in_a_workflow_the_report_is_still_text_unless_it_is_asked_for(
 def test_fix_shows_what_it_changes_and_then_validates_what_is_there(repository: Path) -> None:
     edit(repository, "task: triage\n", "task: triage  \n")
     edit(repository, "alpha: 4", "alpha: 8")
-    assert "rank-matches-config" in invoke().output
+    assert "alpha-matches-config" in invoke().output
     result = invoke("--fix")
     assert result.return_value == 0
     assert f"--- a/{MANIFEST}\n+++ b/{MANIFEST}\n" in result.output

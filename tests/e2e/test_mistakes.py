@@ -210,7 +210,8 @@ def test_a_mistake_gives_one_finding_whose_advice_fixes_it(root: Path, name: str
     if name.startswith("rank"):
         shutil.rmtree(root / "models/base")
         write_base(root / "models/base", hidden=160)
-        write_adapter(root / "adapters/1.0.0", None)
+        subprocess.run(["git", "-C", str(root), "add", "models"], check=True)
+        subprocess.run(["git", "-C", str(root), *AUTHOR, "commit", "-qm", "another base"], check=True)
     mistake.make(root)
     status, document = validate()
     (finding,) = document["findings"]

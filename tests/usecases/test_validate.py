@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -103,9 +104,11 @@ def test_without_a_base_the_rules_that_compare_are_named_as_unchecked(head: Path
     validation = validate(checks(head))
     assert validation.findings == ()
     assert validation.uncompared == (
+        "incidents-kept",
         "parent-is-previous",
         "policies-change-alone",
         "semver-matches-change",
+        "tier-not-lowered",
         "version-bumped",
     )
 
@@ -146,8 +149,8 @@ def spoiled(values: float) -> dict[str, Any]:
         ({"tensors": {"model.layers.0.x.lora_A.weight": tensor([[1.0]])}}, "keys-apply-to-base"),
         ({"config": good_config(use_dora=True)}, "config-is-servable"),
         ({"config": good_config(r=32)}, "rank-within-server"),
-        ({"config": good_config(lora_alpha=8)}, "manifest-matches-config"),
-        ({"config": good_config(revision="main")}, "base-revision-pinned"),
+        ({"config": good_config(lora_alpha=8)}, "alpha-matches-config"),
+        ({"config": good_config(revision="main")}, "base-revision-is-the-trained-one"),
     ],
 )
 def test_a_bad_adapter_is_blocked_by_its_bytes(
@@ -273,7 +276,7 @@ def test_a_moved_manifest_is_compared_by_its_name(head: Path, base: Path) -> Non
     (head / MANIFEST).rename(head / "manifests/support/moved.yaml")
     validation = validate(checks(head, base))
     assert rules_of(validation) == {"version-bumped"}
-    assert validation.retired == (str(MANIFEST),)
+    assert validation.retired == ()
 
 
 def test_a_base_that_cannot_be_read_is_not_a_first_version(head: Path, base: Path) -> None:
@@ -527,7 +530,7 @@ def test_a_manifest_that_moved_is_compared_with_what_it_was(head: Path, base: Pa
     validation = validate(checks(head, base))
     assert rules_of(validation) == set()
     assert {finding.rule for finding in validation.findings} == {"manifest-in-its-place"}
-    assert validation.retired == (str(MANIFEST),)
+    assert validation.retired == ()
 
 
 @pytest.mark.parametrize(
@@ -596,6 +599,7 @@ def test_a_denial_in_rego_blocks_and_an_undefined_field_blocks_as_well(head: Pat
     (finding,) = validate(checks(head)).findings
     assert (finding.rule, finding.message) == ("rego/names/deny", "support-bot does not begin with legal-")
     assert finding.blocks
+    assert finding.remediation == "See the comments of policies/rego/names.rego."
     write(head, REGO.replace("legal-", "support-"), PurePosixPath("policies/rego/names.rego"))
     (finding,) = validate(checks(head)).findings
     assert "input.manifest.risk.nowhere" in finding.message
@@ -609,3 +613,96 @@ def test_a_warning_in_rego_blocks_nothing(head: Path) -> None:
     validation = validate(checks(head))
     assert [finding.message for finding in validation.findings] == ["think twice"]
     assert not validation.blocked
+
+
+def test_a_name_in_a_quoted_text_is_no_name(head: Path, base: Path) -> None:
+    text = (head / MANIFEST).read_text()
+    hidden = text.replace("name: support-bot   # what clients put into `model`", '"name": support-bot')
+    hidden = hidden.replace("purpose: Trained longer.", 'purpose: "x\\n\nname: other-bot\n"')
+    for root in (head, base):
+        write(root, hidden, PurePosixPath("manifests/support/other.yaml"))
+    release(head)
+    (problem,) = validate(checks(head, base)).problems
+    assert "manifests/support/other.yaml has the same name" in problem.message
+
+
+def test_the_weights_of_a_base_in_the_repository_do_not_change_with_an_adapter(
+    head: Path, base: Path
+) -> None:
+    release(head)
+    touched = frozenset({PurePosixPath("models/base/model.safetensors")})
+    assert rules_of(validate(checks(head, base, touched=touched))) == {"policies-change-alone"}
+
+
+def test_a_revert_that_changes_the_policies_too_is_not_excused(head: Path, base: Path) -> None:
+    release(head)
+    changed = checks(
+        head,
+        base,
+        touched=frozenset({PurePosixPath("policies/signers.yaml")}),
+        was_there=lambda _path, _content: True,
+    )
+    assert rules_of(validate(changed)) == {"policies-change-alone"}
+
+
+def test_the_tier_is_not_lowered_and_no_incident_is_dropped(head: Path, base: Path) -> None:
+    edit(base, "  tier: low", "  tier: high\n  safety_incidents: [{id: INC-7}]")
+    release(head)
+    assert rules_of(validate(checks(head, base))) == {"tier-not-lowered", "incidents-kept"}
+
+
+def test_a_version_that_was_released_with_other_bytes_is_taken(head: Path, base: Path) -> None:
+    (base / MANIFEST).unlink()
+    write(
+        base,
+        (head / MANIFEST).read_text().replace("support-bot", "other-bot"),
+        PurePosixPath("manifests/x.yaml"),
+    )
+    taken = checks(head, base, at=CheckedAt.RELEASE, released_versions={"1.0.0": "f" * 64})
+    assert rules_of(validate(taken, [MANIFEST])) == {"version-means-one-content"}
+
+
+BROKEN_POLICIES = {
+    "a rule that others come after": (
+        lambda root: shutil.rmtree(root / "policies/rules/peft-type-supported"),
+        "peft-type-supported, which is no rule",
+    ),
+    "an expression": (
+        lambda root: edit(
+            root, "manifest.risk.license in", "(((", PurePosixPath("policies/rules/license-known/rule.yaml")
+        ),
+        "could not be evaluated",
+    ),
+    "the plan in use": (
+        lambda root: (root / "policies/plans/default.yaml").rename(root / "policies/plans/other.yaml"),
+        "",
+    ),
+    "the suite in use": (
+        lambda root: (root / "policies/suites/golden.yaml").unlink(),
+        "this change removes the suite",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN_POLICIES)
+def test_policies_that_would_not_work_once_merged_are_a_problem(head: Path, base: Path, name: str) -> None:
+    breaks, reason = BROKEN_POLICIES[name]
+    breaks(head)
+    touched = frozenset({PurePosixPath("policies/x.yaml")})
+    validation = validate(checks(head, base, touched=touched))
+    assert validation.problems
+    assert any(reason in problem.message for problem in validation.problems)
+
+
+@pytest.mark.parametrize("path", ["manifests/support/bot.yml", "manifests/bot.YAML"])
+def test_a_file_that_only_looks_like_a_manifest_is_a_problem(head: Path, path: str) -> None:
+    write(head, (head / MANIFEST).read_text().replace("support-bot", "other"), PurePosixPath(path))
+    (problem,) = validate(checks(head)).problems
+    assert problem.source == path
+    assert "not read as a manifest" in problem.message
+
+
+def test_state_of_an_environment_is_no_part_of_a_change(head: Path, base: Path) -> None:
+    touched = frozenset({PurePosixPath("state/ledger/support-bot.jsonl")})
+    (problem,) = validate(checks(head, base, touched=touched)).problems
+    assert "this is state of the environment demo" in problem.message

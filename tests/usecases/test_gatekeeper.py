@@ -1,0 +1,143 @@
+"""The gate of a release over real git: what counts is what the ledger and the forge say, not what git once held."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rollout.core.approval import PullRequest
+from rollout.usecases.release import find_desire
+from rollout.wiring import build_gatekeeper, build_world
+from tests.support.adapters import (
+    MODULES,
+    good_tensors,
+    key,
+    manifest_text,
+    tensor,
+    write_adapter,
+    write_repository,
+)
+
+MANIFEST = Path("manifests/support/support-bot.yaml")
+
+
+def git(root: Path, *words: str, author: str = "ann") -> str:
+    who = ("-c", f"user.name={author}", "-c", f"user.email={author}@example.org")
+    done = subprocess.run(["git", "-C", str(root), *who, *words], check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def commit(root: Path, message: str, author: str = "ann") -> str:
+    git(root, "add", "-A")
+    git(root, "commit", "-qm", message, author=author)
+    return git(root, "rev-parse", "HEAD")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = write_repository(tmp_path / "repository")
+    environment = root / "policies/environments/demo.yaml"
+    environment.write_text(environment.read_text() + "remote: null\n")
+    plan = root / "policies/plans/default.yaml"
+    plan.write_text(plan.read_text().replace("steps:", "shadow: {duration: 1s, pairs: 1}\nsteps:"))
+    (root / ".gitignore").write_text("state/\n")
+    git(root, "init", "-q", "-b", "main")
+    (root / MANIFEST).rename(root / "waiting.yaml")
+    (root / "waiting.yaml").rename(root.parent / "waiting.yaml")
+    commit(root, "policies")
+    write_adapter(
+        root / "adapters/1.0.0", {**good_tensors(), key(MODULES[0], "A"): tensor([[0.3] * 8, [0.7] * 8])}
+    )
+    return root
+
+
+def propose(root: Path, *edits: tuple[str, str], author: str = "ann") -> str:
+    text = manifest_text(root, "adapters/1.0.0")
+    for old, new in edits:
+        assert old in text
+        text = text.replace(old, new)
+    (root / MANIFEST).parent.mkdir(parents=True, exist_ok=True)
+    (root / MANIFEST).write_text(text)
+    return commit(root, "support-bot 1.0.0", author)
+
+
+def gate(root: Path, pull_request: PullRequest | None = None) -> str | None:
+    world = build_world(root, "demo")
+    desire = find_desire(world, "support-bot")
+    assert desire is not None
+    return build_gatekeeper(root, "demo", pull_request)(world, desire)
+
+
+MEDIUM = (
+    ("tier: low", "tier: medium"),
+    ("  purpose:", "  ticket: SUP-1\n  purpose:"),
+    ("  review_every_days: 90", '  review_every_days: 90\n  reviewed_on: "2026-11-20"'),
+)
+
+
+def asked(head: str, *, author: str = "ann", by: str = "bob") -> PullRequest:
+    fields: dict[str, Any] = {
+        "schema": "adapter-rollout/pull-request/v1",
+        "number": 7,
+        "author": author,
+        "head": head,
+        "teams": ["support"],
+        "approvals": [{"by": by, "commit": head}],
+    }
+    return PullRequest.model_validate_json(json.dumps(fields), strict=True)
+
+
+def test_a_change_in_order_is_let_through(root: Path) -> None:
+    propose(root)
+    assert gate(root) is None
+
+
+def test_a_revert_of_a_revert_is_no_release(root: Path) -> None:
+    propose(root, ("2099-01-01", "2026-01-01"))
+    blocked = gate(root)
+    assert blocked is not None
+    assert "fresh-data" in blocked
+    for _ in range(2):
+        git(root, "revert", "--no-edit", "HEAD")
+    assert "fresh-data" in (gate(root) or "")
+
+
+def test_a_review_of_this_very_manifest_counts(root: Path) -> None:
+    head = propose(root, *MEDIUM)
+    assert "approvals-by-tier" in (gate(root) or "")
+    assert gate(root, asked(head)) is None
+
+
+def test_a_review_by_the_author_of_the_commit_does_not_count(root: Path) -> None:
+    head = propose(root, *MEDIUM, author="bob")
+    assert "no-self-approval" in (gate(root, asked(head)) or "")
+
+
+def test_a_review_counts_after_a_merge_and_after_a_squash(root: Path) -> None:
+    git(root, "checkout", "-qb", "topic")
+    head = propose(root, *MEDIUM)
+    git(root, "checkout", "-q", "main")
+    git(root, "merge", "-q", "--squash", "topic")
+    commit(root, "squashed")
+    assert gate(root, asked(head)) is None
+    git(root, "reset", "-q", "--hard", "HEAD~1")
+    git(root, "merge", "-q", "--no-ff", "-m", "merged", "topic")
+    assert gate(root, asked(head)) is None
+
+
+def test_a_review_of_another_manifest_of_an_unknown_commit_or_of_later_work_is_refused(root: Path) -> None:
+    before = git(root, "rev-parse", "HEAD")
+    propose(root, *MEDIUM)
+    assert "not known here" in (gate(root, asked("0" * 39 + "1")) or "")
+    assert "not known here" in (gate(root, asked(before)) or "")
+    (root / "README").write_text("later")
+    later = commit(root, "later")
+    assert "was made after" in (gate(root, asked(later)) or "")
+    git(root, "checkout", "-qb", "other", before)
+    other = propose(root, *MEDIUM, ("Trained longer.", "Trained less."))
+    git(root, "checkout", "-q", "main")
+    assert "with another manifest" in (gate(root, asked(other)) or "")
