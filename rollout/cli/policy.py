@@ -28,14 +28,19 @@ def command() -> None:
     "--format", "form", type=click.Choice(["text", "json", "markdown"]), default="text", show_default=True
 )
 def list_(root: Path | None, form: str) -> int:
-    """List the rules: id, severity, when they are checked, title.
+    """List the rules: id, severity, when they are checked, title; and the modules in policies/rego.
 
     `--format markdown` is the book of all rules, as it lies in policies/README.md.
     """
     from rollout.report import rules
 
-    render = {"text": rules.as_text, "json": rules.as_json, "markdown": rules.as_book}[form]
-    click.echo(render(_workspace(root).rules()), nl=False)
+    workspace = _workspace(root)
+    found = workspace.rules()
+    if form == "markdown":
+        click.echo(rules.as_book(found), nl=False)
+        return 0
+    render = rules.as_json if form == "json" else rules.as_text
+    click.echo(render(found, [str(path) for path in workspace.rego_paths()]), nl=False)
     return 0
 
 
@@ -43,11 +48,19 @@ def list_(root: Path | None, form: str) -> int:
 @click.argument("rule")
 @_root
 def explain(rule: str, root: Path | None) -> int:
-    """Say what a RULE asks, why, and what to do if it finds something; show its examples."""
+    """Say what a RULE asks, why, and what to do if it finds something; show its examples.
+
+    Of a finding of a module in Rego (rego/FILE/RULE), show the module.
+    """
     from rollout.report import rules
-    from rollout.usecases.policies import examples_of, find_rule
+    from rollout.usecases.policies import examples_of, find_module, find_rule
 
     workspace = _workspace(root)
+    if rule.startswith("rego/"):
+        module = find_module(workspace, rule)
+        text = workspace.tree.read(module).decode(errors="replace")
+        click.echo(rules.explained_module(str(module), text), nl=False)
+        return 0
     found = find_rule(workspace, rule)
     examples = [
         (kind, str(path), workspace.tree.read(path).decode(errors="replace"))

@@ -15,6 +15,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 
 from rollout.core.document import read_pointer
+from rollout.core.finding import Finding
 from rollout.core.policy import Evaluator, Rule, check
 
 ExamplePointer = Annotated[str, StringConstraints(pattern=r"^(/[^/\r\n]+)+$", max_length=300)]
@@ -89,9 +90,14 @@ def _replaced(node: object, way: Sequence[str | int], value: object, pointer: st
 def try_rules(
     rules: Sequence[Rule], complete: Mapping[str, object], examples: Iterable[Example], evaluator: Evaluator
 ) -> tuple[Trial, ...]:
-    """Run every example against all rules, and every rule's negation against its own examples."""
-    by_rule: dict[str, list[Example]] = {rule.id: [] for rule in rules}
+    """Run every example against all rules, and every rule's negation against its own examples.
+
+    If the complete inputs fail a rule, so does nearly every change of them: that is then all that is told.
+    """
     trials = [_untouched(rules, complete, evaluator)]
+    if trials[0].complaint:
+        return tuple(trials)
+    by_rule: dict[str, list[Example]] = {rule.id: [] for rule in rules}
     for example in examples:
         by_rule.setdefault(example.rule, []).append(example)
         trials.append(_tried(rules, example, evaluator))
@@ -101,14 +107,21 @@ def try_rules(
 
 def _untouched(rules: Sequence[Rule], complete: Mapping[str, object], evaluator: Evaluator) -> Trial:
     found = check(rules, complete, evaluator, file="")
-    complaint = "; ".join(f"{finding.rule}: {finding.message}" for finding in found) or None
-    return Trial(rule="", what="the complete inputs pass every rule", complaint=complaint)
+    if not found:
+        return Trial(rule="", what="the complete inputs pass every rule", complaint=None)
+    first, *others = found
+    file = next(rule.file for rule in rules if rule.id == first.rule)
+    more = f"; so do {', '.join(finding.rule for finding in others)}" if others else ""
+    return Trial(
+        rule=first.rule,
+        what="the complete inputs, policies/rules/example.yaml, do not pass this rule",
+        complaint=f"{first.message} ({file}){more}; no example was tried, since each is a change of these inputs",
+    )
 
 
 def _tried(rules: Sequence[Rule], example: Example, evaluator: Evaluator) -> Trial:
     found = {finding.rule: finding for finding in check(rules, example.inputs, evaluator, file="")}
     own = found.pop(example.rule, None)
-    others = "; ".join(f"{rule} ({finding.message})" for rule, finding in sorted(found.items()))
     complaint: str | None = None
     if own is not None and not own.can_be_waived:
         complaint = own.message
@@ -116,9 +129,18 @@ def _tried(rules: Sequence[Rule], example: Example, evaluator: Evaluator) -> Tri
         complaint = f"allowed, and yet the rule finds: {own.message}"
     elif example.kind is Kind.DENIED and own is None:
         complaint = "denied, and yet the rule lets it pass"
-    elif example.kind is Kind.DENIED and others:
-        complaint = f"other rules find something too: {others}"
+    elif example.kind is Kind.DENIED and found:
+        complaint = _not_alone(example.rule, sorted(found.values(), key=lambda finding: finding.rule))
     return Trial(rule=example.rule, what=example.source, complaint=complaint)
+
+
+def _not_alone(rule: str, others: Sequence[Finding]) -> str:
+    told = "; ".join(f"{finding.rule} ({finding.message})" for finding in others)
+    files = " and ".join(f"policies/rules/{finding.rule}/rule.yaml" for finding in others)
+    return (
+        f"other rules find something too: {told}. Change the example so that it is in order for them, or where a "
+        f"blocking {rule} says it already, add `after: [{rule}]` to {files}"
+    )
 
 
 def _held(rule: Rule, examples: Sequence[Example], evaluator: Evaluator) -> Trial:

@@ -18,20 +18,27 @@ TRIALS_SCHEMA = "adapter-rollout/rule-trials/v1"
 _WHEN = {CheckedAt.PULL_REQUEST: "pull request", CheckedAt.RELEASE: "release"}
 
 
-def as_text(rules: Sequence[Rule]) -> str:
-    """One line a rule."""
+def as_text(rules: Sequence[Rule], modules: Sequence[str] = ()) -> str:
+    """One line a rule, and one a module in Rego."""
     width = max(len(rule.id) for rule in rules)
     lines = [
         f"{rule.id:<{width}}  {rule.severity.value:<5}  {_WHEN[rule.stage]:<12}  {rule.title}"
         for rule in rules
     ]
-    return "\n".join([*lines, f"{len(rules)} rules; `rollout policy explain ID` says more of one"]) + "\n"
+    lines += [f"{module}: all its `deny`, `violation` and `warn`" for module in modules]
+    count = f"{len(rules)} rules" + (f" and {_number(len(modules), 'module')} in Rego" if modules else "")
+    return "\n".join([*lines, f"{count}; `rollout policy explain ID` says more of one"]) + "\n"
 
 
-def as_json(rules: Sequence[Rule]) -> str:
+def as_json(rules: Sequence[Rule], modules: Sequence[str] = ()) -> str:
     """For machines."""
     data = [{**rule.model_dump(mode="json", by_alias=True), "docs": rule.anchor} for rule in rules]
-    return json.dumps({"schema": RULES_SCHEMA, "rules": data}, indent=2, ensure_ascii=False) + "\n"
+    return (
+        json.dumps(
+            {"schema": RULES_SCHEMA, "rules": data, "rego": list(modules)}, indent=2, ensure_ascii=False
+        )
+        + "\n"
+    )
 
 
 def as_book(rules: Sequence[Rule]) -> str:
@@ -93,6 +100,12 @@ def explained(rule: Located[Rule], examples: Sequence[tuple[Kind, str, str]]) ->
     return "\n".join(lines) + "\n"
 
 
+def explained_module(path: str, text: str) -> str:
+    """A module in Rego, comments and all: it explains itself."""
+    head = click.style(f"{path}: a module in Rego", bold=True)
+    return f"{head}\n  evaluated beside the rules; `deny` and `violation` block, `warn` warns\n\n{text.rstrip()}\n"
+
+
 def _without_comments(text: str) -> list[str]:
     return [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
 
@@ -106,7 +119,12 @@ def trials_as_text(trials: Sequence[Trial]) -> str:
         for trial in failed
     ]
     rules = len({trial.rule for trial in trials if trial.rule})
-    return "\n".join([*lines, f"{rules} rules, {len(trials)} trials: {len(failed) or 'none'} failed"]) + "\n"
+    count = f"{_number(rules, 'rule')}, {_number(len(trials), 'trial')}"
+    return "\n".join([*lines, f"{count}: {len(failed) or 'none'} failed"]) + "\n"
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def trials_as_json(trials: Sequence[Trial]) -> str:

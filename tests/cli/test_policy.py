@@ -61,6 +61,36 @@ def test_an_explanation_says_why_what_to_do_and_shows_the_examples(root: Path) -
         assert text in output
 
 
+REGO = '# Names begin with the team.\npackage main\n\ndeny contains "no" if input.manifest.name == "x"\n'
+
+
+def test_modules_in_rego_are_listed_counted_and_explained(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (root / "policies/rego").mkdir()
+    (root / "policies/rego/names.rego").write_text(REGO)
+    lines = invoke("list", "--root", str(root))[1].splitlines()
+    assert lines[-2] == "policies/rego/names.rego: all its `deny`, `violation` and `warn`"
+    assert " rules and 1 module in Rego; " in lines[-1]
+    listed = json.loads(invoke("list", "--root", str(root), "--format", "json")[1])
+    assert listed["rego"] == ["policies/rego/names.rego"]
+    explained = invoke("explain", "rego/names/deny", "--root", str(root))[1]
+    assert explained.startswith("policies/rego/names.rego: a module in Rego\n")
+    assert "# Names begin with the team." in explained
+    assert run(["policy", "explain", "rego/other/deny", "--root", str(root)]) == 3
+    assert "There are: policies/rego/names.rego." in capsys.readouterr().err
+
+
+def test_complete_inputs_that_are_out_of_order_are_told_once(root: Path) -> None:
+    path = root / "policies/rules/example.yaml"
+    path.write_text(path.read_text().replace("personal_data: 0", "personal_data: 1"))
+    status, output = invoke("test", "--root", str(root))
+    assert status == 1
+    assert output.count("error: ") == 1
+    assert "policies/rules/no-personal-data/rule.yaml" in output
+    assert output.endswith("1 rule, 1 trial: 1 failed\n")
+
+
 def test_an_unknown_rule_is_answered_with_its_neighbours(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

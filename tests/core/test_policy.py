@@ -81,6 +81,7 @@ def test_a_rule_that_cannot_be_evaluated_blocks_whatever_its_severity(test: str,
     finding = found(test, m={"a": 1, "none": None})
     assert finding is not None
     assert finding.message.startswith("the rule could not be evaluated: ")
+    assert finding.message.endswith("/rule.yaml)")
     assert reason in finding.message
     assert finding.blocks
 

@@ -46,20 +46,35 @@ def test_a_rule_that_its_examples_hold_has_no_complaint() -> None:
     assert complaints(rule("small", "x < 5"), examples=GOOD) == {}
 
 
-def test_a_negated_rule_fails_its_examples() -> None:
-    assert complaints(rule("small", "!(x < 5)"), examples=GOOD) == {
-        ": the complete inputs pass every rule": "small: no",
+def test_a_rule_that_says_the_opposite_of_its_examples_fails_them() -> None:
+    odd = [example("small", Kind.ALLOWED, x=9), example("small", Kind.DENIED)]
+    assert complaints(rule("small", "x < 5"), examples=odd) == {
         "small: small/allowed": "allowed, and yet the rule finds: no",
         "small: small/denied": "denied, and yet the rule lets it pass",
         "small: its examples notice if the test is negated": "no example notices",
     }
 
 
+def test_complete_inputs_that_fail_a_rule_are_all_that_is_told() -> None:
+    rules = [rule("small", "x > 5"), rule("other", "x > 6"), rule("fine", "x == 1")]
+    ((what, complaint),) = complaints(*rules, examples=GOOD).items()
+    assert what == "small: the complete inputs, policies/rules/example.yaml, do not pass this rule"
+    assert complaint == (
+        "no (policies/rules/small/rule.yaml); so do other; "
+        "no example was tried, since each is a change of these inputs"
+    )
+
+
 def test_a_denied_example_that_trips_another_rule_too_is_named() -> None:
     other = rule("tiny", "x < 3")
     tiny = [example("tiny", Kind.ALLOWED), example("tiny", Kind.DENIED, x=4)]
     found = complaints(rule("small", "x < 5"), other, examples=[*GOOD, *tiny])
-    assert found == {"small: small/denied": "other rules find something too: tiny (no)"}
+    assert found == {
+        "small: small/denied": "other rules find something too: tiny (no). Change the example so that it is in order "
+        "for them, or where a blocking small says it already, add `after: [small]` to policies/rules/tiny/rule.yaml"
+    }
+    silent = rule("tiny", "x < 3", after=["small"])
+    assert complaints(rule("small", "x < 5"), silent, examples=[*GOOD, *tiny]) == {}
 
 
 def test_a_rule_that_comes_after_another_may_share_its_examples() -> None:
