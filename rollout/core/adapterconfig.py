@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from rollout.core.pattern import Pattern, PatternTable
-from rollout.core.peftfields import MAX_TEXT, is_text, unsupported_fields
+from rollout.core.peftfields import FLAGS, MAX_TEXT, is_text, unsupported_fields
 
 LORA = "LORA"
 ALL_LINEAR = "all-linear"
@@ -81,6 +81,7 @@ class _Reading:
     def lora(self) -> AdapterConfig:
         """A LoRA, with everything that decides what it does."""
         targets = self._targets()
+        flags = {name: self._flag(name) for name in FLAGS}
         return AdapterConfig(
             peft_type=LORA,
             r=self._rank(self._data.get("r"), "r"),
@@ -88,7 +89,7 @@ class _Reading:
             target_modules=targets,
             peft_version=self.text("peft_version"),
             task_type=self.text("task_type"),
-            use_rslora=self._flag("use_rslora"),
+            use_rslora=flags["use_rslora"],
             rank_pattern=self._rank_pattern(),
             alpha_pattern=self._alpha_pattern(),
             layers=self._layers(),
@@ -115,7 +116,7 @@ class _Reading:
 
     def _flag(self, name: str) -> bool:
         value = self._data.get(name)
-        if value not in (None, True, False):
+        if value is not None and not isinstance(value, bool):  # 1 == True, and a server may take it for that
             self._blame(f"{name} must be true or false")
         return value is True
 

@@ -45,10 +45,18 @@ def test_another_method_is_named_and_left_to_a_rule(method: str) -> None:
     assert config.base_model == "huggyllama/llama-7b"
 
 
+UNKNOWN_INIT = "init_lora_weights: an initialisation that is not known"
+CHANGED = "init_lora_weights: {} changes the base, and servers have the unchanged one"
+CONVERTING = "path_initial_model_for_weight_conversion"
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"use_dora": True}, "use_dora"),
+        (
+            {"use_dora": True},
+            "use_dora: DoRA also scales the weights by magnitudes that servers do not apply",
+        ),
         ({"bias": "all"}, "bias"),
         ({"bias": "lora_only"}, "bias"),
         ({"lora_bias": True}, "lora_bias"),
@@ -71,8 +79,41 @@ def test_another_method_is_named_and_left_to_a_rule(method: str) -> None:
         ({"a_field_of_tomorrow": {"strength": 2}}, "a_field_of_tomorrow"),
         ({"bell\x07": True}, "'bell\\x07'"),
         *(
-            ({"init_lora_weights": init}, "init_lora_weights")
-            for init in ("pissa", "pissa_niter_16", "olora", "corda", "loftq", "lora_ga", "PiSSA", "unheard")
+            ({"init_lora_weights": init}, UNKNOWN_INIT)
+            for init in ("unheard", "true", "none", "", 1, 1.0, [])
+        ),
+        *(
+            (
+                {"init_lora_weights": init},
+                f"{CHANGED.format(init.lower())}; convert on saving with {CONVERTING}",
+            )
+            for init in ("pissa", "pissa_niter_16", "olora", "corda", "PiSSA")
+        ),
+        *(
+            ({"init_lora_weights": init}, f"{CHANGED.format(init)}; train with another initialisation")
+            for init in ("loftq", "lora_ga")
+        ),
+        ({"bias": None}, "bias"),
+        ({"bias": "None"}, "bias"),
+        ({"bias": False}, "bias"),
+        ({"a_field_of_tomorrow": 0}, "a_field_of_tomorrow"),
+        ({"megatron_config": {}}, "megatron_config"),
+        ({"megatron_config": {"hidden_size": 8}}, "megatron_config"),
+        ({"megatron_core": "os"}, "megatron_core"),
+        ({"megatron_core": "megatron.core.evil"}, "megatron_core"),
+        ({"megatron_core": ""}, "megatron_core"),
+        *(
+            ({"auto_mapping": mapping}, "auto_mapping")
+            for mapping in (
+                {"base_model_class": "system", "parent_library": "os"},
+                {"base_model_class": "Evil", "parent_library": "transformers_modules.evil.modeling_evil"},
+                {"base_model_class": "Evil", "parent_library": "transformers.models.llama.modeling_llama\n"},
+                {"base_model_class": "Evil", "parent_library": ["transformers"]},
+                {"parent_library": "transformers.models.llama.modeling_llama", "code": "x"},
+                {"unsloth_fixed": "yes"},
+                [],
+                "os",
+            )
         ),
     ],
 )
@@ -87,6 +128,14 @@ def test_what_servers_refuse_or_drop_is_unsupported(change: dict[str, Any], name
         {"eva_config": {"rho": 2.0}, "init_lora_weights": "eva", "rank_pattern": {Q: 3}},
         {"loftq_config": {"loftq_bits": 4}},
         {"auto_mapping": {"base_model_class": "LlamaForCausalLM", "unsloth_fixed": True}},
+        {
+            "auto_mapping": {
+                "base_model_class": "LlamaForCausalLM",
+                "parent_library": "transformers.models.llama.modeling_llama",
+            }
+        },
+        {"megatron_core": None},
+        {"use_dora": None, "lora_bias": None, "fan_in_fan_out": None},
         {"runtime_config": {"ephemeral_gpu_offload": False}},
         {"lora_dtype": None, "lorap_lr_ratio": None, "lorap_emb_lr": 1e-06},
         {"exclude_modules": ["lm_head"]},
@@ -114,7 +163,11 @@ def test_what_a_server_need_not_heed_is_not_held_against_an_adapter(change: dict
         ({"lora_alpha": None}, "lora_alpha must be a number"),
         ({"lora_alpha": float("nan")}, "lora_alpha must be a number"),
         ({"lora_alpha": True}, "lora_alpha must be a number"),
-        ({"use_rslora": "yes"}, "use_rslora must be true or false"),
+        *(
+            ({name: value}, f"{name} must be true or false")
+            for name in ("use_rslora", "use_dora", "lora_bias", "fan_in_fan_out", "inference_mode")
+            for value in (0, 1, 0.0, 1.0, "yes", "", "false", [])
+        ),
         ({"target_modules": [1]}, "target_modules must be a list"),
         ({"target_modules": {"q_proj": 1}}, "target_modules must be a list"),
         ({"target_modules": ["q\x1b[31m"]}, "target_modules must be a list"),

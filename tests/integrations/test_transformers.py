@@ -328,6 +328,12 @@ def test_an_adapter_that_would_work_in_part_is_refused(
         ({"lora_bias": True}, "does not support LoRA bias"),
         ({"modules_to_save": ["lm_head"]}, "modules_to_save is not supported"),
         ({"init_lora_weights": "pissa"}, "init_lora_weights"),
+        ({"init_lora_weights": 1}, "init_lora_weights"),
+        *(
+            ({name: value}, f"{name} must be true or false")
+            for name in ("use_rslora", "use_dora", "lora_bias", "fan_in_fan_out")
+            for value in (1, 1.0, 0, "true")
+        ),
         ({"layer_replication": [[0, 1]]}, "layer_replication"),
         ({"megatron_config": {"a": 1}}, "setting megatron_config"),
         ({"something_of_tomorrow": 1}, "setting something_of_tomorrow"),

@@ -119,12 +119,20 @@ def _refuse_unsupported(document: Mapping[str, Any]) -> None:
         raise LoadRefused(f"peft_type {str(document.get('peft_type'))[:40]!r} is not LORA")
     neutral = _neutral_values()
     for name, value in document.items():
+        if isinstance(neutral.get(name), bool) and name != "init_lora_weights":
+            _check_flag(name, value)
         if name in _APPLIED or name in _TRAINING:
             continue
-        if name == "init_lora_weights" and isinstance(value, bool):
+        if name == "init_lora_weights" and (value is None or isinstance(value, bool)):
             continue  # how the weights began; every one of them is then read from the file
-        if value and value != neutral.get(name):
+        if name == "init_lora_weights" or (value and value != neutral.get(name)):
             raise LoadRefused(_REFUSALS.get(name, f"does not support the adapter setting {name[:80]}"))
+
+
+def _check_flag(name: str, value: object) -> None:
+    """Numbers and texts are read as true by one reader and as false by another."""
+    if value is not None and not isinstance(value, bool):
+        raise LoadRefused(f"{name} must be true or false")
 
 
 def _neutral_values() -> dict[str, Any]:
