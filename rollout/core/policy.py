@@ -76,10 +76,13 @@ class Rule(Document):
     """
 
     schema_: Literal["adapter-rollout/rule/v1"] = Field(alias="schema")
-    id: Name
-    title: Line
-    severity: Severity
-    stage: CheckedAt = CheckedAt.PULL_REQUEST
+    id: Name = Field(description="The name of its folder.")
+    title: Line = Field(description="What is in order, in one sentence.")
+    severity: Severity = Field(description="What a finding does: `block` or `warn`.")
+    stage: CheckedAt = Field(
+        default=CheckedAt.PULL_REQUEST,
+        description="When it is asked: `pull_request` (and again at release), or `release` alone.",
+    )
     needs: tuple[Need, ...] = Field(
         default=(),
         description="Inputs without which the rule is left out and named as unchecked. An unreadable artifact "
@@ -94,10 +97,13 @@ class Rule(Document):
     )
     since: Semver = Field(description="Version of rollout, or of your own policies, that brought it.")
     docs: Line | None = Field(default=None, description="Where more is written; a path or a URL.")
-    why: Text
+    why: Text = Field(description="What goes wrong without it.")
     test: Text = Field(description="CEL expression; true means that the change is in order.")
-    message: Line
-    remediation: Text
+    message: Line = Field(
+        description="What is said of a finding; {manifest.version} stands for an input, and a part between "
+        "semicolons that speaks of empty lists alone is left out."
+    )
+    remediation: Text = Field(description="What to do.")
     pointer: JsonPointer = Field(description="The manifest field that a finding points to.")
 
     @model_validator(mode="after")

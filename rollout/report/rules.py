@@ -9,8 +9,9 @@ import click
 
 from rollout.core.builtin import BUILT_IN
 from rollout.core.document import Located
-from rollout.core.policy import INPUTS, CheckedAt, Rule
+from rollout.core.policy import CheckedAt, Rule
 from rollout.core.ruletest import Kind, Trial
+from rollout.report.recipe import recipe
 
 RULES_SCHEMA = "adapter-rollout/rules/v1"
 TRIALS_SCHEMA = "adapter-rollout/rule-trials/v1"
@@ -49,15 +50,13 @@ def as_book(rules: Sequence[Rule]) -> str:
 def _preface(rules: Sequence[Rule]) -> Iterator[str]:
     yield "# The rules"
     yield ""
-    yield "Written by `rollout policy list --format markdown`; a test holds it to the rules themselves."
+    yield "Written by `rollout policy list --format markdown`, from the rules themselves: write it anew when one changes."
     yield ""
     yield "| rule | | checked at | |"
     yield "|---|---|---|---|"
     for rule in rules:
         yield f"| [{rule.id}](#{rule.id}) | {rule.severity.value} | {_WHEN[rule.stage]} | {rule.title} |"
-    yield from ("", "## What a rule may ask", "", "| input | holds |", "|---|---|")
-    yield from (f"| `{name}` | {text} |" for name, text in INPUTS.items())
-    yield from ("", "## Findings that need no rule", "")
+    yield from ("", *recipe(), "## Findings that need no rule", "")
     yield from (f"- `{name}`: {text}" for name, text in BUILT_IN.items())
     yield ""
 

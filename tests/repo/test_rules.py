@@ -17,12 +17,13 @@ from rollout.core.environment import Environment, ServerLimits
 from rollout.core.manifest import AdapterManifest, DataCard
 from rollout.core.plan import Plan
 from rollout.core.policy import INPUTS, CheckedAt, Need, Rule, Waivers, applicable, check
-from rollout.core.ruletest import Kind, Trial
+from rollout.core.ruletest import Kind, Patch, Trial, patched
 from rollout.core.signing import SignatureFact
 from rollout.integrations.cel import evaluator
 from rollout.integrations.documents import StrictDocuments, load
 from rollout.integrations.documents.yaml import parse
 from rollout.integrations.workfolder import WorkingFolder
+from rollout.report.recipe import fields
 from rollout.report.rules import as_book
 from rollout.usecases.policies import RULES as FOLDER
 from rollout.usecases.policies import examples_of, run_examples
@@ -153,6 +154,27 @@ def test_the_example_has_the_fields_of_facts_changes_and_plans() -> None:
 def test_the_book_of_rules_is_current() -> None:
     book = (REPOSITORY / "policies" / "README.md").read_text(encoding="utf-8")
     assert book == as_book(list(RULES.values())), "rollout policy list --format markdown > policies/README.md"
+
+
+def test_the_book_names_the_very_fields_that_rules_will_see() -> None:
+    example, told = complete_inputs(), fields()
+    assert set(told["artifact"]) == example["artifact"].keys()
+    assert set(told["artifact.config"]) == example["artifact"]["config"].keys()
+    assert set(told["change"]) == example["change"].keys()
+    assert set(told["serving[]"]) == example["serving"][0].keys()
+    assert set(told["plan"]) == example["plan"].keys()
+    assert set(told["plan.shadow"]) == example["plan"]["shadow"].keys()
+    assert set(told["plan.steps[]"]) == example["plan"]["steps"][0].keys()
+
+
+def test_the_rule_in_the_recipe_can_be_read_and_works() -> None:
+    book = (REPOSITORY / "policies" / "README.md").read_text(encoding="utf-8")
+    written, denied = re.findall(r"```yaml\n(.*?)```", book, re.DOTALL)[:2]
+    rule = load(written.encode(), Rule, source="rule.yaml").value
+    patch = load(denied.encode(), Patch, source="denied/larger.yaml").value
+    assert check([rule], complete_inputs(), evaluator, file="") == ()
+    (finding,) = check([rule], patched(complete_inputs(), patch), evaluator, file="")
+    assert finding.message == "the largest rank is 32; at most 16 is usual here"
 
 
 def test_our_own_waivers_are_readable() -> None:
