@@ -152,17 +152,25 @@ Prefix = Annotated[
 ]
 
 
+AbsoluteFolder = Annotated[
+    str, StringConstraints(pattern=r"^(/\.?[A-Za-z0-9_][A-Za-z0-9._~+=-]*)+$", max_length=_LONGEST)
+]
+
+
 class Sources(Document):
     """From where artifacts are fetched (`policies/sources.yaml`). Without it, nothing is.
 
-    Folders of the repository and file:// need no entry.
+    Folders of the repository need no entry; others of this machine, file://, need one under `folders`.
     """
 
     model_config = ConfigDict(title="Sources v1")
 
     schema_: Literal["adapter-rollout/sources/v1"] = Field(alias="schema")
     allowed: tuple[Prefix, ...] = Field(
-        max_length=256, description="What an address must begin with; each ends with / or @."
+        default=(), max_length=256, description="What an address must begin with; each ends with / or @."
+    )
+    folders: tuple[AbsoluteFolder, ...] = Field(
+        default=(), max_length=64, description="Folders of this machine below which file:// may point."
     )
     max_file_bytes: int = Field(
         default=16 << 30, ge=1, le=1 << 40, description="The largest file that is fetched."
@@ -171,6 +179,17 @@ class Sources(Document):
     def admits(self, uri: RemoteUri) -> bool:
         """Whether artifacts may be fetched from there."""
         return any(f"{uri}/".startswith(prefix) for prefix in self.allowed)
+
+
+def require_folder(folder: str, sources: Sources | None) -> str:
+    """The folder of the policy that an absolute, plain one lies in. Raises Unreadable if there is none."""
+    for admitted in sources.folders if sources else ():
+        if folder == admitted or folder.startswith(f"{admitted}/"):
+            return admitted
+    raise Unreadable(
+        f"file://{folder} is not read: policies/sources.yaml does not admit it",
+        advice="Put the adapter into the repository, or have its folder added to `folders` on the branch that judges.",
+    )
 
 
 def require_admitted(uri: RemoteUri, sources: Sources | None) -> Sources:

@@ -55,10 +55,16 @@ def locate_artifact(
     Raises Unreadable if the policy admits no such address (before any connection) or the bytes are others
     than declared, and Unavailable if a retry may help. `progress` is told (file, bytes here, size if known).
     """
-    from rollout.core.source import is_remote, parse_remote, require_admitted
+    from rollout.core.source import is_remote, parse_remote, require_admitted, require_folder
 
     if not is_remote(artifact.uri):
-        return artifact_folder(root, artifact.uri)
+        folder = artifact_folder(root, artifact.uri)
+        if folder.is_relative_to(root):
+            return folder
+        admitted = Path(require_folder(folder.as_posix(), sources))
+        if not folder.resolve().is_relative_to(admitted.resolve()):
+            raise Unreadable(f"{artifact.uri} is reached through a link out of {admitted}, which is refused")
+        return folder
     from rollout.integrations.sources import fetch
 
     uri = parse_remote(artifact.uri)

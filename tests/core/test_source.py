@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from rollout.core.source import RemoteUri, Scheme, Sources, is_remote, parse_remote, require_admitted
+from rollout.core.source import (
+    RemoteUri,
+    Scheme,
+    Sources,
+    is_remote,
+    parse_remote,
+    require_admitted,
+    require_folder,
+)
 from rollout.errors import Unreadable
 
 COMMIT, DIGEST = "a" * 40, f"sha256:{'b' * 64}"
@@ -227,3 +235,17 @@ def test_whatever_is_read_is_written_in_the_same_form_and_leaves_no_folder(text:
     assert str(uri) == text.removesuffix("/")
     assert not {"..", ".", ""} & set(f"{uri.path}/{uri.below}".strip("/").split("/")) or not uri.path
     assert not set("%\\?# ") & set(str(uri))
+
+
+def test_a_folder_of_this_machine_is_read_only_where_the_policy_says_so() -> None:
+    policy = Sources.model_validate({"schema": "adapter-rollout/sources/v1", "folders": ["/srv/adapters"]})
+    assert require_folder("/srv/adapters/bot/1.0.0", policy) == "/srv/adapters"
+    for folder, sources in (("/srv/adapters-evil", policy), ("/etc", policy), ("/srv/adapters", None)):
+        with pytest.raises(Unreadable, match="does not admit it"):
+            require_folder(folder, sources)
+
+
+@pytest.mark.parametrize("folder", ["srv", "/srv/../etc", "/", "//srv", "/srv/"])
+def test_a_folder_is_absolute_and_plain(folder: str) -> None:
+    with pytest.raises(ValidationError):
+        Sources.model_validate({"schema": "adapter-rollout/sources/v1", "folders": [folder]})

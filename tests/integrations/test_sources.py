@@ -14,9 +14,10 @@ import pytest
 from rollout.core.manifest import Artifact
 from rollout.core.source import Sources, parse_remote
 from rollout.errors import Unavailable, Unreadable
+from rollout.integrations.cel import evaluator
 from rollout.integrations.sources import Patience, fetch
 from rollout.integrations.sources.redirects import check_address, next_url, sent_to
-from rollout.usecases.changes import policy_problems
+from rollout.usecases.upkeep import policy_problems
 from rollout.wiring import locate_artifact, working_folder
 from tests.support.adapters import write_repository
 from tests.support.certificates import write_server_certificate
@@ -451,7 +452,7 @@ def test_a_policy_that_cannot_be_read_is_found_before_it_is_merged(tmp_path: Pat
         "schema: adapter-rollout/signers/v1\nsigners:\n"
         "  - {name: alice, kind: key, public_key: ../../etc/passwd}\n  - {name: bob, kind: pgp}\n"
     )
-    problems = policy_problems(working_folder(after), working_folder(before))
+    problems = policy_problems(working_folder(after), working_folder(before), frozenset(), evaluator)
     said = {(problem.source, problem.place.line): problem.message for problem in problems}
     assert "s3://team would admit s3://team-evil" in said["policies/sources.yaml", 2]
     assert "does not have the right form" in said["policies/signers.yaml", 3]
