@@ -216,7 +216,7 @@ class GitRepository:
             at = end + size + 2
 
     def _word(self, *words: str) -> str:
-        return self.run(*words).decode(errors="replace").strip()
+        return os.fsdecode(self.run(*words)).strip()
 
     def _records(self, *words: str) -> tuple[str, ...]:
         """What a command with -z lists. A path that is no UTF-8 stays what the file system calls it."""
@@ -256,7 +256,7 @@ class GitRepository:
 
     def _references(self, *names: str) -> tuple[str, ...]:
         """Those that exist, in the order given."""
-        listing = self._word("for-each-ref", "--format=%(refname)", "--", *map(_literally, names)).split("\n")
+        listing = self._word("for-each-ref", "--format=%(refname)", "--", *names).split("\n")
         return tuple(name for name in names if name in listing)
 
     def _has_another_meaning(self, name: str) -> bool:
@@ -283,7 +283,9 @@ class GitRepository:
             cut = frozenset(self._shallow_file.read_text().split())
         except FileNotFoundError:
             return
-        if not cut.isdisjoint(self._word("rev-list", *walk, "--").split()):
+        met = cut.intersection(self._word("rev-list", *walk, "--").split())
+        # A first commit may be listed there too; a commit itself says what git no longer shows: its parents.
+        if any("\nparent " in self._word("cat-file", "commit", commit).split("\n\n")[0] for commit in met):
             raise Unreadable(
                 f"the history in {self._root} is cut off here: it is a shallow clone",
                 advice="Fetch all of it: fetch-depth: 0 in a checkout, or git fetch --unshallow.",
@@ -350,13 +352,14 @@ class GitRepository:
 
     def contains(self, descendant: str, ancestor: str) -> bool:
         """Whether a commit is part of the history of another. Raises Unreadable if that is cut off before it."""
+        younger, older = self.resolve(descendant), self.resolve(ancestor)
         try:
-            if self._word("merge-base", descendant, ancestor) == self.resolve(ancestor):
+            if self._word("merge-base", younger, older) == older:
                 return True
         except GitFailed as error:
             if error.stderr:
                 raise
-        self._check_whole(descendant)
+        self._check_whole(younger)
         return False
 
     def changed_between(self, before: str, after: str) -> frozenset[PurePosixPath]:
@@ -410,8 +413,8 @@ class GitRepository:
             if content is None:
                 self.run("update-index", "--force-remove", "--", str(path), environment=index)
             else:
-                words = ("hash-object", "-w", "--no-filters", "--stdin")
-                blob = self.run(*words, content=content).decode().strip()
+                stored = self.run("hash-object", "-w", "--no-filters", "--stdin", content=content)
+                blob = stored.decode().strip()
                 self.run("update-index", "--add", "--cacheinfo", f"100644,{blob},{path}", environment=index)
             tree = self.run("write-tree", environment=index).decode().strip()
         words = ("commit-tree", tree, "-p", tip, "-F", "-")
@@ -477,11 +480,6 @@ class GitRepository:
 
 def _own_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in _FOREIGN}
-
-
-def _literally(name: str) -> str:
-    """A pattern for exactly this name; no reference holds these characters."""
-    return re.sub(r"[*?\[\\]", "", name)
 
 
 def _paths(*listings: Iterable[str]) -> frozenset[PurePosixPath]:
