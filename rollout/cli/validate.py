@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -66,26 +67,44 @@ def command(
     from functools import partial
 
     from rollout import wiring
-    from rollout.errors import Usage
+    from rollout.errors import RolloutError, Usage
     from rollout.report import findings
     from rollout.usecases.validate import validate
 
     if dry_run and not fix:
         raise Usage("--dry-run goes with --fix", advice="Without --fix nothing is written anyway.")
-    root = wiring.find_root(Path.cwd())
-    chosen = [wiring.path_below(root, path) for path in paths] or None
-    asked = wiring.read_pull_request(pull_request) if pull_request else None
-    checks = wiring.build_checks(
-        root, base=base, environments=environments, release=release, pull_request=asked
-    )
-    if fix:
-        changed = _fix(root, checks, chosen, dry_run=dry_run, beside=form == "text")
-        if dry_run:
-            return int(changed)
-    validation = validate(checks, chosen)
+    root = Path.cwd()
+    try:
+        root = wiring.find_root(root)
+        chosen = [wiring.path_below(root, path) for path in paths] or None
+        asked = wiring.read_pull_request(pull_request) if pull_request else None
+        checks = wiring.build_checks(
+            root, base=base, environments=environments, release=release, pull_request=asked
+        )
+        if fix:
+            changed = _fix(root, checks, chosen, dry_run=dry_run, beside=form == "text")
+            if dry_run:
+                return int(changed)
+        validation = validate(checks, chosen)
+    except RolloutError as error:
+        if not dry_run:
+            _tell(partial(findings.render_error, error, findings.origin_of(root, os.environ)), form, outputs)
+        raise
     render = partial(findings.render, validation, findings.origin_of(root, os.environ))
     write_reports(render, form, outputs, summary=findings.summary(validation))
     return findings.exit_status(validation)
+
+
+def _tell(render: Callable[[str], str], form: str, outputs: Sequence[Output]) -> None:
+    """Put the report of a run that could not be done wherever a reader of one could take an older for this one's.
+
+    Standard error tells the same to people, so the screen gets only what machines read.
+    """
+    if form != "text" and all(output.form for output in outputs):
+        click.echo(render(form), nl=False)
+    for output in outputs:
+        with suppress(OSError):
+            output.file.write_text(render(output.form or form), encoding="utf-8")
 
 
 def _fix(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 from pydantic import BaseModel
@@ -75,6 +75,15 @@ class Problem:
         where = f" {show_pointer(self.pointer)}:" if self.pointer else ""
         found = "" if self.found is None else f"; found {self.found}"
         return f"{at}:{where} {self.message}{found}"
+
+    def masked(self) -> Problem:
+        """The same without what people leave in addresses by mistake."""
+        return replace(
+            self,
+            message=masked(self.message),
+            found=None if self.found is None else masked(self.found),
+            source_line=masked(self.source_line),
+        )
 
 
 _IN_ADDRESS = re.compile(r"""(?<=://)[^/\s@"'<>]+(?=@)|(?<=[?&])([A-Za-z0-9_.-]{1,64}=)[^&\s"'#]+""")

@@ -72,6 +72,14 @@ class Counts(_Reported):
     waived: int
 
 
+class ReportedError(_Reported):
+    """Why the run could not be done at all."""
+
+    code: str
+    message: str
+    advice: str
+
+
 class FindingsReport(_Reported):
     """What `rollout validate --format json` prints."""
 
@@ -80,6 +88,10 @@ class FindingsReport(_Reported):
     schema_: Literal["adapter-rollout/findings/v1"] = Field(alias="schema")
     outcome: Literal["pass", "blocked", "unreadable"]
     exit_status: int = Field(description="What the process ended with: 0 pass, 1 blocked, 3 unreadable.")
+    error: ReportedError | None = Field(
+        description="Why nothing could be checked: no rules, a base that is not known. The outcome is `unreadable`, "
+        "and the exit status that of the error."
+    )
     counts: Counts
     checked: tuple[str, ...] = Field(description="Manifests that were checked.")
     retired: tuple[str, ...] = Field(description="Manifests that the base has and the change does not.")

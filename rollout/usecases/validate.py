@@ -17,7 +17,7 @@ from rollout.core.artifact import ArtifactFacts
 from rollout.core.blanks import blanks
 from rollout.core.builtin import BUILT_IN, incomparable, left_blank, stale_waiver, unreadable
 from rollout.core.change import compare
-from rollout.core.document import D, Located, Problem, masked, read_pointer
+from rollout.core.document import D, Located, masked, read_pointer
 from rollout.core.finding import Finding
 from rollout.core.manifest import AdapterManifest, Artifact, Dtype, Identity
 from rollout.core.policy import (
@@ -148,7 +148,7 @@ def validate(checks: Checks, paths: Sequence[PurePosixPath] | None = None) -> Va
         checked=tuple(map(str, chosen)),
         rulebook=session.rulebook.rules,
         findings=(*(finding for each in judged for finding in each.findings), *_stale(session, judged)),
-        problems=tuple(map(_masked, problems)),
+        problems=tuple(problem.masked() for problem in problems),
         retired=tuple(map(str, retired)),
         unchecked=_unasked(checks, session.rulebook.rules),
         at=checks.at,
@@ -284,13 +284,4 @@ def _located(finding: Finding, document: Located[D]) -> Finding:
         place=place,
         end=end,
         source_line=masked(document.line(place.line)),
-    )
-
-
-def _masked(problem: Problem) -> Problem:
-    return replace(
-        problem,
-        message=masked(problem.message),
-        found=None if problem.found is None else masked(problem.found),
-        source_line=masked(problem.source_line),
     )

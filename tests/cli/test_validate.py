@@ -202,6 +202,24 @@ def test_several_reports_come_from_one_run(repository: Path, tmp_path: Path) -> 
     assert files["junit"].read_text().startswith("<?xml")
 
 
+def test_a_run_that_cannot_be_done_leaves_no_older_report_behind(
+    repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sarif, text = tmp_path / "out.sarif", tmp_path / "out.txt"
+    sarif.write_text("of yesterday")
+    words = ("--base", "gone", "--output", f"sarif={sarif}", "--output", f"text={text}")
+    assert status_of(*words, "--format", "json") == 3
+    shown = capsys.readouterr()
+    document = json.loads(shown.out)
+    assert (document["outcome"], document["exit_status"]) == ("unreadable", 3)
+    assert document["error"]["message"] in shown.err
+    (run_,) = json.loads(sarif.read_text())["runs"]
+    assert run_["invocations"][0]["executionSuccessful"] is False
+    assert text.read_text().splitlines() == shown.err.splitlines()
+    assert status_of("--base", "gone") == 3
+    assert capsys.readouterr().out == ""
+
+
 def test_the_command_knows_every_form_of_the_report() -> None:
     assert validate.FORMS == FORMS
 

@@ -8,11 +8,12 @@ import jsonschema
 import pytest
 from hypothesis import given, settings
 
-from rollout.core.document import Place
+from rollout.core.document import DocumentErrors, Place
 from rollout.core.finding import Severity
 from rollout.core.policy import CheckedAt
 from rollout.core.schemas import build_schema
-from rollout.report.findings import FORMS, Origin, exit_status, outcome, render, summary
+from rollout.errors import Unreadable
+from rollout.report.findings import FORMS, Origin, exit_status, outcome, render, render_error, summary
 from rollout.report.findings.json import as_json
 from rollout.report.findings.markdown import MAX_BYTES, as_markdown
 from rollout.report.findings.text import as_text
@@ -322,6 +323,38 @@ def test_every_form_is_text_that_ends_with_a_line_end(form: str) -> None:
     text = render(validation(finding(), rulebook=(rule(),)), NOWHERE, form)
     assert text.endswith("\n")
     assert not text.endswith("\n\n")
+
+
+NO_RULES = Unreadable("there are no rules ::x", advice="Merge `them` first.")
+
+
+def test_a_run_that_could_not_be_done_is_no_empty_report() -> None:
+    document = json.loads(render_error(NO_RULES, NOWHERE, "json"))
+    SCHEMA.validate(document)
+    assert (document["outcome"], document["exit_status"]) == ("unreadable", 3)
+    assert document["error"] == {
+        "code": "inputs-unreadable",
+        "message": "there are no rules ::x",
+        "advice": "Merge `them` first.",
+    }
+    assert render_error(NO_RULES, NOWHERE, "github") == (
+        "::error title=rollout validate%3A inputs-unreadable::there are no rules ::x%0AMerge `them` first.\n"
+    )
+    assert render_error(NO_RULES, NOWHERE, "text") == (
+        "error[inputs-unreadable]: there are no rules ::x\n  Merge `them` first.\n"
+    )
+    assert render_error(NO_RULES, NOWHERE, "markdown") == (
+        "### ❌ nothing could be checked\n\n`there are no rules ::x`\n\n`Merge 'them' first.`\n"
+    )
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_policies_that_cannot_be_read_are_told_at_their_lines(form: str) -> None:
+    secret = problem(source="policies/waivers.yaml", message="not https://ann:hunter2@example.org")
+    text = render_error(DocumentErrors((secret,)), NOWHERE, form)
+    assert "policies/waivers.yaml" in text
+    assert "hunter2" not in text
+    assert "differs from the base" not in text
 
 
 def test_the_summary_counts_in_the_right_number() -> None:

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 
 from rollout.core.finding import Severity
 from rollout.core.validation import Validation
-from rollout.report.findings.junit import as_junit
+from rollout.errors import Unreadable
+from rollout.report.findings.junit import as_junit, error_as_junit
 from tests.support.validations import FILE, finding, problem, rule, validation, validations
 
 
@@ -55,6 +56,18 @@ def test_a_rule_of_the_release_has_not_passed_in_a_pull_request() -> None:
     skipped = case.find("skipped")
     assert skipped is not None
     assert skipped.get("message") == "it is asked at release"
+
+
+def test_a_run_that_could_not_be_done_is_one_case_with_an_error() -> None:
+    root = ElementTree.fromstring(error_as_junit(Unreadable("no rules <\x00>", advice="Merge them.")))
+    assert (root.get("tests"), root.get("errors"), root.get("failures")) == ("1", "1", "0")
+    error = root.find(".//testcase/error")
+    assert error is not None
+    assert (error.get("message"), error.get("type"), error.text) == (
+        "no rules <\\x00>",
+        "inputs-unreadable",
+        "Merge them.",
+    )
 
 
 def test_where_the_manifest_cannot_be_read_no_rule_has_passed() -> None:

@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from rollout.core.document import Place
 from rollout.core.finding import Severity
 from rollout.core.validation import Validation
+from rollout.errors import Unreadable
 from rollout.report.findings import Origin
-from rollout.report.findings.sarif import as_sarif
+from rollout.report.findings.sarif import as_sarif, error_as_sarif
 from tests.support.adapters import REPOSITORY
 from tests.support.validations import FILE, finding, problem, rule, validation, validations
 
@@ -121,6 +122,15 @@ def test_what_was_waived_is_suppressed_and_keeps_its_level() -> None:
 def test_the_invocation_says_how_the_process_ended(found: Validation, code: int, successful: bool) -> None:
     (invocation,) = run_of(found)["invocations"]
     assert (invocation["exitCode"], invocation["executionSuccessful"]) == (code, successful)
+
+
+def test_a_run_that_could_not_be_done_is_a_notification_and_no_empty_success() -> None:
+    log = json.loads(error_as_sarif(Unreadable("there are no rules", advice="Merge them."), ORIGIN))
+    CHECK.validate(log)
+    (invocation,) = log["runs"][0]["invocations"]
+    assert (invocation["executionSuccessful"], invocation["exitCode"]) == (False, 3)
+    (why,) = invocation["toolExecutionNotifications"]
+    assert (why["level"], why["message"]["text"]) == ("error", "there are no rules Merge them.")
 
 
 def test_a_rule_that_was_not_checked_is_named() -> None:

@@ -191,7 +191,7 @@ def notes(validation: Validation) -> Iterator[str]:
         yield f"{shown_file(path)} is gone: its adapter is retired"
     if (more := len(validation.retired) - _MAX_RETIRED) > 0:
         yield f"{more} more are gone"
-    if not validation.checked:
+    if not validation.checked and not validation.problems:
         yield "no manifest differs from the base"
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from rollout.core.validation import Validation
+from rollout.errors import RolloutError
 from rollout.report.findings.account import Entry, Level, counted, entries, notes, summary
 from rollout.report.findings.origin import Origin
-from rollout.report.findings.plain import encodable
+from rollout.report.findings.plain import encodable, visible
 
 MAX_OF_A_KIND = 10
 """GitHub shows as many annotations of one kind for a step, and drops the others without a word."""
@@ -22,6 +23,13 @@ def as_commands(validation: Validation, origin: Origin) -> str:
     return (
         "\n".join([*commands, *(f"note: {note}" for note in notes(validation)), summary(validation)]) + "\n"
     )
+
+
+def error_as_command(error: RolloutError) -> str:
+    """One annotation, of no file: the run could not be done."""
+    title = _property(encodable(f"rollout validate: {error.code}"))
+    told = "\n".join(filter(None, (visible(error.message), visible(error.advice))))
+    return f"::error title={title}::{_data(told)}\n"
 
 
 def _of_kind(level: Level, found: Sequence[Entry], origin: Origin) -> Iterator[str]:

@@ -13,11 +13,13 @@ from rollout.core.findingsreport import (
     FINDINGS_SCHEMA,
     Counts,
     FindingsReport,
+    ReportedError,
     ReportedFinding,
     ReportedProblem,
     ReportedRule,
 )
 from rollout.core.validation import Validation
+from rollout.errors import RolloutError
 from rollout.report.findings.account import exit_status, outcome
 from rollout.report.findings.plain import encodable
 
@@ -44,6 +46,7 @@ def build_report(validation: Validation) -> FindingsReport:
         schema=FINDINGS_SCHEMA,
         outcome=outcome(validation),
         exit_status=exit_status(validation),
+        error=None,
         counts=counts,
         checked=tuple(map(encodable, validation.checked)),
         retired=tuple(map(encodable, validation.retired)),
@@ -51,6 +54,25 @@ def build_report(validation: Validation) -> FindingsReport:
         problems=tuple(map(_problem, validation.problems)),
         findings=tuple(map(_finding, validation.findings)),
     )
+
+
+def error_as_json(error: RolloutError) -> str:
+    """The report of a run that could not be done."""
+    report = FindingsReport(
+        schema=FINDINGS_SCHEMA,
+        outcome="unreadable",
+        exit_status=error.exit_status,
+        error=ReportedError(
+            code=error.code, message=encodable(error.message), advice=encodable(error.advice)
+        ),
+        counts=Counts(problems=0, blocking=0, warnings=0, waived=0),
+        checked=(),
+        retired=(),
+        rules=(),
+        problems=(),
+        findings=(),
+    )
+    return dump(report.model_dump(mode="json", by_alias=True))
 
 
 def dump(data: object) -> str:

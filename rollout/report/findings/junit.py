@@ -6,7 +6,11 @@ from collections.abc import Iterator, Sequence
 from xml.etree import ElementTree
 
 from rollout.core.validation import Validation
+from rollout.errors import RolloutError
 from rollout.report.findings.account import UNREADABLE, Entry, Level, entries, shown_file, unchecked
+from rollout.report.findings.plain import visible
+
+_NAME = "rollout validate"
 
 
 def as_junit(validation: Validation) -> str:
@@ -14,9 +18,20 @@ def as_junit(validation: Validation) -> str:
     by_file: dict[str, list[Entry]] = {file: [] for file in validation.checked}
     for entry in entries(validation):
         by_file.setdefault(entry.file, []).append(entry)
-    root = ElementTree.Element("testsuites", {"name": "rollout validate"})
-    for file, found in by_file.items():
-        root.append(_suite(file, list(_cases(validation, file, found))))
+    return _written([_suite(file, list(_cases(validation, file, found))) for file, found in by_file.items()])
+
+
+def error_as_junit(error: RolloutError) -> str:
+    """One case that ended with the error of a run that could not be done."""
+    case = ElementTree.Element("testcase", {"classname": _NAME, "name": "the run could be done", "time": "0"})
+    told = ElementTree.SubElement(case, "error", {"message": visible(error.message), "type": error.code})
+    told.text = visible(error.advice)
+    return _written([_suite(_NAME, [case])])
+
+
+def _written(suites: Sequence[ElementTree.Element]) -> str:
+    root = ElementTree.Element("testsuites", {"name": _NAME})
+    root.extend(suites)
     _count(root, root.iter("testcase"))
     ElementTree.indent(root)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from rollout.core.validation import Validation
+from rollout.errors import RolloutError
 from rollout.report.findings.account import MAX_TOLD, Entry, Level, entries, notes, outcome, summary
 from rollout.report.findings.origin import Origin
 from rollout.report.findings.plain import shortened, visible
@@ -36,6 +37,12 @@ def as_markdown(validation: Validation, origin: Origin) -> str:
         part = _part(level, [entry for entry in found if entry.level is level], origin, room - _size(body))
         body += part
     return "\n".join([*head, *body, *tail]) + "\n"
+
+
+def error_as_markdown(error: RolloutError) -> str:
+    """Why the run could not be done, and what to do."""
+    told = [_code(error.message, MAX_TOLD), _code(error.advice, MAX_TOLD)]
+    return "\n\n".join(["### ❌ nothing could be checked", *filter(None, told)]) + "\n"
 
 
 def _part(level: Level, found: Sequence[Entry], origin: Origin, room: int) -> list[str]:

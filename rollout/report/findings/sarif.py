@@ -10,6 +10,7 @@ from rollout import __version__
 from rollout.core.finding import Severity
 from rollout.core.policy import Rule
 from rollout.core.validation import Validation
+from rollout.errors import RolloutError
 from rollout.report.findings.account import UNREADABLE, Entry, Level, entries, exit_status, outcome, unchecked
 from rollout.report.findings.json import dump
 from rollout.report.findings.origin import Origin
@@ -17,6 +18,7 @@ from rollout.report.findings.plain import encodable
 
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 _ROOT = "%SRCROOT%"
+_CATEGORY = "rollout/validate/"
 _LEVELS = {Severity.BLOCK: "error", Severity.WARN: "warning"}
 _OUTCOMES = {
     "pass": "nothing blocks",
@@ -36,11 +38,38 @@ def as_sarif(validation: Validation, origin: Origin) -> str:
     run: Json = {
         "tool": {"driver": {"name": "rollout", "semanticVersion": __version__, "rules": rules}},
         "invocations": [_invocation(validation, index)],
-        "automationDetails": {"id": "rollout/validate/"},
+        "automationDetails": {"id": _CATEGORY},
         "columnKind": "unicodeCodePoints",
         "artifacts": [{"location": _location(file, origin), "roles": ["analysisTarget"]} for file in files],
         "results": list(_results(found, index, files, origin)),
     }
+    return _log(run, origin)
+
+
+def error_as_sarif(error: RolloutError, origin: Origin) -> str:
+    """A log of a run that could not be done: no results, which is not the same as none found."""
+    why = {
+        "level": "error",
+        "descriptor": {"id": error.code},
+        "message": {"text": encodable(f"{error.message} {error.advice}".strip()).replace("](", "] (")},
+    }
+    ended = {
+        "executionSuccessful": False,
+        "exitCode": error.exit_status,
+        "exitCodeDescription": "the run could not be done, so nothing was checked",
+        "toolExecutionNotifications": [why],
+    }
+    run: Json = {
+        "tool": {"driver": {"name": "rollout", "semanticVersion": __version__}},
+        "invocations": [ended],
+        "automationDetails": {"id": _CATEGORY},
+        "columnKind": "unicodeCodePoints",
+        "results": [],
+    }
+    return _log(run, origin)
+
+
+def _log(run: Json, origin: Origin) -> str:
     if origin.repository is not None:
         run["versionControlProvenance"] = [_provenance(origin)]
     return dump({"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]})

@@ -8,8 +8,10 @@ from itertools import groupby
 import click
 
 from rollout.core.validation import Validation
+from rollout.errors import RolloutError
 from rollout.report.findings.account import Entry, Level, entries, notes, outcome, shown_file, summary, worst
 from rollout.report.findings.excerpt import excerpt
+from rollout.report.findings.plain import visible
 
 MAX_ENTRIES = 50
 _COLOURS = {Level.ERROR: "red", Level.WARNING: "yellow", Level.WAIVED: "bright_black"}
@@ -27,6 +29,12 @@ def as_text(validation: Validation, *, colour: bool = False) -> str:
     lines.append(click.style(summary(validation), fg="green" if good else "red", bold=not good))
     text = "\n".join(lines) + "\n"
     return text if colour else click.unstyle(text)
+
+
+def error_as_text(error: RolloutError) -> str:
+    """What standard error says as well."""
+    lines = [f"error[{error.code}]: {visible(error.message)}", f"  {visible(error.advice)}"]
+    return "\n".join(line for line in lines if line.strip()) + "\n"
 
 
 def _shared(entry: Entry) -> tuple[object, ...]:
