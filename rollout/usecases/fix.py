@@ -14,6 +14,7 @@ from typing import Protocol
 from rollout.core.adapterconfig import LORA, AdapterConfig
 from rollout.core.document import DocumentErrors, Pointer
 from rollout.core.manifest import FILE_NAME_PATTERN, MANIFEST_SCHEMA
+from rollout.core.signing import SIGNATURE_FILE
 from rollout.errors import Unreadable, WorldChanged
 from rollout.ports import Tree
 
@@ -166,8 +167,10 @@ def _changes(artifact: Mapping[str, object], copies: Copies) -> Iterator[_Change
     named = {
         name: digest
         for name, digest in sorted(copies.files.items())
-        if name != artifact.get("signature") and re.fullmatch(FILE_NAME_PATTERN, name)
+        if name not in (SIGNATURE_FILE, artifact.get("signature")) and re.fullmatch(FILE_NAME_PATTERN, name)
     }
+    if SIGNATURE_FILE in copies.files:
+        yield _signature(artifact)
     declared = artifact.get("files")
     if named and isinstance(declared, dict) and declared:
         yield _other_files(declared, named)
@@ -177,6 +180,14 @@ def _changes(artifact: Mapping[str, object], copies: Copies) -> Iterator[_Change
         yield _Changes(insert={(_ARTIFACT, "files"): {name: sha for name, sha in named.items() if sha}})
     if copies.config is not None and copies.config.peft_type == LORA:
         yield _other_config(artifact, copies.config)
+
+
+def _signature(artifact: Mapping[str, object]) -> _Changes:
+    """No digest can cover the signature that covers the digests: it is named in a field of its own."""
+    at: Pointer = (_ARTIFACT, "signature")
+    if "signature" not in artifact:
+        return _Changes(insert={at: SIGNATURE_FILE})
+    return _Changes(replace={at: SIGNATURE_FILE} if artifact["signature"] is None else {})
 
 
 def _other_files(declared: Mapping[str, object], here: Mapping[str, str | None]) -> _Changes:

@@ -106,6 +106,16 @@ def test_a_signature_is_no_file_of_the_adapter(repository: Path) -> None:
     assert not mended(repository).changed
 
 
+@pytest.mark.parametrize("written", ["", "  signature: null\n"])
+def test_a_signature_that_is_there_is_named_and_has_no_digest(repository: Path, written: str) -> None:
+    (repository / ADAPTER / "model.sig").write_text("{}")
+    change(repository, ("  rank: 2\n", f"{written}  rank: 2\n"))
+    fixed = mended(repository)
+    before, after = (parse(text, "x").data["artifact"] for text in (fixed.before, fixed.after))
+    assert after["signature"] == "model.sig"
+    assert after["files"] == before["files"]
+
+
 @pytest.mark.parametrize("name", [".hidden", "a b", "x" * 200, "ü.txt"])
 def test_a_name_that_no_manifest_may_hold_is_not_written_into_one(repository: Path, name: str) -> None:
     (repository / ADAPTER / name).write_text("x")
