@@ -39,5 +39,9 @@ def command(folder: Path, profile: str, name: str | None, dry_run: bool) -> int:
 
     files, found = wiring.scaffold_files(profile, book=rules.as_book, repository=name)
     placed = scaffold(files, wiring.new_files(folder), dry_run=dry_run)
-    click.echo(report.as_text(found, placed, folder=str(folder), dry_run=dry_run), nl=False)
+    above = wiring.repository_above(folder)
+    text = report.as_text(
+        found, placed, folder=str(folder), dry_run=dry_run, above=None if above is None else str(above)
+    )
+    click.echo(text, nl=False)
     return 0

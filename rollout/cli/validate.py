@@ -13,6 +13,7 @@ from rollout.cli.options import pull_request_option
 from rollout.cli.outputs import Output, OutputType, shows_colour, write_reports
 
 if TYPE_CHECKING:
+    from rollout.errors import RolloutError
     from rollout.usecases.validate import Checks
 
 FORMS = ("text", "json", "markdown", "github", "sarif", "junit")
@@ -70,6 +71,7 @@ def command(
     from rollout.errors import RolloutError, Usage
     from rollout.report import findings
     from rollout.usecases.validate import validate
+    from rollout.usecases.workspace import NoRules
 
     if dry_run and not fix:
         raise Usage("--dry-run goes with --fix", advice="Without --fix nothing is written anyway.")
@@ -85,7 +87,10 @@ def command(
             changed = _fix(root, checks, chosen, dry_run=dry_run, beside=form == "text")
             if dry_run:
                 return int(changed)
-        validation = validate(checks, chosen)
+        try:
+            validation = validate(checks, chosen)
+        except NoRules as error:
+            raise error if base is None else _no_rules_at(base, root) from None
     except RolloutError as error:
         if not dry_run:
             _tell(partial(findings.render_error, error, findings.origin_of(root, os.environ)), form, outputs)
@@ -93,6 +98,19 @@ def command(
     render = partial(findings.render, validation, findings.origin_of(root, os.environ))
     write_reports(render, form, outputs, summary=findings.summary(validation))
     return findings.exit_status(validation)
+
+
+def _no_rules_at(base: str, root: Path) -> RolloutError:
+    from rollout import wiring
+    from rollout.errors import Unreadable
+
+    above = wiring.repository_above(root)
+    return Unreadable(
+        f"at {base} ({wiring.commit_at(root, base)[:7]}) there are no rules below policies/rules/",
+        advice="The rules that judge a change come from the commit that it is made to: merge the policies first."
+        if above is None
+        else f"They are looked for at the root of the git repository, {above}, and {root.name}/ lies below it.",
+    )
 
 
 def _tell(render: Callable[[str], str], form: str, outputs: Sequence[Output]) -> None:

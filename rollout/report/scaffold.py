@@ -12,11 +12,18 @@ _BLANK = re.compile(r"\bTODO: *(.*?)\"?$")
 _MANY = 12
 
 
-def as_text(profile: Profile, placed: Sequence[Placed], *, folder: str, dry_run: bool) -> str:
-    """Every file or, where there are many of one fate in a folder, their number; then what comes next."""
+def as_text(
+    profile: Profile, placed: Sequence[Placed], *, folder: str, dry_run: bool, above: str | None = None
+) -> str:
+    """Every file or, where there are many of one fate in a folder, their number; then what comes next.
+
+    `above` is the git repository that the folder lies in without being its root.
+    """
     lines = [*_fates(placed, grouped=not dry_run), "", _summary(profile, placed, folder, dry_run)]
+    lines += _notes(placed, above)
     if not dry_run:
-        lines += [*_left(placed), "", "Next:", *(f"  {line}" for line in _next(profile, folder))]
+        steps = _next(profile, folder, in_git=above is None)
+        lines += [*_left(placed), "", "Next:", *(f"  {line}" for line in steps)]
     return "\n".join(lines) + "\n"
 
 
@@ -43,6 +50,18 @@ def _summary(profile: Profile, placed: Sequence[Placed], folder: str, dry_run: b
     return f"{folder}: profile {profile.name} ({profile.summary}); {would}{parts}"
 
 
+def _notes(placed: Sequence[Placed], above: str | None) -> Iterator[str]:
+    kept = [each.file.path for each in placed if each.fate is Fate.KEPT]
+    rules = [path.parent.name for path in kept if path.name == "rule.yaml"]
+    if rules:
+        yield f"note: {len(kept)} files were kept as they are; these rules keep their severity: {', '.join(rules)}"
+    if above is not None:
+        yield (
+            f"note: this folder lies below the root of a git repository, {above}: `rollout validate --base`, and all "
+            "that reads policies from git, does not work here. Run `rollout init` at the root, or `git init` here first."
+        )
+
+
 def _left(placed: Sequence[Placed]) -> Iterator[str]:
     """The blanks in what is there now as it was planned; other files are nobody's business."""
     found = [
@@ -56,9 +75,10 @@ def _left(placed: Sequence[Placed]) -> Iterator[str]:
         yield from ("", "Left to you:", *found)
 
 
-def _next(profile: Profile, folder: str) -> Iterator[str]:
+def _next(profile: Profile, folder: str, *, in_git: bool) -> Iterator[str]:
     if folder != ".":
         yield f"cd {folder}"
     yield "rollout manifest new ADAPTER_DIR --team TEAM"
     yield "rollout validate"
-    yield f"rollout evaluate manifests/TEAM/NAME.yaml --environment {profile.environment} --champion none"
+    if in_git:
+        yield f"rollout evaluate manifests/TEAM/NAME.yaml --environment {profile.environment} --champion none"

@@ -35,6 +35,10 @@ _NAME = re.compile(rb"^name: +[\"']?([a-z0-9-]+)[\"']?[ \t]*(?:#[^\n]*)?\r?$", r
 _FIRST = re.compile(rb"\A(?:[ \t]*(?:#[^\n]*)?\r?\n)*[a-z_]+:")
 
 
+class NoRules(Unreadable):
+    """A tree that judges has no rules at all."""
+
+
 @dataclass(frozen=True, slots=True)
 class Workspace:
     """Everything that is read from one tree. Nothing is cached: a tree may be a folder that changes.
@@ -125,8 +129,9 @@ class Workspace:
             path for path in self.tree.files(folder, "rule.yaml") if len(path.parts) == len(folder.parts) + 2
         ]
         if not paths:
-            raise Unreadable(
-                f"there are no rules below {folder}/", advice="No rules would let everything pass."
+            raise NoRules(
+                f"there are no rules below {folder}/",
+                advice="No rules would let everything pass. `rollout init` brings some.",
             )
         rules = tuple(self._rule(path) for path in paths)
         try:

@@ -18,7 +18,15 @@ from rollout.wiring.checks import (
     replace_file,
 )
 from rollout.wiring.drafting import manifest_writing, new_files, read_adapter, scaffold_files, write_draft
-from rollout.wiring.places import find_root, load_environment, path_below, tree_at, working_folder
+from rollout.wiring.places import (
+    commit_at,
+    find_root,
+    load_environment,
+    path_below,
+    repository_above,
+    tree_at,
+    working_folder,
+)
 from rollout.wiring.serving import engine_middleware, gateway_app
 from rollout.wiring.signatures import private_key, sign_adapter, sigstore_identity, verify_artifact
 from rollout.wiring.worlds import build_engine, build_signature, build_world, champion_of
@@ -33,6 +41,7 @@ __all__ = [
     "build_tools",
     "build_world",
     "champion_of",
+    "commit_at",
     "engine_middleware",
     "find_root",
     "gateway_app",
@@ -48,6 +57,7 @@ __all__ = [
     "read_adapter",
     "read_pull_request",
     "replace_file",
+    "repository_above",
     "scaffold_files",
     "sign_adapter",
     "sigstore_identity",

@@ -54,6 +54,21 @@ def tree_at(root: Path, reference: str) -> Workspace:
     return Workspace(GitRepository(root).at(reference), StrictDocuments())
 
 
+def commit_at(root: Path, reference: str) -> str:
+    """The commit that a reference names."""
+    from rollout.integrations.git import GitRepository
+
+    return GitRepository(root).at(reference).commit
+
+
+def repository_above(folder: Path) -> Path | None:
+    """The root of the git repository that a folder lies in, None if that is the folder itself or there is none."""
+    absolute = Path(*normal((Path.cwd() / folder).parts))
+    roots = (each for each in (absolute, *absolute.parents) if (each / ".git").exists())
+    found = next(roots, None)
+    return None if found == absolute else found
+
+
 def load_environment(name: str, root: Path) -> Environment:
     """The environment document of that name below `root`. Raises Unreadable and DocumentErrors."""
     return working_folder(root).environment(name).value

@@ -71,6 +71,26 @@ def test_what_is_kept_is_named_even_among_many(run: Run, tmp_path: Path) -> None
     assert theirs.read_text() == "ours: true\n"
 
 
+def test_rules_of_an_older_profile_are_said_to_keep_their_severity(run: Run) -> None:
+    run("init", "--profile", "balanced")
+    assert "keep their severity" not in run("init", "--profile", "balanced").out
+    said = run("init", "--profile", "enterprise").out
+    (note,) = [line for line in said.splitlines() if line.startswith("note: ")]
+    kept = [line for line in said.splitlines() if line.startswith("kept ")]
+    assert note.startswith(
+        f"note: {len(kept)} files were kept as they are; these rules keep their severity: "
+    )
+    assert note.split(": ")[2].split(", ")[0] == "author-in-owning-team"
+
+
+def test_below_the_root_of_a_repository_it_says_what_does_not_work_there(run: Run, tmp_path: Path) -> None:
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    said = run("init", "ml").out
+    assert f"below the root of a git repository, {tmp_path}: `rollout validate --base`" in said
+    assert "rollout evaluate" not in said
+    assert "below the root" not in run("init", ".").out
+
+
 def test_a_dry_run_lists_every_file_and_writes_none(run: Run, tmp_path: Path) -> None:
     said = run("init", "--dry-run").out
     assert "created        policies/rules/fresh-data/rule.yaml\n" in said

@@ -119,6 +119,32 @@ def test_no_rules_end_with_three(repository: Path, capsys: pytest.CaptureFixture
     assert "there are no rules" in capsys.readouterr().err
 
 
+def test_a_base_without_rules_is_named_with_what_to_do(
+    repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    git(repository, "rm", "-q", "-r", "--cached", "policies/rules")
+    git(repository, "commit", "-q", "-m", "none")
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout
+    assert status_of("--base", "main") == 3
+    error = capsys.readouterr().err
+    assert f"at main ({commit[:7]}) there are no rules below policies/rules/" in error
+    assert "merge the policies first" in error
+
+
+def test_below_the_root_of_git_a_base_without_rules_is_explained(
+    repository: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (repository / ".git").rename(tmp_path / ".git")
+    git(tmp_path, "add", "-A")
+    git(tmp_path, "commit", "-q", "-m", "moved")
+    monkeypatch.chdir(repository)
+    assert status_of("--base", "HEAD") == 3
+    assert (
+        f"the root of the git repository, {tmp_path}, and repository/ lies below it"
+        in capsys.readouterr().err
+    )
+
+
 def test_no_manifests_end_with_three(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (repository / MANIFEST).unlink()
     assert status_of() == 3
