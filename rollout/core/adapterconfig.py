@@ -16,6 +16,7 @@ ALL_LINEAR = "all-linear"
 
 _MAX_RANK = 4096
 _MAX_NAMES = 20_000
+_MAX_LAYER_NAMES = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +43,12 @@ class AdapterConfig:
     pattern: bool = False
     excluded: tuple[str, ...] = ()
     layers_pattern: tuple[str, ...] = ()
+
+
+def expressions_of(config: AdapterConfig) -> tuple[str, ...]:
+    """The names and expressions of a config that are matched against every module."""
+    targets = config.target_modules if config.pattern else ()
+    return (*targets, *config.rank_pattern, *config.alpha_pattern)
 
 
 def read_config(data: object) -> AdapterConfig:
@@ -151,9 +158,11 @@ class _Reading:
     def _layers_pattern(self) -> tuple[str, ...]:
         value = self._data.get("layers_pattern")
         names = (value,) if is_text(value) else self._names("layers_pattern")
-        if any(not name.replace(".", "").replace("_", "").isalnum() for name in names if name):
+        if len(names) > _MAX_LAYER_NAMES or any(
+            not name.replace(".", "").replace("_", "").isalnum() for name in names if name
+        ):
             self._odd.append("layers_pattern as a pattern")
-        return tuple(name for name in names if name)
+        return tuple(name for name in names if name)[:_MAX_LAYER_NAMES]
 
     def _names(self, name: str) -> tuple[str, ...]:
         value = self._data.get(name)

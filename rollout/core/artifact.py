@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 
-from rollout.core.adapterconfig import AdapterConfig
+from rollout.core.adapterconfig import AdapterConfig, expressions_of
 from rollout.core.adapterfiles import FileFact
 from rollout.core.basefit import BaseFact, Shapes, missing_modules, untargeted_modules, weight_of
 from rollout.core.lora import (
@@ -25,6 +25,7 @@ from rollout.core.lora import (
     rank_of,
     sort_keys,
 )
+from rollout.core.pattern import MAX_WORK, work_of
 from rollout.core.scaling import Scaling
 from rollout.core.spectrum import MAX_GAIN, has_collapsed
 
@@ -132,9 +133,13 @@ def examine(
     spectra = spectra or {}
     modules, foreign = sort_keys(tensors)
     pairs = {module: pair for module in modules if (pair := pair_of(modules[module]))}
-    details = measure(modules, config, spectra)
-    scales = [detail.scale for detail in details if detail.scale]
     shapes = [base.shapes for base in bases if base.shapes is not None]
+    heeded = None if config is None or _is_endless(config, modules, shapes) else config
+    if heeded is not config:
+        problems = (*problems, "adapter_config.json: its patterns are too long for so many modules")
+    scaling = None if heeded is None else Scaling(heeded)
+    details = measure(modules, scaling, spectra)
+    scales = [detail.scale for detail in details if detail.scale]
     return ArtifactFacts(
         problems=tuple(problems),
         files={file.name: file.sha256 for file in files if file.sha256 is not None},
@@ -151,10 +156,10 @@ def examine(
         scale_min=min(scales, default=0.0),
         scale_max=max(scales, default=0.0),
         ignored=_sorted({*foreign, *(m for m in modules for base in shapes if weight_of(m, base) is None)}),
-        untargeted=() if config is None else _sorted(untargeted_modules(config, modules)),
+        untargeted=() if heeded is None else _sorted(untargeted_modules(heeded, modules)),
         unpaired=_sorted(modules.keys() - pairs.keys()),
-        missing=_missing(config, modules, shapes),
-        wrong_rank=_wrong_rank(pairs, config),
+        missing=_missing(heeded, modules, shapes),
+        wrong_rank=_wrong_rank(pairs, scaling),
         misshapen=_sorted(m for m, pair in pairs.items() if not _shape_fits(m, pair, shapes)),
         non_finite=_sorted(tensor.key for tensor in tensors if tensor.non_finite),
         extreme=_sorted(tensor.key for tensor in tensors if MAX_WEIGHT < tensor.largest < math.inf),
@@ -186,6 +191,13 @@ def _max_rank(config: AdapterConfig | None, modules: Mapping[str, Sides]) -> int
     return max((*claimed, *ranks), default=0)
 
 
+def _is_endless(config: AdapterConfig, modules: Iterable[str], shapes: Sequence[Shapes]) -> bool:
+    """Whether matching what the config says against every name could take longer than anybody waits."""
+    aimed = expressions_of(config) if config.pattern else ()
+    on_bases = sum(work_of(aimed[:1], base) for base in shapes)
+    return on_bases + work_of(expressions_of(config), modules) > MAX_WORK
+
+
 def _missing(
     config: AdapterConfig | None, modules: Mapping[str, Sides], shapes: Sequence[Shapes]
 ) -> tuple[str, ...]:
@@ -194,11 +206,10 @@ def _missing(
     return _sorted(frozenset().union(*(missing_modules(config, modules.keys(), base) for base in shapes)))
 
 
-def _wrong_rank(pairs: Mapping[str, Pair], config: AdapterConfig | None) -> tuple[str, ...]:
+def _wrong_rank(pairs: Mapping[str, Pair], scaling: Scaling | None) -> tuple[str, ...]:
     """Modules whose matrices are of another rank than the config says; all of them if it says nothing."""
-    if config is None:
+    if scaling is None:
         return _sorted(pairs)
-    scaling = Scaling(config)
     return _sorted(
         module
         for module, (a, b) in pairs.items()

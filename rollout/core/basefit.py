@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from dataclasses import dataclass
 
 from rollout.core.adapterconfig import ALL_LINEAR, LORA, AdapterConfig
-from rollout.core.pattern import Pattern, endings
+from rollout.core.pattern import MAX_PARTS, Pattern, endings
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -75,12 +75,12 @@ def _named(config: AdapterConfig) -> Callable[[str], bool]:
     if not config.pattern:
         targets = frozenset(config.target_modules)
         # A name in full is meant whatever its layer.
-        return lambda name: (
-            name in targets or (not targets.isdisjoint(endings(name)) and _in_layers(name, config))
-        )
+        in_layers = _layers(config)
+        return lambda name: name in targets or (not targets.isdisjoint(endings(name)) and in_layers(name))
     (expression,) = config.target_modules
     if expression.lower() == ALL_LINEAR:
-        return lambda name: name.rpartition(".")[2] not in _NOT_LINEAR and _in_layers(name, config)
+        in_layers = _layers(config)
+        return lambda name: name.rpartition(".")[2] not in _NOT_LINEAR and in_layers(name)
     try:
         return Pattern(expression).covers
     except ValueError:
@@ -96,19 +96,25 @@ def _unmet(config: AdapterConfig, names: Collection[str]) -> set[str]:
     return unmet
 
 
-def _in_layers(name: str, config: AdapterConfig) -> bool:
+def _layers(config: AdapterConfig) -> Callable[[str], bool]:
     """Whether the first layer number in a name is among the config's; a name without one is in no layer."""
     if config.layers is None:
-        return True
-    parts = name.split(".")
-    for place in range(1, len(parts) - 1):
-        if parts[place].isdecimal() and _leads(parts[:place], config.layers_pattern):
-            return int(parts[place]) in config.layers
-    return False
+        return lambda _: True
+    layers = frozenset(config.layers)
+
+    def is_in(name: str) -> bool:
+        parts = name.split(".")[: MAX_PARTS + 1]
+        for place in range(1, len(parts) - 1):
+            if parts[place].isdecimal() and _leads(parts[:place], config.layers_pattern):
+                return int(parts[place]) in layers
+        return False
+
+    return is_in
 
 
 def _leads(before: list[str], patterns: tuple[str, ...]) -> bool:
     """Whether what stands before a number makes it a layer's number: any two names, or one of the patterns."""
     if not patterns:
         return len(before) >= 2
-    return any(pattern in endings(".".join(before)) for pattern in patterns)
+    path = "." + ".".join(before)
+    return any(path.endswith(f".{pattern}") for pattern in patterns)

@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from rollout.core.adapterconfig import AdapterConfig
 from rollout.core.scaling import Scaling
 from rollout.core.spectrum import effective_rank, frobenius, gain
 
@@ -97,10 +96,9 @@ def is_embedding(pair: Pair) -> bool:
 
 
 def measure(
-    modules: Mapping[str, Sides], config: AdapterConfig | None, spectra: Mapping[str, Sequence[float]]
+    modules: Mapping[str, Sides], scaling: Scaling | None, spectra: Mapping[str, Sequence[float]]
 ) -> tuple[ModuleFact, ...]:
     """What the adapter does to each module that has both sides, sorted by name."""
-    scaling = None if config is None else Scaling(config)
     pairs = {module: pair for module in sorted(modules) if (pair := pair_of(modules[module]))}
     return tuple(
         _measured(module, pair, scaling.scale_of(module) if scaling else 0.0, spectra.get(module))

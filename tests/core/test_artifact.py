@@ -118,6 +118,22 @@ def test_targets_that_nobody_can_follow_vouch_for_no_module() -> None:
     assert facts(PAIRS, None, target_modules="(a+)+(?=b)").untargeted == (Q, V)
 
 
+def test_patterns_that_would_be_matched_for_minutes_are_not_matched_at_all() -> None:
+    slow = {".*a" + "[a-z]" * 150 + str(number): 2 for number in range(60)}
+    modules = [f"model.layers.{number}.{'a' * 200}.q_proj" for number in range(5000)]
+    pairs = [lora(module, side, (2, 2)) for module in modules for side in "AB"]
+    found = facts(pairs, None, rank_pattern=slow, target_modules=["q_proj"])
+    assert found.problems == ("adapter_config.json: its patterns are too long for so many modules",)
+    assert len(found.wrong_rank) == 5000, "nothing is known of their ranks"
+    names = {f"{name}x": 2 for name in slow if "[" not in name}
+    assert facts(pairs, None, rank_pattern=names, target_modules=["q_proj"]).problems == ()
+
+
+def test_a_pattern_over_a_large_base_counts_as_well() -> None:
+    base = {f"model.layers.{number}.{'a' * 200}.weight": (8, 8) for number in range(5000)}
+    assert facts(PAIRS, base, target_modules=".*a" + "[a-z]" * 150 + "b").problems != ()
+
+
 @pytest.mark.parametrize("left_out", [0, 1])
 def test_a_matrix_without_its_other_half_is_unpaired(left_out: int) -> None:
     assert facts([tensor for place, tensor in enumerate(PAIRS) if place != left_out]).unpaired == (Q,)

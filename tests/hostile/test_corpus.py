@@ -126,6 +126,16 @@ def crowd(root: Path) -> None:
         (root / f"adapters/1.0.0/{number}.json").touch()
 
 
+SLOW = {".*a" + "[a-z]" * 150 + str(number): 4 for number in range(64)}
+
+
+def many_modules(root: Path) -> None:
+    names = [f"model.layers.{number}.{'a' * 170}.q_proj" for number in range(4999)]
+    one = tensor([[1.0]])
+    content = safetensors_bytes({key(name, side): one for name in names for side in "AB"})
+    (root / WEIGHTS).write_bytes(content)
+
+
 def laughs() -> str:
     lines = ["a0: &a0 [lol, lol]"] + [f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}, *a{n - 1}]" for n in range(1, 40)]
     return "\n".join(lines) + "\n"
@@ -301,7 +311,7 @@ WEIGHT_FILES = {
                 {f"t{n}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for n in range(100_000)}
             )
         ),
-        "keys-apply-to-base",
+        "tensors for 0 bytes",
     ),
     "negative zero": Case(
         weights(safetensors_bytes({**good_tensors(), key(MODULES[0], "B"): tensor([[-0.0, -0.0]] * 8)})),
@@ -320,7 +330,13 @@ CONFIGS = {
     "alpha is text": Case(config(lora_alpha="4"), "lora_alpha"),
     "targets that never end": Case(config(target_modules="(a+)+$"), "error"),
     "rank pattern that never ends": Case(config(rank_pattern={"(a+)+$": 4}), "error"),
-    "a class to load": Case(config(auto_mapping={"base_model_class": "os", "parent_library": "os"}), ""),
+    "a class to load": Case(
+        config(auto_mapping={"base_model_class": "os", "parent_library": "os"}), "config-is-servable"
+    ),
+    "patterns without end for many modules": Case(
+        lambda root: (many_modules(root), config(rank_pattern=SLOW, alpha_pattern=SLOW)(root))[1],
+        "its patterns are too long for so many modules",
+    ),
     "code to run": Case(config(peft_type="__import__('os').system('touch pwned')"), "peft-type-supported"),
 }
 
