@@ -27,7 +27,7 @@ from rollout.core.lora import (
 )
 from rollout.core.pattern import MAX_WORK, work_of
 from rollout.core.scaling import Scaling
-from rollout.core.spectrum import MAX_GAIN, has_collapsed
+from rollout.core.spectrum import LEAST_GAIN, MAX_GAIN, has_collapsed
 
 # Trained LoRA weights stay below 10; one of 3e38 is finite in bfloat16 and overflows with the first activation.
 MAX_WEIGHT = 1e4
@@ -163,7 +163,7 @@ def examine(
         misshapen=_sorted(m for m, pair in pairs.items() if not _shape_fits(m, pair, shapes)),
         non_finite=_sorted(tensor.key for tensor in tensors if tensor.non_finite),
         extreme=_sorted(tensor.key for tensor in tensors if MAX_WEIGHT < tensor.largest < math.inf),
-        dead=_sorted(module for module, values in spectra.items() if not any(values)),
+        dead=_sorted(_dead(details, spectra)),
         exploding=_sorted(detail.module for detail in details if (detail.gain or 0.0) > MAX_GAIN),
         collapsed=_sorted(module for module, values in spectra.items() if has_collapsed(values)),
         base_checked=bool(bases) and len(shapes) == len(bases),
@@ -204,6 +204,16 @@ def _missing(
     if config is None:
         return ()
     return _sorted(frozenset().union(*(missing_modules(config, modules.keys(), base) for base in shapes)))
+
+
+def _dead(details: Iterable[ModuleFact], spectra: Mapping[str, Sequence[float]]) -> set[str]:
+    """Modules that add nothing, or too little to be more than the rounding of what it is added to."""
+    weak = {detail.module for detail in details if detail.scale and _is_lost(detail.gain)}
+    return weak | {module for module, values in spectra.items() if not any(values)}
+
+
+def _is_lost(gain: float | None) -> bool:
+    return gain is not None and gain < LEAST_GAIN
 
 
 def _wrong_rank(pairs: Mapping[str, Pair], scaling: Scaling | None) -> tuple[str, ...]:

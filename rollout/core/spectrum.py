@@ -12,6 +12,11 @@ from collections.abc import Sequence
 # whose rate was ten times too high, and whose loss stayed at 2.4 where others reached 0.1, have 39 to 293.
 MAX_GAIN = 30.0
 
+# bfloat16 has 8 bits: below 2^-9 = 0.002 of a number, an addition changes nothing. What an adapter adds to the
+# output of a layer that gives as much as it takes is rounded away from gains of 0.002 on; a layer that gives a
+# thousandth, and float16 or float32 with their 11 and 24 bits, leave room down to here.
+LEAST_GAIN = 1e-6
+
 # The demo's trained adapters of rank 8 have effective ranks of 4.6 to 7.1, diverged ones 2.0 to 4.9: a tenth of
 # the room above 1 (here 1.7) is reached where the ranks have become copies of one direction.
 LEAST_USED = 0.1

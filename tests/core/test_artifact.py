@@ -229,6 +229,14 @@ def test_a_product_that_is_zero_is_dead_and_one_that_was_not_made_is_not() -> No
     assert facts(PAIRS).dead == ()
 
 
+def test_an_effect_that_rounding_swallows_is_none() -> None:
+    assert facts(PAIRS, spectra={Q: (6e-7, 0.0), V: (6e-7, 0.0)}).dead == ()
+    assert facts(PAIRS, spectra={Q: (4e-7, 0.0), V: (1.0, 0.0)}).dead == (Q,)
+    assert facts(PAIRS, spectra={Q: (1e-40, 1e-40), V: (1.0, 0.0)}).dead == (Q,)
+    assert facts(PAIRS, spectra={Q: (1.0, 0.0), V: (1.0, 0.0)}, lora_alpha=1e-300).dead == (Q, V)
+    assert facts(PAIRS, spectra={Q: (1.0, 0.0)}, alpha_pattern={"q_proj": 1e-9}).dead == (Q,)
+
+
 def test_a_module_explodes_by_what_it_adds_and_not_by_its_width() -> None:
     assert facts(PAIRS, spectra={Q: (14.9, 1.0)}).exploding == ()
     assert facts(PAIRS, spectra={Q: (15.1, 1.0)}).exploding == (Q,)

@@ -146,10 +146,21 @@ def test_a_product_that_is_zero_although_neither_side_is_counts_as_dead(tmp_path
 
 def test_what_is_lost_by_the_cast_is_zero(tmp_path: Path) -> None:
     module = MODULES[0]
-    changed = {**good_tensors(), key(module, "B"): tensor(np.full((HIDDEN, RANK), 1e-30))}
+    changed = {
+        **good_tensors(),
+        key(module, "A"): tensor(np.full((RANK, HIDDEN), 1000.0)),
+        key(module, "B"): tensor(np.full((HIDDEN, RANK), 1e-8)),
+    }
     folder = write_adapter(tmp_path, changed)
     assert facts(folder, frozenset({Dtype.FLOAT32})).dead == ()
     assert facts(folder, frozenset({Dtype.FLOAT32, Dtype.FLOAT16})).dead == (module,)
+
+
+@pytest.mark.parametrize("dtype", ["F32", "BF16", "F64"])
+def test_an_adapter_whose_effect_is_lost_in_rounding_is_dead(tmp_path: Path, dtype: str) -> None:
+    tiny = {name: tensor(np.full(shape, 1e-20), dtype) for name, (_, shape, _) in good_tensors().items()}
+    assert facts(write_adapter(tmp_path, tiny)).dead == MODULES
+    assert facts(write_adapter(tmp_path, config=good_config(lora_alpha=1e-300))).dead == MODULES
 
 
 Change = Callable[[bytes], bytes]

@@ -141,7 +141,7 @@ def test_a_small_effect_is_not_called_dead(tmp_path: Path) -> None:
 
 
 def test_a_rank_that_vanishes_in_any_serving_type_is_no_part_of_the_product(tmp_path: Path) -> None:
-    a, b = np.ones((2, 8)), np.ones((8, 2))
+    a, b = np.full((2, 8), 1000.0), np.ones((8, 2))
     b[:, 1] = 1e-9
     folder = write_adapter(tmp_path, pair(a, b))
     assert facts(folder, Dtype.FLOAT16).details[0].effective_rank == pytest.approx(1.0)
