@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from datetime import date
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 from hypothesis import example, given, settings
@@ -12,13 +13,14 @@ from pydantic import Field, JsonValue
 from ruamel.yaml import YAML
 
 from rollout.core.document import DocumentErrors, Place, read_pointer, show_pointer
-from rollout.core.manifest import Document
+from rollout.core.manifest import AdapterManifest, Document, FileName, GitSha, Semver, Sha256
 from rollout.core.plan import Plan
 from rollout.core.policy import Waivers
 from rollout.core.routes import Routes
 from rollout.integrations.documents import dump_json, edit, load, load_json, render, tidy
 from rollout.integrations.documents.text import MAX_BYTES
 from rollout.integrations.documents.yaml import parse
+from tests.support.adapters import REPOSITORY
 from tests.support.yamltext import documents
 
 
@@ -105,6 +107,58 @@ def test_a_version_without_quotes_is_refused_with_the_advice_to_quote_it() -> No
 def test_a_missing_field_is_told_at_its_parent() -> None:
     (found,) = problems(b"schema: sheet/v1\nversion: 1.0.0\npart:\n  names: []\n")
     assert found == "sheet.yaml:3:1: /part/number: the field 'number' is missing"
+
+
+def test_a_missing_section_is_told_with_an_example_of_what_belongs_there() -> None:
+    (found,) = problems(b"schema: sheet/v1\nversion: 1.0.0\n")
+    assert found == "sheet.yaml:1:1: /part: the field 'part' is missing, e.g. part: {number: ...}"
+
+
+def missing(field: str) -> str:
+    """What is said of the manifest of this repository without a field that stands in one block."""
+    text = next((REPOSITORY / "manifests").rglob("*.yaml")).read_text()
+    shorter = re.sub(rf"(?m)^{field}:.*\n(?:[ ].*\n)*", "", text)
+    assert shorter != text
+    with pytest.raises(DocumentErrors) as caught:
+        load(shorter.encode(), AdapterManifest, source="m.yaml")
+    (problem,) = caught.value.problems
+    return problem.message
+
+
+def test_the_example_of_a_missing_section_of_a_manifest_has_values_to_begin_with() -> None:
+    assert missing("owner").endswith(
+        ', e.g. owner: {team: support, escalation: "#support-oncall", review_every_days: 90}'
+    )
+    assert "revision: ..., quantization: nf4" in missing("base")
+    assert missing("schema").endswith(", e.g. schema: adapter-rollout/manifest/v1")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "words"),
+    [
+        (Sha256, "64 lower-case hex digits"),
+        (GitSha, "40 lower-case hex digits"),
+        (Semver, "x.y.z, three numbers"),
+    ],
+)
+def test_a_pattern_is_told_in_words(pattern: Any, words: str) -> None:
+    class Slip(Document):
+        it: pattern = Field(description="What is asked.")
+
+    with pytest.raises(DocumentErrors) as caught:
+        load(b'it: "zz"\n', Slip, source="slip.yaml")
+    (problem,) = caught.value.problems
+    assert problem.message == f"this does not have the right form: {words} (What is asked)"
+
+
+def test_the_form_of_a_key_is_not_that_of_its_value() -> None:
+    class Slip(Document):
+        files: dict[FileName, Sha256]
+
+    with pytest.raises(DocumentErrors) as caught:
+        load(b'files: {../x: "' + b"a" * 64 + b'"}\n', Slip, source="slip.yaml")
+    (problem,) = caught.value.problems
+    assert problem.message.startswith("this does not have the right form: a file name of letters")
 
 
 @pytest.mark.parametrize(

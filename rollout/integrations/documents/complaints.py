@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -12,6 +13,7 @@ from pydantic_core import ErrorDetails
 
 from rollout.core.blanks import Blank, blanks
 from rollout.core.document import Pointer, Problem
+from rollout.integrations.documents.forms import example_of, in_words
 from rollout.integrations.documents.parsed import Parsed, Span
 from rollout.integrations.documents.text import shorten
 
@@ -25,8 +27,8 @@ def problems(error: ValidationError, model: type[BaseModel], parsed: Parsed) -> 
     schema = model.model_json_schema(by_alias=True)
     left = {blank.pointer: blank for blank in blanks(parsed.data)} if isinstance(parsed.data, dict) else {}
     seen: dict[tuple[Pointer, str], Problem] = {}
-    for detail in error.errors(include_url=False, include_context=False):
-        problem = _problem(detail, schema, parsed)
+    for detail in error.errors(include_url=False):
+        problem = _problem(detail, model, schema, parsed)
         if problem.pointer not in left:
             seen.setdefault((problem.pointer, problem.message), problem)
     return (*seen.values(), *(_left(blank, parsed) for blank in left.values()))
@@ -37,14 +39,14 @@ def _left(blank: Blank, parsed: Parsed) -> Problem:
     return parsed.problem(parsed.spans.get(blank.pointer), blank.pointer, f"left to a human{wanted}")
 
 
-def _problem(detail: ErrorDetails, schema: dict[str, Any], parsed: Parsed) -> Problem:
+def _problem(detail: ErrorDetails, model: type[BaseModel], schema: dict[str, Any], parsed: Parsed) -> Problem:
     missing = detail["type"] == "missing"
     pointer = _pointer(detail["loc"], parsed.data, missing=missing)
     on_key = detail["type"] == "extra_forbidden" or (detail["loc"] and detail["loc"][-1] == "[key]")
     return parsed.problem(
         _span(pointer, parsed, on_key=bool(on_key), missing=missing),
         pointer,
-        _message(detail, pointer, schema, parsed),
+        _message(detail, pointer, schema, parsed) + (_example(model, schema, pointer) if missing else ""),
         None if missing else _found(pointer, parsed),
     )
 
@@ -82,7 +84,8 @@ def _message(detail: ErrorDetails, pointer: Pointer, schema: dict[str, Any], par
             kind = _kind(detail["input"])
             return f"this must be text, and without quotes it is read as a {kind}: write '{raw}'"
         case "string_pattern_mismatch":
-            return "this does not have the right form" + _described(schema, pointer, pattern=True)
+            described = "" if detail["loc"][-1] == "[key]" else _described(schema, pointer)
+            return f"this does not have the right form: {in_words(detail['ctx']['pattern'])}{described}"
         case "value_error" | "assertion_error":
             return detail["msg"].split(", ", 1)[-1]
         case _:
@@ -116,13 +119,15 @@ def _did_you_mean(schema: dict[str, Any], pointer: Pointer) -> str:
     return f"; did you mean {close[0]!r}?" if close else f"; there are: {', '.join(known)}"
 
 
-def _described(schema: dict[str, Any], pointer: Pointer, *, pattern: bool = False) -> str:
+def _example(model: type[BaseModel], schema: dict[str, Any], pointer: Pointer) -> str:
+    example = example_of(model, partial(_branches, schema), pointer) if pointer else ""
+    return f", e.g. {example}" if example else ""
+
+
+def _described(schema: dict[str, Any], pointer: Pointer) -> str:
     for branch in _branches(schema, pointer):
         if text := branch.get("description"):
             return f" ({text.split(chr(10))[0].rstrip('.')})"
-    for branch in _branches(schema, pointer):
-        if pattern and (form := branch.get("pattern")):
-            return f" ({form})"
     return ""
 
 
