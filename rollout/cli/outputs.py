@@ -1,8 +1,13 @@
-"""Where a report goes: to the screen, and to as many files as are asked for, each in its own form."""
+"""Where a report goes: to the screen, and to as many files as are asked for, each in its own form.
+
+What lies in the repository may come from a stranger's change: a link there is replaced, never followed. What
+lies outside of it is the user's.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,6 +20,8 @@ from rollout.errors import Usage
 Render = Callable[[str, bool], str]
 """(form, whether colours are shown) -> the report."""
 
+_OPENED = re.compile(r"/dev/(stdout|stderr|fd/\d{1,4})|/proc/self/fd/\d{1,4}")
+
 
 class Output(NamedTuple):
     """A file and the form of what is in it; None for that of `--format`."""
@@ -24,7 +31,7 @@ class Output(NamedTuple):
 
 
 class OutputType(click.ParamType[Output]):
-    """`FILE`, or `FORMAT=FILE` with one of the forms."""
+    """`FILE`, or `FORMAT=FILE` with one of the forms, which a file with `=` in its name needs."""
 
     name = "output"
 
@@ -38,29 +45,77 @@ class OutputType(click.ParamType[Output]):
         if isinstance(value, Output):
             return value
         form, mark, file = str(value).partition("=")
-        form, file = (form, file) if mark and form in self._forms else ("", str(value))
+        if not mark or "/" in form:
+            form, file = "", str(value)
+        elif form not in self._forms:
+            known = ", ".join(self._forms)
+            self.fail(
+                f"{form!r} is no form of a report: {known}. FILE with = in it is FORMAT=FILE.", param, ctx
+            )
         if not file or Path(file).is_dir():
             self.fail(f"{value!r} names no file", param, ctx)
         return Output(form or None, Path(file))
 
 
-def write_reports(render: Render, form: str, outputs: Sequence[Output], *, summary: str) -> None:
+def write_reports(render: Render, form: str, outputs: Sequence[Output], *, summary: str, root: Path) -> None:
     """Write every file over what is in it; the screen shows the report, or its summary if a file has it.
 
-    Raises Usage for a file that is named twice or cannot be written.
+    Raises Usage for a file that is named twice, cannot be written, or is reached through a link below `root`,
+    which is the repository without links.
     """
-    files = [output.file for output in outputs]
-    if len(set(files)) < len(files):
+    places = [_place(output.file, root) for output in outputs]
+    if len(set(places)) < len(places):
         raise Usage("one file cannot hold two reports")
     if any(output.form is None for output in outputs):
         click.echo(summary, err=True)
     else:
         click.echo(render(form, shows_colour()), nl=False)
-    for output in outputs:
+    for output, place in zip(outputs, places, strict=True):
+        # Half a character, from a name that is no text, is shown as what it is.
+        content = render(output.form or form, False).encode(errors="backslashreplace")
         try:
-            output.file.write_text(render(output.form or form, False), encoding="utf-8")
+            _write(place, content, below=place.is_relative_to(root))
         except OSError as error:
             raise Usage(f"{output.file} cannot be written: {error.strerror}") from None
+
+
+def _place(file: Path, root: Path) -> Path:
+    """Where a file lies, its folder without links. Raises Usage for a folder of the repository that is one."""
+    whole = Path(os.path.normpath(Path.cwd() / file))
+    if _OPENED.fullmatch(str(whole)):
+        return whole
+    *folders, name = whole.parts
+    place = Path()
+    for folder in folders:
+        if (place / folder).is_symlink():
+            if place.is_relative_to(root):
+                raise Usage(f"{file} is reached through a link, which is refused: {place / folder}")
+            place = (place / folder).resolve()
+        else:
+            place = place / folder
+    return place / name
+
+
+def _write(place: Path, content: bytes, *, below: bool) -> None:
+    if _OPENED.fullmatch(str(place)):
+        _write_opened(place, content)
+    elif below:
+        from rollout.durable import replace
+
+        if place.is_symlink():
+            place.unlink()
+        replace(place, content)
+    else:
+        place.write_bytes(content)
+
+
+def _write_opened(place: Path, content: bytes) -> None:
+    """To a descriptor that this process was given, after all that it has written there itself."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    number = {"stdout": 1, "stderr": 2}.get(place.name) or int(place.name)
+    with os.fdopen(os.dup(number), "wb") as opened:
+        opened.write(content)
 
 
 def shows_colour(*, err: bool = False) -> bool:

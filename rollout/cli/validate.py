@@ -96,7 +96,7 @@ def command(
             _tell(partial(findings.render_error, error, findings.origin_of(root, os.environ)), form, outputs)
         raise
     render = partial(findings.render, validation, findings.origin_of(root, os.environ))
-    write_reports(render, form, outputs, summary=findings.summary(validation))
+    write_reports(render, form, outputs, summary=findings.summary(validation), root=root)
     return findings.exit_status(validation)
 
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -256,6 +258,8 @@ def test_the_command_knows_every_form_of_the_report() -> None:
         (("--output", "/no/such/folder/x"), "/no/such/folder/x cannot be written: No such file"),
         (("--output", "json=x", "--output", "sarif=x"), "one file cannot hold two reports"),
         (("--output", "json="), "'json=' names no file"),
+        (("--output", "markdwon=s.md"), "'markdwon' is no form of a report: text, json, markdown"),
+        (("--output", "=s.md"), "'' is no form of a report"),
         (("--output", "manifests"), "'manifests' names no file"),
         (("--format", "html"), "'html' is not one of"),
     ],
@@ -270,6 +274,86 @@ def test_an_output_that_cannot_be_is_a_wrong_use(
 def test_a_file_may_have_the_sign_of_a_form_in_its_name(repository: Path) -> None:
     assert status_of("--output", "./json=x") == 0
     assert (repository / "json=x").read_text().endswith("nothing found\n")
+    assert status_of("--output", "text=a=b") == 0
+    assert (repository / "a=b").read_text().endswith("nothing found\n")
+
+
+@pytest.mark.parametrize(
+    "named", ["out.sarif", "./out.sarif", "absolute", "through a link to the repository"]
+)
+def test_a_link_in_the_place_of_a_report_is_replaced_and_never_followed(
+    repository: Path, tmp_path: Path, named: str
+) -> None:
+    precious, link = tmp_path / "precious", repository / "out.sarif"
+    precious.write_text("precious")
+    link.symlink_to(precious)
+    (tmp_path / "alias").symlink_to(repository)
+    places = {"absolute": link, "through a link to the repository": tmp_path / "alias/out.sarif"}
+    assert status_of("--output", f"sarif={places.get(named, named)}") == 0
+    assert precious.read_text() == "precious"
+    assert not link.is_symlink()
+    assert json.loads(link.read_text())["version"] == "2.1.0"
+    assert not list(repository.glob(".out.sarif*"))
+
+
+def test_a_link_to_nothing_makes_nothing_elsewhere(repository: Path, tmp_path: Path) -> None:
+    (repository / "out.txt").symlink_to(tmp_path / "new")
+    assert status_of("--output", "out.txt") == 0
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("named", ["reports/out.json", "x/../reports/out.json", "{alias}/reports/out.json"])
+def test_a_folder_of_the_repository_that_is_a_link_is_refused(
+    repository: Path, tmp_path: Path, named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "alias").symlink_to(repository)
+    (repository / "reports").symlink_to(tmp_path / "elsewhere")
+    assert status_of("--output", f"json={named.format(alias=tmp_path / 'alias')}") == 2
+    assert "is reached through a link, which is refused" in capsys.readouterr().err
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_a_file_outside_of_the_repository_is_the_users_links_and_all(
+    repository: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "folder").symlink_to(tmp_path / "real")
+    (tmp_path / "real/summary").write_text("old")
+    (tmp_path / "real/link").symlink_to("summary")
+    assert status_of("--output", f"json={tmp_path / 'folder/link'}") == 0
+    assert json.loads((tmp_path / "real/summary").read_text())["outcome"] == "pass"
+    assert (tmp_path / "real/link").is_symlink()
+
+
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
+def test_a_report_can_go_to_what_is_open_already(repository: Path, tmp_path: Path, name: str) -> None:
+    words = [sys.executable, "-m", "rollout", "validate", "--output", f"json={name}"]
+    for target in (tmp_path / "file", None):
+        with target.open("wb") if target else contextlib.nullcontext(subprocess.PIPE) as stdout:
+            done = subprocess.run(words, stdout=stdout, stderr=subprocess.PIPE, check=True)
+        text, end, report = (target.read_bytes() if target else done.stdout).partition(b"nothing found\n")
+        assert end
+        assert b"1 manifest" in text
+        assert json.loads(report)["outcome"] == "pass"
+
+
+def test_a_report_to_nowhere_is_one(repository: Path) -> None:
+    assert status_of("--output", "sarif=/dev/null") == 0
+    assert Path("/dev/null").is_char_device()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_file_whose_name_is_no_utf8_is_shown_in_every_form(repository: Path, form: str) -> None:
+    manifest = (repository / MANIFEST).read_bytes()
+    (repository / os.fsdecode(b"manifests/support/x\xff.yaml")).write_bytes(manifest)
+    (repository / os.fsdecode(b"adapters/x\xff")).write_bytes(b"x")
+    words = [sys.executable, "-m", "rollout", "validate", "--base", "HEAD", "--format", form]
+    done = subprocess.run([*words, "--output", f"{form}=out"], capture_output=True, check=False)
+    assert b"Traceback" not in done.stderr
+    assert done.returncode in {1, 3}
+    for shown in (done.stdout, (repository / "out").read_bytes()):
+        assert "support/x" in shown.decode()
 
 
 def test_in_a_workflow_the_report_is_still_text_unless_it_is_asked_for(
