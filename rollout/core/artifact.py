@@ -120,6 +120,7 @@ def examine(
     tensors: Sequence[TensorFact],
     spectra: Mapping[str, Sequence[float]] | None = None,
     bases: Sequence[BaseFact] = (),
+    copies: frozenset[str] = frozenset(),
     not_plain: Iterable[str] = (),
     own_tokenizer: str | None = None,
     own_template: str | None = None,
@@ -128,7 +129,8 @@ def examine(
     """All facts of one adapter.
 
     `spectra` are the singular values of B·A by module, as many as the rank, not scaled; all zero where the
-    product is zero up to rounding. Modules whose values could not be multiplied are absent.
+    product is zero up to rounding. `copies` are keys that hold what the base has anyway: dropping them changes
+    nothing. Modules whose values could not be multiplied are absent.
     """
     spectra = spectra or {}
     modules, foreign = sort_keys(tensors)
@@ -155,7 +157,9 @@ def examine(
         max_rank=_max_rank(config, modules),
         scale_min=min(scales, default=0.0),
         scale_max=max(scales, default=0.0),
-        ignored=_sorted({*foreign, *(m for m in modules for base in shapes if weight_of(m, base) is None)}),
+        ignored=_sorted(
+            {*(set(foreign) - copies), *(m for m in modules for base in shapes if weight_of(m, base) is None)}
+        ),
         untargeted=() if heeded is None else _sorted(untargeted_modules(heeded, modules)),
         unpaired=_sorted(modules.keys() - pairs.keys()),
         missing=_missing(heeded, modules, shapes),

@@ -15,6 +15,11 @@ LORA_KEY = re.compile(
 )
 """The one form of key that vLLM and PEFT read alike; every other one is dropped by one of them or refused."""
 
+SAVED_BASE = re.compile(
+    r"base_model\.model\.(?P<module>(?:[A-Za-z0-9_-]+\.)*(?:embed_tokens|lm_head))\.base_layer\.weight\Z"
+)
+"""What PEFT saves of the base beside a LoRA on its embedding or head; vLLM leaves it out."""
+
 FLOAT_DTYPES = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
 
 
@@ -23,6 +28,7 @@ class TensorFact:
     """One tensor: `non_finite` if a value is NaN or infinite in the file or after the cast to a serving type.
 
     `largest` is the largest magnitude, infinite where a value is not finite, 0 where there are no values.
+    `sha256` is that of its bytes, for a weight of the base alone.
     """
 
     key: str
@@ -30,6 +36,7 @@ class TensorFact:
     shape: tuple[int, ...]
     non_finite: bool
     largest: float
+    sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -111,7 +111,7 @@ def test_a_lora_that_servers_apply_is_read_as_peft_applies_it(
     assert found.config.unsupported == ()
     assert (found.missing, found.wrong_rank, found.misshapen, found.unpaired) == ((), (), (), ())
     assert found.untargeted == ()
-    assert [key for key in found.ignored if "base_layer" not in key] == []
+    assert found.ignored == ()
     assert set(found.modules) == set(layers)
     for detail in found.details:
         layer = layers[detail.module]
@@ -128,7 +128,26 @@ def test_an_embedding_and_what_peft_saves_beside_it(tmp_path: Path, base: Path) 
     found = facts(tmp_path, base)
     assert "model.embed_tokens" in found.modules
     assert (found.misshapen, found.wrong_rank, found.missing) == ((), (), ())
-    assert all(key.endswith("embed_tokens.base_layer.weight") for key in found.ignored)
+    assert found.ignored == ()
+
+
+@pytest.mark.parametrize("name", ["lm_head", "embed_tokens"])
+def test_a_base_weight_beside_the_adapter_is_harmless_only_where_it_is_the_bases_own(
+    tmp_path: Path, base: Path, name: str
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    saved(tmp_path, lora(target_modules=["q_proj", name]))
+    weights = tmp_path / "adapter_model.safetensors"
+    tensors = load_file(weights)
+    (key,) = [key for key in tensors if key.endswith(f"{name}.base_layer.weight")]
+    assert facts(tmp_path, base).ignored == ()
+    assert facts(tmp_path, tmp_path / "nowhere").ignored == (key,)
+    tensors[key][3, 3] += 1
+    save_file(tensors, weights)
+    assert facts(tmp_path, base).ignored == (key,)
+    save_file({**tensors, key: tensors[key][:-1].clone()}, weights)
+    assert facts(tmp_path, base).ignored == (key,)
 
 
 REFUSED: dict[str, tuple[Any, str]] = {

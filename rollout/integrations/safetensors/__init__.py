@@ -24,6 +24,7 @@ from rollout.integrations.safetensors.intruders import find_intruders
 from rollout.integrations.safetensors.layout import read_header, strict_json
 from rollout.integrations.safetensors.products import Products
 from rollout.integrations.safetensors.progress import Progress, silently
+from rollout.integrations.safetensors.savedbase import base_copies
 from rollout.integrations.safetensors.stream import HashedFile
 from rollout.integrations.safetensors.tensors import read_tensors
 
@@ -56,6 +57,7 @@ def inspect(
         tensors=reading.tensors,
         spectra=reading.products.values(),
         bases=[read_base(base) for base in bases],
+        copies=base_copies(reading.tensors, bases),
         not_plain=listing.not_plain,
         own_tokenizer=reading.digest(TOKENIZER),
         own_template=reading.own_template(),

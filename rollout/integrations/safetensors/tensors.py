@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from rollout.core.lora import FLOAT_DTYPES, LORA_KEY, TensorFact
+from rollout.core.lora import FLOAT_DTYPES, LORA_KEY, SAVED_BASE, TensorFact
 from rollout.core.manifest import Dtype
 from rollout.integrations.safetensors.layout import Entry
 from rollout.integrations.safetensors.products import MAX_RANK, Products, gram_of
@@ -40,7 +42,9 @@ def read_tensors(
         if entry.dtype not in FLOAT_DTYPES:
             yield _whole_numbers(entry, file, is_lora=match is not None)
         elif match is None or not _is_half(entry, _side(match)):
-            yield _fact(entry, _flat_peak(entry, file), dtypes)
+            sha256 = hashlib.sha256() if SAVED_BASE.match(entry.key) else None
+            fact = _fact(entry, _flat_peak(entry, file, sha256), dtypes)
+            yield fact if sha256 is None else replace(fact, sha256=sha256.hexdigest())
         else:
             half = _Half(entry, _side(match))
             half.read(file)
@@ -94,13 +98,15 @@ def _pieces(entry: Entry, file: HashedFile, most: int) -> Iterator[Bits]:
         yield np.frombuffer(file.exactly(min(most, entry.size - start)), word)
 
 
-def _flat_peak(entry: Entry, file: HashedFile) -> Bits:
+def _flat_peak(entry: Entry, file: HashedFile, sha256: hashlib._Hash | None) -> Bits:
     import numpy as np
 
     form = FORMS[entry.dtype]
     highest = np.zeros(1, form.word)
     for piece in _pieces(entry, file, BLOCK):
         np.maximum(highest, peaks(piece, form, None), out=highest)
+        if sha256 is not None:
+            sha256.update(piece.data)
     return highest
 
 
