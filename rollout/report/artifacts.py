@@ -26,6 +26,7 @@ _WRONG = {
     "non_finite": "not finite where they are served",
     "extreme": "larger than any trained weight",
     "ignored": "dropped by a server",
+    "untargeted": "applied although the config does not name them",
     "unpaired": "A without B, or B without A",
     "missing": "named by the config, and not here",
     "wrong_rank": "another rank than the config says",

@@ -62,7 +62,8 @@ def test_what_is_wrong_comes_first_and_is_not_judged(tmp_path: Path) -> None:
     assert ended.status == 0
     wrong = [line for line in ended.out.splitlines() if line.startswith("!")]
     assert wrong == [
-        "!    1  fields that servers refuse or drop: use_dora",
+        "!    1  fields that servers refuse or drop: use_dora: "
+        "DoRA also scales the weights by magnitudes that servers do not apply",
         "!    1  files that can be run: run.sh",
         f"!    1  not finite where they are served: {key(MODULES[0], 'B')}",
     ]
