@@ -366,16 +366,19 @@ class GitRepository:
         """The files that differ between two commits."""
         return _paths(self._records(*_DIFF, before, after, "--"))
 
-    def authors(self, path: PurePosixPath, *, since: str, until: str = "HEAD") -> tuple[str, ...]:
-        """All names of all who changed a file between two commits: authors, committers and named co-authors.
+    def authors(
+        self, *paths: PurePosixPath, since: str, until: str = "HEAD", committers: bool = True
+    ) -> tuple[str, ...]:
+        """All names of all who changed files or folders between two commits: authors, co-authors, committers.
 
-        Names and addresses, and of an address also what stands before the @. Raises Unreadable if the history
-        between them is cut off.
+        Whoever merges by a rebase becomes the committer of what others wrote: where a forge says who wrote it,
+        `committers` are better left out. Names and addresses, and of an address also what stands before the @.
+        Raises Unreadable if the history between them is cut off.
         """
         self._check_whole(f"{since}..{until}")
         # Everybody in the form of the trailer: a name cannot hold a line's end, and a message not a NUL.
-        people = "Co-authored-by: %an <%ae>%nCo-authored-by: %cn <%ce>%n%B"
-        listing = self.run("log", f"--format={people}", f"{since}..{until}", "--", str(path))
+        people = "Co-authored-by: %an <%ae>%n%B" + ("%nCo-authored-by: %cn <%ce>" if committers else "")
+        listing = self.run("log", f"--format={people}", f"{since}..{until}", "--", *map(str, paths))
         found = _MADE_BY.findall(listing.decode(errors="replace"))
         return tuple(sorted({word for name, address in found for word in _names(name, address) if word}))
 

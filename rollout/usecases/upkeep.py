@@ -75,9 +75,7 @@ def stray_files(head: Workspace) -> Iterator[Problem]:
     known = frozenset(head.manifest_paths())
     for path in head.tree.files(MANIFESTS, ""):
         if path not in known and path.suffix.lower() in _LIKE_MANIFESTS:
-            yield _problem(
-                str(path), "this is not read as a manifest: its name must end in .yaml"
-            )
+            yield _problem(str(path), "this is not read as a manifest: its name must end in .yaml")
 
 
 def planted_state(

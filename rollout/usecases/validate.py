@@ -64,7 +64,7 @@ def never(path: PurePosixPath, content: bytes) -> bool:  # noqa: ARG001 - the sh
     return False
 
 
-def _nobody(path: PurePosixPath) -> tuple[str, ...]:  # noqa: ARG001 - the shape of `authors`
+def _nobody(paths: Sequence[PurePosixPath]) -> tuple[str, ...]:  # noqa: ARG001 - the shape of `authors`
     return ()
 
 
@@ -75,7 +75,7 @@ class Checks:
     `released` are sha256 of manifest contents that a ledger shows released, `released_versions` what was released as;
     `was_there` says whether a path had this content before, at the base. Either makes the content a revert.
     `touched` are the files that differ from the base: a manifest whose adapter is among them is checked although
-    it reads as before. `authors` are all names of those who changed a file since the base.
+    it reads as before. `authors` are all names of those who changed some files since the base.
     """
 
     head: Workspace
@@ -91,7 +91,7 @@ class Checks:
     released_versions: Mapping[str, Identity] = field(default_factory=lambda: MappingProxyType({}))
     was_there: Callable[[PurePosixPath, bytes], bool] = field(default=never)
     touched: frozenset[PurePosixPath] = frozenset()
-    authors: Callable[[PurePosixPath], tuple[str, ...]] = field(default=_nobody)
+    authors: Callable[[Sequence[PurePosixPath]], tuple[str, ...]] = field(default=_nobody)
     pull_request: PullRequest | None = None
 
     @property
@@ -226,10 +226,17 @@ def _case(
         facts=facts,
         signature=checks.verify(manifest.value.artifact) if named and facts is not None else UNSIGNED,
         pull_request=checks.pull_request,
-        authors=checks.authors(PurePosixPath(manifest.source)),
+        authors=checks.authors(_made_of(manifest)),
         released=frozenset(checks.released_versions),
         now=checks.now,
     )
+
+
+def _made_of(manifest: Located[AdapterManifest]) -> tuple[PurePosixPath, ...]:
+    """The manifest and, where it lies in the repository, its adapter: whoever changed either made the change."""
+    folder = PurePosixPath(manifest.value.artifact.uri)
+    local = ":" not in folder.parts[0] and not folder.is_absolute() and ".." not in folder.parts
+    return (PurePosixPath(manifest.source), *((folder,) if local else ()))
 
 
 def _is_revert(checks: Checks, manifest: Located[AdapterManifest]) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -52,8 +52,10 @@ def build_checks(
             return False
         return repository.blob_id(content) in repository.history(path, tree.commit)
 
-    def authors(path: PurePosixPath) -> tuple[str, ...]:
-        return () if repository is None or tree is None else repository.authors(path, since=tree.commit)
+    def authors(paths: Sequence[PurePosixPath]) -> tuple[str, ...]:
+        if repository is None or tree is None:
+            return ()
+        return repository.authors(*paths, since=tree.commit, committers=pull_request is None)
 
     return Checks(
         head=head,
@@ -128,7 +130,9 @@ def build_gatekeeper(root: Path, environment: str, pull_request: PullRequest | N
             was_there=never,  # What stood on the branch once need not have been released: only the ledger knows.
             released_versions=state.released_versions,
             touched=repository.changed_between(before, commit),
-            authors=lambda path: repository.authors(path, since=before, until=commit),
+            authors=lambda paths: repository.authors(
+                *paths, since=before, until=commit, committers=pull_request is None
+            ),
         )
         validation = validate(checks, [PurePosixPath(desire.version.path)])
         if not validation.blocked and not validation.problems:

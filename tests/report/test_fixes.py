@@ -57,7 +57,9 @@ def test_the_diff_is_one_that_git_applies(tmp_path_factory: object, before: str,
     (folder / NAME).write_text(before)
     text = as_text([fixed(before, after)], dry_run=False).removesuffix("1 manifest fixed\n")
     if text:
-        subprocess.run(["git", "apply", "-"], cwd=folder, input=text, text=True, check=True, capture_output=True)
+        subprocess.run(
+            ["git", "apply", "-"], cwd=folder, input=text, text=True, check=True, capture_output=True
+        )
     assert (folder / NAME).read_text() == after
 
 

@@ -141,3 +141,20 @@ def test_a_review_of_another_manifest_of_an_unknown_commit_or_of_later_work_is_r
     other = propose(root, *MEDIUM, ("Trained longer.", "Trained less."))
     git(root, "checkout", "-q", "main")
     assert "with another manifest" in (gate(root, asked(other)) or "")
+
+
+def test_whoever_made_the_bytes_or_is_named_as_co_author_made_the_change(root: Path) -> None:
+    git(root, "checkout", "-qb", "topic")
+    commit(root, "the adapter", author="bob")
+    head = propose(root, *MEDIUM)
+    git(root, "checkout", "-q", "main")
+    git(root, "merge", "-q", "--no-ff", "-m", "merged", "topic")
+    assert "no-self-approval" in (gate(root, asked(head)) or "")
+    assert gate(root, asked(head, by="eve")) is None
+
+
+def test_whoever_rebases_and_merges_has_not_written_it(root: Path) -> None:
+    head = propose(root, *MEDIUM)
+    git(root, "commit", "-q", "--amend", "--no-edit", author="bob")
+    assert git(root, "log", "-1", "--format=%an %cn") == "ann bob"
+    assert gate(root, asked(head)) is None
