@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from rollout.ports import Revert
 
 _ATTEMPTS = 5
+_STALE_AFTER = 5.0
 # Listed files up to this size are read together, up to so many bytes in all.
 _SMALL = 1 << 20
 _MEMORY = 256 << 20
@@ -464,16 +466,36 @@ class GitRepository:
         """The branch's tip, as the remote has it now."""
         if self._remote is not None:
             reference = f"refs/remotes/{self._remote}/{self._branch}"
+            words = ("fetch", "--quiet", "--no-tags", self._remote, f"+refs/heads/{self._branch}:{reference}")
             try:
-                self.run(
-                    "fetch", "--quiet", "--no-tags", self._remote, f"+refs/heads/{self._branch}:{reference}"
-                )
+                try:
+                    self.run(*words)
+                except GitFailed as error:
+                    if "cannot lock ref" not in error.stderr:
+                        raise
+                    self._outlast_lock(reference)
+                    self.run(*words)
             except GitFailed as error:
                 raise RemoteUnavailable(
                     f"fetching {self._branch} from {self._remote} failed: {error.reason}",
                     advice="Check the remote and run the command again.",
                 ) from None
         return self._tip_known()
+
+    def _outlast_lock(self, reference: str) -> None:
+        """Wait for another git to release a reference; what a killed one has left is removed.
+
+        A reference is locked for milliseconds. Without this a rollback could not go on after a machine had failed.
+        """
+        lock = self._root / self._word("rev-parse", "--git-common-dir") / f"{reference}.lock"
+        deadline = time.monotonic() + 2 * _STALE_AFTER
+        while time.monotonic() < deadline:
+            try:
+                if time.time() - lock.stat().st_mtime > _STALE_AFTER:
+                    lock.unlink()
+            except OSError:
+                return
+            time.sleep(0.05)
 
     def _tip_known(self) -> str:
         if self._remote is None:

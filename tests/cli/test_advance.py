@@ -101,4 +101,4 @@ def test_what_the_forge_says_must_be_readable(adopted: Site, tmp_path: Path) -> 
     answer.write_text('{"schema": "adapter-rollout/pull-request/v1", "number": 7, "author": "ann"}')
     ended = in_site(adopted, "advance", "--pull-request", str(answer))
     assert ended.status == 3
-    assert "/head: the field is missing" in ended.err
+    assert "/head: the field 'head' is missing" in ended.err

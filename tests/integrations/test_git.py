@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import time
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -218,3 +220,15 @@ def test_authors_are_those_who_changed_the_file_by_name_and_address(clone: Path)
     assert GitRepository(clone).authors(PATH, since=before) == ()
     commit(clone, b"changed\n", "changed")
     assert GitRepository(clone).authors(PATH, since=before) == ("Eve Doe", "eve", "eve@example.org")
+
+
+def test_the_lock_that_a_killed_git_has_left_does_not_stop_a_fetch(clone: Path) -> None:
+    lock = clone / ".git/refs/remotes/origin/main.lock"
+    lock.touch()
+    old = time.time() - 60
+    os.utime(lock, (old, old))
+    other = clone_of(Path(git(clone, "remote", "get-url", "origin")), clone.with_name("other"))
+    git(other, "reset", "-q", "--hard", "origin/main")
+    newest = commit(other, b"newer", "newer")
+    assert GitRepository(clone).tree().commit == newest
+    assert not lock.exists()

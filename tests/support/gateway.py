@@ -96,10 +96,18 @@ class World:
         return self.client.get("/rollout/status").json()
 
     def rows(self) -> list[dict[str, Any]]:
-        """Every row of the traffic log, once everything under way is recorded."""
+        """Every row of the traffic log, once everything under way is recorded; none takes a second to be sure of."""
+        deadline, before = time.monotonic() + 1, None
+        while True:
+            time.sleep(0.12)
+            found = self._recorded()
+            if (found and found == before) or time.monotonic() > deadline:
+                return found
+            before = found
+
+    def _recorded(self) -> list[dict[str, Any]]:
         import sqlite3
 
-        time.sleep(0.12)
         with sqlite3.connect(self.root / "traffic.sqlite") as connection:
             connection.row_factory = sqlite3.Row
             return [dict(row) for row in connection.execute("SELECT * FROM requests ORDER BY id")]
