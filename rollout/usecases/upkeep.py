@@ -15,7 +15,6 @@ from rollout.core.policy import Evaluator
 from rollout.core.schemas import model_of
 from rollout.errors import Unreadable
 from rollout.usecases.changes import differs
-from rollout.usecases.policies import COMPLETE, run_examples
 from rollout.usecases.rulebook import read_rulebook
 from rollout.usecases.workspace import MANIFESTS, POLICIES, Workspace
 
@@ -29,6 +28,8 @@ def policy_problems(
     problems = list(_unreadable_documents(head, base))
     if problems or not any(file.is_relative_to(POLICIES) for file in touched):
         return problems
+    from rollout.usecases.policies import COMPLETE, run_examples  # Few changes touch the policies.
+
     try:
         rulebook = read_rulebook(head)
         if head.tree.exists(COMPLETE):

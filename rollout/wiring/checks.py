@@ -20,6 +20,7 @@ from rollout.wiring.signatures import verify_artifact
 if TYPE_CHECKING:
     from rollout.core.approval import PullRequest
     from rollout.core.finding import Finding
+    from rollout.integrations.git import GitRepository
     from rollout.ports import World
     from rollout.usecases.begin import Gatekeeper
     from rollout.usecases.fix import Tools
@@ -38,10 +39,9 @@ def build_checks(
     """What `validate` works with: the working folder, judged by the tree at `base` if one is named."""
     from rollout.core.policy import CheckedAt
     from rollout.integrations import cel
-    from rollout.integrations.git import GitRepository
     from rollout.usecases.validate import Checks
 
-    repository = GitRepository(root) if base is not None else None
+    repository = None if base is None else _repository(root)
     tree = repository.at(base) if repository is not None and base is not None else None
     head = working_folder(root)
     judge = head if tree is None else Workspace(tree, StrictDocuments())
@@ -72,6 +72,12 @@ def build_checks(
         authors=authors,
         pull_request=pull_request,
     )
+
+
+def _repository(root: Path) -> GitRepository:
+    from rollout.integrations.git import GitRepository
+
+    return GitRepository(root)
 
 
 def ask_rego(modules: Mapping[str, bytes], inputs: Mapping[str, object], file: str) -> tuple[Finding, ...]:
