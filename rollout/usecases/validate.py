@@ -33,6 +33,7 @@ from rollout.core.policy import (
     waive,
 )
 from rollout.core.signing import SignatureFact
+from rollout.core.source import is_remote
 from rollout.core.validation import Validation
 from rollout.errors import Unreadable
 from rollout.usecases.changes import (
@@ -108,6 +109,8 @@ class _Session:
     rulebook: Rulebook
     names: ManifestNames
     names_before: ManifestNames | None
+    policies_changed: bool
+    base_changed: bool
 
     @property
     def waivers(self) -> tuple[Waiver, ...]:
@@ -161,9 +164,12 @@ def _unasked(checks: Checks, rules: Sequence[Rule]) -> tuple[str, ...]:
 
 
 def _open(checks: Checks) -> _Session:
+    rulebook = read_rulebook(checks.base or checks.head, checks.environments)
     return _Session(
         checks=checks,
-        rulebook=read_rulebook(checks.base or checks.head, checks.environments),
+        rulebook=rulebook,
+        policies_changed=_touches(checks, POLICIES),
+        base_changed=any(_touches(checks, PurePosixPath(path)) for path in rulebook.base_paths),
         names=ManifestNames(checks.head),
         names_before=None if checks.base is None else ManifestNames(checks.base),
     )
@@ -173,7 +179,7 @@ def _judge(session: _Session, manifest: Located[AdapterManifest]) -> _Judged:
     checks, rulebook = session.checks, session.rulebook
     facts, broken = _facts(session, manifest)
     before, lost = session.before(manifest)
-    case = _case(checks, rulebook, manifest, before, facts)
+    case = _case(session, manifest, before, facts)
     inputs = rule_inputs(case, rulebook)
     absent = checks.absent | ({Need.ARTIFACT} if broken else set())
     rules = applicable(rulebook.rules, at=checks.at, absent=absent, revert=case.change.revert)
@@ -202,19 +208,19 @@ def _touches(checks: Checks, folder: PurePosixPath) -> bool:
 
 
 def _case(
-    checks: Checks,
-    rulebook: Rulebook,
+    session: _Session,
     manifest: Located[AdapterManifest],
     before: AdapterManifest | None,
     facts: ArtifactFacts | None,
 ) -> Case:
+    checks = session.checks
     change = compare(
         before,
         manifest.value,
         revert=_is_revert(checks, manifest),
         path=manifest.source,
-        policies_changed=_touches(checks, POLICIES),
-        base_changed=any(_touches(checks, PurePosixPath(path)) for path in rulebook.base_paths),
+        policies_changed=session.policies_changed,
+        base_changed=session.base_changed,
         reuses_version=checks.released_versions.get(manifest.value.version, manifest.value.identity)
         != manifest.value.identity,
     )
@@ -234,9 +240,10 @@ def _case(
 
 def _made_of(manifest: Located[AdapterManifest]) -> tuple[PurePosixPath, ...]:
     """The manifest and, where it lies in the repository, its adapter: whoever changed either made the change."""
-    folder = PurePosixPath(manifest.value.artifact.uri)
-    local = ":" not in folder.parts[0] and not folder.is_absolute() and ".." not in folder.parts
-    return (PurePosixPath(manifest.source), *((folder,) if local else ()))
+    uri = manifest.value.artifact.uri
+    folder = PurePosixPath(uri)
+    elsewhere = is_remote(uri) or uri.startswith("file://") or folder.is_absolute() or ".." in folder.parts
+    return (PurePosixPath(manifest.source), *(() if elsewhere else (folder,)))
 
 
 def _is_revert(checks: Checks, manifest: Located[AdapterManifest]) -> bool:

@@ -75,30 +75,21 @@ def with_tensors(**changes: Any) -> Callable[[Path], None]:
     return lambda root: release(root, tensors={**good_tensors(), **changes})
 
 
-def large_rank(root: Path) -> None:
-    random = np.random.default_rng(5)
-    sides = {"A": (128, 160), "B": (160, 128)}
-    tensors = {
-        key(module, side): tensor(random.normal(0, 0.05, shape))
-        for module in MODULES
-        for side, shape in sides.items()
-    }
-    write_adapter(root / FOLDER, tensors, good_config(r=128, lora_alpha=256))
-    text = manifest_text(root, FOLDER, version="1.1.0", parent="1.0.0")
-    (root / MANIFEST).write_text(text.replace("rank: 2", "rank: 128").replace("alpha: 4", "alpha: 256"))
+def with_rank(rank: int) -> Callable[[Path], None]:
+    def change(root: Path) -> None:
+        random = np.random.default_rng(5)
+        sides = {"A": (rank, 160), "B": (160, rank)}
+        tensors = {
+            key(module, side): tensor(random.normal(0, 0.05, shape))
+            for module in MODULES
+            for side, shape in sides.items()
+        }
+        write_adapter(root / FOLDER, tensors, good_config(r=rank, lora_alpha=2 * rank))
+        text = manifest_text(root, FOLDER, version="1.1.0", parent="1.0.0")
+        text = text.replace("rank: 2", f"rank: {rank}").replace("alpha: 4", f"alpha: {2 * rank}")
+        (root / MANIFEST).write_text(text)
 
-
-def lower_rank(root: Path) -> None:
-    random = np.random.default_rng(5)
-    sides = {"A": (64, 160), "B": (160, 64)}
-    tensors = {
-        key(module, side): tensor(random.normal(0, 0.05, shape))
-        for module in MODULES
-        for side, shape in sides.items()
-    }
-    write_adapter(root / FOLDER, tensors, good_config(r=64, lora_alpha=128))
-    text = manifest_text(root, FOLDER, version="1.1.0", parent="1.0.0")
-    (root / MANIFEST).write_text(text.replace("rank: 2", "rank: 64").replace("alpha: 4", "alpha: 128"))
+    return change
 
 
 def pickle_beside(root: Path) -> None:
@@ -127,7 +118,7 @@ MISTAKES = {
         again,
     ),
     "rank 128 on a server of 64": Mistake(
-        large_rank, "rank-within-server", "/artifact/rank", "Train with a lower rank", lower_rank
+        with_rank(128), "rank-within-server", "/artifact/rank", "Train with a lower rank", with_rank(64)
     ),
     "quantization mismatch": Mistake(
         edit("quantization: none", "quantization: nf4"),

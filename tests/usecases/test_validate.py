@@ -706,3 +706,8 @@ def test_state_of_an_environment_is_no_part_of_a_change(head: Path, base: Path) 
     touched = frozenset({PurePosixPath("state/ledger/support-bot.jsonl")})
     (problem,) = validate(checks(head, base, touched=touched)).problems
     assert "this is state of the environment demo" in problem.message
+
+
+def test_an_adapter_in_the_root_of_the_repository_is_judged_and_not_a_crash(head: Path, base: Path) -> None:
+    edit(head, "uri: adapters/1.0.0", "uri: .")
+    assert rules_of(validate(checks(head, base)))
