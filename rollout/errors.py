@@ -31,6 +31,12 @@ class Usage(RolloutError):
     exit_status = 2
 
 
+class Unsupported(Usage):
+    """What was asked for is not what this part of the outside world can do."""
+
+    code = "unsupported"
+
+
 class Unreadable(RolloutError):
     """Inputs or policies could not be read, or there were none."""
 

@@ -180,12 +180,17 @@ class Message:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationRequest:
-    """One answer to be generated. `adapter` is a name given to `Engine.load`; None is the base."""
+    """One answer to be generated. `adapter` is a name given to `Engine.load`; None is the base.
+
+    Temperature 0 is greedy; above it, the same seed gives the same answer on the same engine.
+    """
 
     id: str
     messages: tuple[Message, ...]
     adapter: str | None
     max_tokens: int
+    temperature: float = 0.0
+    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,51 +211,95 @@ class Generation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TimedGeneration:
+    """One answer that was generated alone: `seconds` from the prompt's text to the answer's.
+
+    `first_token_s` is the time to the first token, None where the engine cannot tell.
+    """
+
+    generation: Generation
+    seconds: float
+    first_token_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LikelihoodRequest:
+    """A fixed answer whose probability is asked for: `continuation` behind the conversation, teacher-forced."""
+
+    id: str
+    messages: tuple[Message, ...]
+    continuation: str
+    adapter: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Likelihood:
+    """How an adapter reads a fixed answer, token by token.
+
+    `logprobs` are the natural log-probabilities of the continuation's tokens. `top` holds, for each of them, the
+    likeliest tokens at its place as (token id, log-probability), at most 20, likeliest first; it is empty where
+    the engine cannot tell. Values are not finite where the adapter is not: the caller must check.
+    """
+
+    id: str
+    adapter: str | None
+    logprobs: tuple[float, ...]
+    top: tuple[tuple[tuple[int, float], ...], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EngineInfo:
-    """What generated the answers, for the report: two runs compare only where this is the same."""
+    """What generated the answers, for the report: two runs compare only where this is the same.
+
+    `details` are further versions and settings that can change an answer (packages, adapter slots, seed of the
+    engine); `hardware` names the processor or the GPU.
+    """
 
     name: str
     version: str
     dtype: str
     quantization: str
     device: str
+    hardware: str
     threads: int
     batch_size: int
     details: Mapping[str, str]
 
 
 class Engine(Protocol):
-    """Base and adapters in one process, for evaluation: greedy and deterministic."""
+    """Base and adapters side by side, for evaluation."""
 
     def load(self, adapters: Mapping[str, Path]) -> None:
         """Load adapters by name from their folders, beside those already loaded.
 
-        Raises Unreadable if files are missing or damaged, LoadRefused if the base would take an adapter only
-        in part (missing or left-over tensors, shapes, ranks), in a form that servers refuse, or under a name
-        that is taken by another folder.
+        The files must have been inspected: an engine may accept weights that spoil its other answers. Raises
+        Unreadable if files are missing or damaged, LoadRefused if the engine does not take an adapter, or under
+        a name that is taken by another folder.
         """
         ...
 
     def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[Generation]:
         """Answer all requests in batches of mixed adapters, each yielded as soon as it is done, in any order.
 
-        Raises Unreadable for an adapter that was not loaded, or a prompt that is longer than the context.
+        The same sequence of requests in a fresh or an idle engine gives the same answers. Raises Unreadable for
+        an adapter that was not loaded, or a prompt that is longer than the context.
         """
         ...
 
-    def time(self, requests: Sequence[GenerationRequest]) -> Iterator[tuple[Generation, float]]:
-        """Answer one request at a time, in order, each with the seconds that it took alone."""
+    def time(self, requests: Sequence[GenerationRequest]) -> Iterator[TimedGeneration]:
+        """Answer one request at a time, in order, each with the time that it took alone."""
         ...
 
-    def prompt_logprobs(self, prompt: str, *, adapter: str | None) -> tuple[float, ...]:
-        """Log-probability of each token of a fixed text behind its first one, for the proof of effect.
-
-        Not finite where the adapter is: the caller must check.
-        """
+    def likelihoods(self, requests: Sequence[LikelihoodRequest]) -> Iterator[Likelihood]:
+        """Read fixed answers, in order. Raises Unsupported if the engine cannot score fixed texts."""
         ...
 
     def describe(self) -> EngineInfo:
         """Versions and settings."""
+        ...
+
+    def close(self) -> None:
+        """Give back memory and whatever was loaded; closing twice is harmless."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""What an adapter is proven on: suites, their items, and gate files.
+"""What an adapter is proven on: suites and their items.
 
 A suite belongs to the policy, not to the adapter: its digest covers the suite's own bytes, the items' and the
 response schema's, so that two reports compare only where it is the same.
@@ -15,12 +15,12 @@ from typing import Annotated, Literal
 from pydantic import Field, JsonValue, StringConstraints, ValidationError, model_validator
 
 from rollout.core.document import DocumentErrors, Place, Problem
-from rollout.core.manifest import Document, Line, MetricId, Name, Sha256
-from rollout.core.score import is_known, metric
+from rollout.core.gatefile import Gates
+from rollout.core.manifest import Document, Line, Name, Sha256
+from rollout.core.score import is_known
 from rollout.errors import Unreadable
 
 SUITE_SCHEMA: Literal["adapter-rollout/suite/v1"] = "adapter-rollout/suite/v1"
-GATES_SCHEMA: Literal["adapter-rollout/gates/v1"] = "adapter-rollout/gates/v1"
 
 ItemId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$")]
 FieldName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
@@ -70,19 +70,8 @@ class Latency(Document):
     warmup: int = Field(default=3, ge=1, le=100)
 
 
-class OnInconclusive(StrEnum):
-    """What a comparison with the champion that is not settled means for the release. There is no `pass`."""
-
-    BLOCK = "block"
-    WARN = "warn"
-
-
 class Suite(Document):
-    """A golden suite (`policies/suites/<name>.yaml`).
-
-    `champion_margin` is the largest loss against the champion that is accepted, per metric in its own unit
-    (rates as fractions). `confidence` is one-sided: 0.95 shows two-sided intervals of 90 %.
-    """
+    """A golden suite (`policies/suites/<name>.yaml`): what is asked. How it is judged stands in its gate file."""
 
     schema_: Literal["adapter-rollout/suite/v1"] = Field(alias="schema")
     name: Name
@@ -101,51 +90,6 @@ class Suite(Document):
         default=(), max_length=200, description="How a refusal begins: openings of a sentence, in any case."
     )
     gates: Name = Field(description="Name of the gate file.")
-    champion_margin: dict[MetricId, Annotated[float, Field(gt=0)]] = Field(min_length=1)
-    confidence: float = Field(default=0.95, ge=0.8, lt=1)
-    seed: int = Field(default=1, ge=0, lt=2**32)
-    on_inconclusive: OnInconclusive = OnInconclusive.BLOCK
-
-    @model_validator(mode="after")
-    def _margins_name_metrics(self) -> Suite:
-        for name in self.champion_margin:
-            if not is_known(name, self.fields):
-                raise ValueError(f"champion_margin: there is no metric {name!r} in this suite")
-            if metric(name).timed:
-                raise ValueError(
-                    f"champion_margin: {name} is timed and not paired by item: it takes a gate, not a margin"
-                )
-        return self
-
-
-class Gate(Document):
-    """Absolute limits of one metric of the candidate, in the metric's own unit."""
-
-    min: float | None = None
-    max: float | None = None
-    description: Line | None = None
-
-    @model_validator(mode="after")
-    def _limits_something(self) -> Gate:
-        if self.min is None and self.max is None:
-            raise ValueError("a gate needs min or max: without either it would always pass")
-        if self.min is not None and self.max is not None and self.min > self.max:
-            raise ValueError(f"min {self.min:g} is above max {self.max:g}: nothing can pass")
-        return self
-
-
-class Gates(Document):
-    """A gate file (`policies/gates/<name>.yaml`), in the form that is common in the field."""
-
-    schema_: Literal["adapter-rollout/gates/v1"] = Field(default=GATES_SCHEMA, alias="schema")
-    gates: dict[MetricId, Gate] = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def _gates_name_metrics(self) -> Gates:
-        for name in self.gates:
-            if not is_known(name, None):
-                raise ValueError(f"there is no metric {name!r}")
-        return self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
