@@ -1,28 +1,27 @@
 """What an evaluation measured and what it concluded: one report, complete enough to be judged again.
 
-The report holds the scores of every item, so `gate(report.measured, report.rules)` gives the same verdicts
-from the stored file as it gave on the day; `rollout.core.gate.is_tampered` asks exactly that.
+The report has two sections. `quality` holds every answer with its scores and depends on nothing but suite, adapters,
+base and engine: shards that are merged give the same bytes as one run. `speed` holds the timings of each machine,
+which are never the same twice.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from math import fsum, isfinite
 from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field, JsonValue
 
+from rollout.core.gatefile import Confidence, Gate, OnInconclusive
 from rollout.core.manifest import Document, Line, MetricId, Name, Semver, Sha256
-from rollout.core.suite import Expect, Gate, ItemId, OnInconclusive, Turn
+from rollout.core.suite import Expect, ItemId, Turn
 from rollout.core.verdict import Interval, Outcome, Verdict, worst
 
-REPORT_SCHEMA: Literal["adapter-rollout/evaluation-report/v1"] = "adapter-rollout/evaluation-report/v1"
+REPORT_SCHEMA: Literal["adapter-rollout/evaluation-report/v2"] = "adapter-rollout/evaluation-report/v2"
 
 Count = Annotated[int, Field(ge=0)]
-Answer = Annotated[str, Field(max_length=200_000)]
 Scores = dict[MetricId, float]
 
 
@@ -60,26 +59,42 @@ class EngineFacts(Document):
     dtype: Line
     quantization: Line
     device: Line
-    threads: int
     batch_size: int
     details: dict[str, str] = Field(default_factory=dict)
 
 
-class ItemScores(Document):
-    """The scores of one item, per side: only the metrics that apply to it."""
+class Reply(Document):
+    """One answer. `text` is cut behind 20,000 letters for the report; the scores were made from the whole."""
+
+    text: Annotated[str, Field(max_length=20_001)]
+    completion_tokens: Count
+    finish_reason: Line
+
+
+class Case(Document):
+    """One item of the suite with its answers and scores, per side: only the metrics that apply to it.
+
+    There is one reply for each repeat; the scores are means over them. A case of an outside task has none.
+    """
 
     id: ItemId
     slice: Line
+    tags: tuple[Line, ...] = ()
     expect: Expect
+    messages: tuple[Turn, ...] = ()
+    reference: str = ""
+    replies: dict[Side, tuple[Reply, ...]] = Field(default_factory=dict)
     scores: dict[Side, Scores]
 
+    @property
+    def slices(self) -> tuple[str, ...]:
+        """Every slice that the item is in."""
+        return tuple(dict.fromkeys((self.slice, *self.tags)))
 
-class Timing(Document):
-    """One answer that was timed alone. `milliseconds` is None if the clock gave no finite time."""
-
-    item: ItemId
-    milliseconds: float | None
-    tokens: Count
+    def text(self, side: Side) -> str:
+        """The first answer of a side; empty if there is none."""
+        replies = self.replies.get(side, ())
+        return replies[0].text if replies else ""
 
 
 class Shift(Document):
@@ -95,48 +110,94 @@ class Shift(Document):
 
 
 class Effect(Document):
-    """The proof that adapters were applied at all. `noise` is the base against itself, None if not finite."""
+    """The proof that adapters were applied at all: log-probabilities of fixed answers on the probe items.
+
+    `noise` is the largest difference of a side against itself, None if not finite.
+    """
 
     probes: Count
-    noise: float | None
+    noise: dict[Side, float | None]
     shifts: dict[Side, Shift]
 
 
+class Agreement(Document):
+    """How far the engine is from a full-precision reference on the probe items, as the largest difference of a
+    token's log-probability per side; None where one is not finite."""
+
+    reference: Line
+    probes: Count
+    distances: dict[Side, float | None]
+
+
 class Repeat(Document):
-    """How many answers changed when the same side was asked again, alone instead of in a batch."""
+    """How many answers of the stable side changed when it was asked again, in another batch.
+
+    `differences` is the mean absolute difference of the scores, per metric.
+    """
 
     asked: Count
     changed: Count
+    differences: Scores = Field(default_factory=dict)
 
 
 class Measured(Document):
-    """Everything that was measured, before anything is concluded from it."""
+    """Everything about quality that was measured, before anything is concluded from it.
 
-    items: tuple[ItemScores, ...]
-    timings: dict[Side, tuple[Timing, ...]]
+    `planned` counts the items of the suite: fewer cases are a sample of it.
+    """
+
+    planned: Count
+    cases: tuple[Case, ...]
     effect: Effect
-    repeats: dict[Side, Repeat]
+    agreement: Agreement | None
+    noise: dict[Side, Repeat]
     not_finite: dict[Side, Count] = Field(description="Answers whose log-probability is not a finite number.")
+    missing: dict[MetricId, Line] = Field(
+        default_factory=dict, description="Why a metric that the suite asks for could not be measured."
+    )
 
     @property
     def opponent(self) -> Side:
         """What the candidate is compared with: the champion, or the base where there is none."""
-        return Side.CHAMPION if any(Side.CHAMPION in item.scores for item in self.items) else Side.BASE
+        return Side.CHAMPION if any(Side.CHAMPION in case.scores for case in self.cases) else Side.BASE
 
     @property
     def sides(self) -> tuple[Side, ...]:
         """The sides that were measured, in the order base, champion, candidate."""
-        return tuple(side for side in Side if any(side in item.scores for item in self.items))
+        return tuple(side for side in Side if any(side in case.scores for case in self.cases))
+
+    @property
+    def is_sample(self) -> bool:
+        """Whether only a part of the suite was asked."""
+        return len([case for case in self.cases if case.messages]) < self.planned
+
+
+class Timing(Document):
+    """One answer that was timed alone. Times are None if the clock gave no finite one."""
+
+    item: ItemId
+    milliseconds: float | None
+    first_token_ms: float | None = None
+    tokens: Count
+
+
+class ShardTimings(Document):
+    """What one machine timed; `shard` is `i/n`."""
+
+    shard: Line
+    hardware: Line
+    threads: int
+    timings: dict[Side, tuple[Timing, ...]]
 
 
 class Rules(Document):
     """What the policy asks of the measurements."""
 
     gates: dict[MetricId, Gate] = Field(min_length=1)
-    champion_margin: dict[MetricId, float] = Field(min_length=1)
-    confidence: float
+    confidence: Confidence
     seed: int
     on_inconclusive: OnInconclusive
+    agreement: Literal["required", "optional"]
 
 
 class Estimate(Document):
@@ -170,25 +231,9 @@ class SliceRow(Document):
     p: float
 
 
-class Example(Document):
-    """One item with its answers; `drop` is how much its score fell against the opponent."""
+class Subject(Document):
+    """What is evaluated, on what, by which rules: everything that is settled before the first answer."""
 
-    id: ItemId
-    slice: Line
-    messages: tuple[Turn, ...]
-    reference: str
-    answers: dict[Side, Answer]
-    drop: float
-
-
-class EvalReport(Document):
-    """The evaluation of one candidate. Immutable; its `digest` is what the ledger points to."""
-
-    schema_: Literal["adapter-rollout/evaluation-report/v1"] = Field(default=REPORT_SCHEMA, alias="schema")
-    tool: Line
-    started_at: AwareDatetime
-    finished_at: AwareDatetime
-    command: Line = Field(description="The command line that gives this report again.")
     suite: Name
     suite_digest: Sha256
     gates_name: Name
@@ -198,15 +243,69 @@ class EvalReport(Document):
     base: BaseFacts
     engine: EngineFacts
     max_tokens: int
+    repeats: int
     rules: Rules
+    panel: dict[str, dict[str, str]] = Field(
+        default_factory=dict, description="Outside scorers that were asked, with their models and versions."
+    )
+    reported: dict[str, float] = Field(
+        default_factory=dict, description="What the trainer claims; never trusted."
+    )
+
+
+class Quality(Document):
+    """The section that is the same, byte by byte, however the work was divided."""
+
+    subject: Subject
     measured: Measured
     metrics: tuple[MetricRow, ...]
     slices: tuple[SliceRow, ...] = Field(description="Worst first.")
     verdicts: tuple[Verdict, ...] = Field(min_length=1)
-    examples: tuple[Example, ...] = Field(description="Worst first.")
-    reported: dict[str, float] = Field(
-        default_factory=dict, description="What the trainer claims; never trusted."
-    )
+
+    @property
+    def content(self) -> bytes:
+        """The section as canonical JSON."""
+        return _canonical(self.model_dump(mode="json", by_alias=True))
+
+
+class Speed(Document):
+    """The section of the timings. Intervals that an answer took are compared within one shard only."""
+
+    shards: tuple[ShardTimings, ...]
+    metrics: tuple[MetricRow, ...]
+    verdicts: tuple[Verdict, ...]
+
+
+class EvalReport(Document):
+    """The evaluation of one candidate on one suite. Immutable; its `digest` is what the ledger points to."""
+
+    schema_: Literal["adapter-rollout/evaluation-report/v2"] = Field(default=REPORT_SCHEMA, alias="schema")
+    tool: Line
+    started_at: AwareDatetime
+    finished_at: AwareDatetime
+    command: Line = Field(description="The command line that gives this report again.")
+    quality: Quality
+    speed: Speed
+
+    @property
+    def subject(self) -> Subject:
+        """What was evaluated."""
+        return self.quality.subject
+
+    @property
+    def measured(self) -> Measured:
+        """What was measured of its quality."""
+        return self.quality.measured
+
+    @property
+    def metrics(self) -> tuple[MetricRow, ...]:
+        """The rows of both sections."""
+        return (*self.quality.metrics, *self.speed.metrics)
+
+    @property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """The verdicts of both sections."""
+        return (*self.quality.verdicts, *self.speed.verdicts)
 
     @property
     def outcome(self) -> Outcome:
@@ -224,43 +323,40 @@ class EvalReport(Document):
         return hashlib.sha256(self.content).hexdigest()
 
 
-def estimate(measured: Measured, name: str, side: Side) -> Estimate:
-    """One metric of one side: the mean over the items that have it, or the figure of the timed answers."""
-    if name in _TIMED:
-        return _timed(measured.timings.get(side, ()), name)
-    values = [scores[name] for item in measured.items if name in (scores := item.scores.get(side, {}))]
-    if not values:
-        return Estimate(value=None, n=0)
-    mean = fsum(values) / len(values)
-    return Estimate(value=mean if isfinite(mean) else None, n=len(values))
+class Partial(Document):
+    """What one shard found of one suite: the part of a report that can be measured before the others are known."""
+
+    shard: Annotated[str, Field(pattern=r"^[0-9]{1,5}/[0-9]{1,5}$")]
+    tool: Line
+    started_at: AwareDatetime
+    finished_at: AwareDatetime
+    command: Line
+    subject: Subject
+    measured: Measured
+    timings: ShardTimings
 
 
-def quantile(values: Sequence[float], share: float) -> float:
-    """The quantile by linear interpolation between order statistics. Raises ValueError if there is no value."""
-    if not values:
-        raise ValueError("there is no value to take a quantile of")
-    ordered = sorted(values)
-    place = (len(ordered) - 1) * share
-    below = int(place)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (ordered[above] - ordered[below]) * (place - below)
+class Shard(Document):
+    """The file of one shard, to be merged with the others: one partial for each suite."""
+
+    schema_: Literal["adapter-rollout/evaluation-shard/v1"] = Field(
+        default="adapter-rollout/evaluation-shard/v1", alias="schema"
+    )
+    partials: tuple[Partial, ...] = Field(min_length=1)
 
 
-_TIMED: Mapping[str, float | None] = {
-    "latency_p50_ms": 0.5,
-    "latency_p95_ms": 0.95,
-    "tokens_per_second": None,
-}
+class Evaluation(Document):
+    """The reports of one candidate, one for each suite that its policy asks for."""
 
+    schema_: Literal["adapter-rollout/evaluation/v1"] = Field(
+        default="adapter-rollout/evaluation/v1", alias="schema"
+    )
+    reports: tuple[EvalReport, ...] = Field(min_length=1)
 
-def _timed(timings: Sequence[Timing], name: str) -> Estimate:
-    spent = [timing.milliseconds for timing in timings if timing.milliseconds is not None]
-    if len(spent) != len(timings) or not spent or fsum(spent) <= 0:
-        return Estimate(value=None, n=len(timings))
-    share = _TIMED[name]
-    if share is not None:
-        return Estimate(value=quantile(spent, share), n=len(spent))
-    return Estimate(value=1000 * sum(timing.tokens for timing in timings) / fsum(spent), n=len(spent))
+    @property
+    def outcome(self) -> Outcome:
+        """The worst outcome of all reports."""
+        return worst(report.outcome for report in self.reports)
 
 
 def _canonical(value: JsonValue) -> bytes:
