@@ -522,3 +522,72 @@ class World:
     manifests: Manifests
     documents: Documents
     shelf: Shelf
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnsweredItem:
+    """One item of a suite with what each side answered; sides are `base`, `champion` and `candidate`."""
+
+    id: str
+    prompt: str
+    reference: str
+    answers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PanelScores:
+    """What a scorer of the panel found: item id -> side -> metric -> value.
+
+    A value that could not be had is left out, never filled in; `notes` say why, and how far the scorer can be
+    trusted (the bias of a judge for a position, how much was unreadable). They contain no secrets.
+    """
+
+    values: Mapping[str, Mapping[str, Mapping[str, float]]]
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+
+class PanelScorer(Protocol):
+    """Scores answers with something outside: a model, a package, an endpoint. Never raises for its absence."""
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics that it gives."""
+        ...
+
+    def score(self, items: Sequence[AnsweredItem], progress: Callable[[str, int, int], None]) -> PanelScores:
+        """Score every answer there is. `progress` is told what is being done, how much is done and how much there is."""
+        ...
+
+    def describe(self) -> Mapping[str, str]:
+        """What decides the values, for the report: model, digest, settings."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskSide:
+    """One side of a public task: the base with an adapter's folder, or without.
+
+    `served_name` is what a server calls it; it is None where no server is asked.
+    """
+
+    adapter: Path | None
+    served_name: str | None = None
+
+
+class TaskRunner(Protocol):
+    """Runs public tasks that have items of their own, on base, champion and candidate. Never raises for its absence."""
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics that it gives: `task_<name>`."""
+        ...
+
+    def run(
+        self, base: Path, sides: Mapping[str, TaskSide], progress: Callable[[str, int, int], None]
+    ) -> PanelScores:
+        """Values by `<task>/<document>`, paired over the sides; an adapter that was not applied gives none."""
+        ...
+
+    def describe(self) -> Mapping[str, str]:
+        """What decides the values, for the report: versions, tasks and the number of their documents."""
+        ...
