@@ -1,31 +1,34 @@
-"""Is the candidate *shown* to be no worse than the champion by more than the margin, on the same items?
+"""Is the candidate *shown* to be no worse than another side by more than the margin, on the same items?
 
 `pass` is shown: the interval lies above the margin. `fail` is proven harm: a drop that chance does not explain
-(Holm-adjusted over the metrics) and that reaches the margin. Everything else is `inconclusive`, and says how many
-items would settle it.
+(Holm-adjusted over the comparisons) and that reaches the margin. Everything else is `inconclusive`, and says how
+many items would settle it. A sample that could not detect its margin, whatever it answered, is refused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import fsum, sqrt
+from math import fsum, isfinite, sqrt
 
 from rollout.core.evaluation import Measured, Rules, Side
+from rollout.core.gatefile import Margin, OnInconclusive
 from rollout.core.paired import (
     bootstrap_interval,
     exact_drop,
+    fewest_items,
     holm,
     items_to_settle,
     score_interval,
     sign_flip_drop,
 )
 from rollout.core.score import Unit, metric, shown, signed, signed_number
-from rollout.core.suite import OnInconclusive
 from rollout.core.verdict import Interval, Outcome, Verdict
 
 FEWEST_SCORES = 20
 """Below so many pairs the bootstrap of a score is not to be believed."""
+DEFAULT_MARGIN = Margin(max_loss=0.05)
+"""What right answers may lose where the gate file names no margin at all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +55,16 @@ class Pairs:
         """The mean gain."""
         return fsum(self.gains) / len(self.gains)
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether every pair is a number."""
+        return all(isfinite(gain) for gain in self.gains)
+
+    @property
+    def losers(self) -> list[str]:
+        """Items that got worse."""
+        return [id_ for id_, gain in zip(self.ids, self.gains, strict=True) if gain < 0]
+
     def interval(self, confidence: float, seed: int) -> Interval:
         """Of the mean gain: Tango's for yes and no, bootstrap for scores."""
         if self.binary:
@@ -63,15 +76,48 @@ class Pairs:
         return exact_drop(self.lost, self.gained) if self.binary else sign_flip_drop(self.gains, seed)
 
 
-def pair(measured: Measured, name: str, slice_: str | None = None) -> Pairs:
-    """The paired gains of one metric, over all items or one slice."""
-    opponent, sign = measured.opponent, metric(name).sign
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """One margin of the gate file: the candidate against a side."""
+
+    metric: str
+    against: Side
+    margin: Margin
+    required: bool = True
+
+    @property
+    def subject(self) -> str:
+        """What the verdict calls it."""
+        return f"{self.against}/{self.metric}"
+
+
+def comparisons(rules: Rules, opponent: Side) -> tuple[Comparison, ...]:
+    """Every margin, by name. Without a champion both kinds are against the base, and the stricter one holds."""
+    found: dict[str, Comparison] = {}
+    wanted = [
+        (name, side, margin, gate.required)
+        for name, gate in sorted(rules.gates.items())
+        for side, margin in ((opponent, gate.vs_champion), (Side.BASE, gate.vs_base))
+        if margin is not None
+    ]
+    if not any(gate.vs_champion for gate in rules.gates.values()):
+        wanted.append(("success", opponent, DEFAULT_MARGIN, True))
+    for name, side, margin, required in wanted:
+        one = Comparison(metric=name, against=side, margin=margin, required=required)
+        other = found.get(one.subject)
+        found[one.subject] = one if other is None else _stricter(one, other, rules)
+    return tuple(found[subject] for subject in sorted(found))
+
+
+def pair(measured: Measured, name: str, *, against: Side | None = None, slice_: str | None = None) -> Pairs:
+    """The paired gains of one metric over another side, over all items or one slice."""
+    other, sign = against or measured.opponent, metric(name).sign
     found = [
-        (item.id, ours[name], theirs[name])
-        for item in measured.items
-        if (slice_ is None or item.slice == slice_)
-        and name in (ours := item.scores.get(Side.CANDIDATE, {}))
-        and name in (theirs := item.scores.get(opponent, {}))
+        (case.id, ours[name], theirs[name])
+        for case in measured.cases
+        if (slice_ is None or slice_ in case.slices)
+        and name in (ours := case.scores.get(Side.CANDIDATE, {}))
+        and name in (theirs := case.scores.get(other, {}))
     ]
     return Pairs(
         name=name,
@@ -88,48 +134,83 @@ def two_sided(confidence: float) -> float:
     return 2 * confidence - 1
 
 
+def fewest_pairs(name: str, margin: Margin, confidence: float) -> int:
+    """The smallest sample that could show a metric to be within its margin, whatever it answers."""
+    if metric(name).unit is not Unit.SHARE:
+        return FEWEST_SCORES
+    return fewest_items(margin.max_loss, two_sided(margin.confidence or confidence))
+
+
 def judge_margins(measured: Measured, rules: Rules) -> list[Verdict]:
-    paired = {name: pair(measured, name) for name in sorted(rules.champion_margin)}
-    adjusted = holm({name: pairs.drop(rules.seed) for name, pairs in paired.items() if pairs.gains})
+    """A verdict for each comparison of the gate file."""
+    asked = comparisons(rules, measured.opponent)
+    paired = {one.subject: pair(measured, one.metric, against=one.against) for one in asked}
+    adjusted = _adjusted(paired, rules.seed)
     return [
-        _no_worse(pairs, measured.opponent, rules, adjusted.get(name, 1.0)) for name, pairs in paired.items()
+        _no_worse(one, paired[one.subject], measured, rules, adjusted.get(one.subject, 1.0)) for one in asked
     ]
 
 
-def _no_worse(pairs: Pairs, opponent: Side, rules: Rules, p: float) -> Verdict:
-    of, margin, n = metric(pairs.name), rules.champion_margin[pairs.name], len(pairs.gains)
-    subject = f"{opponent}/{pairs.name}"
-    if n == 0:
-        reason = f"{of.title} was not measured on both sides: no item of the suite applies"
-        return Verdict(subject=subject, outcome=Outcome.NO_DATA, reason=reason)
-    gain = pairs.interval(two_sided(rules.confidence), rules.seed)
-    outcome, why = _settle(pairs, gain, margin, p, 1 - rules.confidence)
-    interval = gain if of.sign > 0 else Interval(low=-gain.high, high=-gain.low, confidence=gain.confidence)
-    effect = of.sign * pairs.effect
-    span = f"{signed_number(interval.low, of.unit)} to {signed_number(interval.high, of.unit)}"
-    allowed = shown(margin, of.unit, difference=True)
-    reason = f"{of.title} {signed(effect, of.unit)} ({span}), margin {allowed}: {why}"
-    if outcome is not Outcome.PASS:
-        reason += named([id_ for id_, gain_ in zip(pairs.ids, pairs.gains, strict=True) if gain_ < 0])
-    return Verdict(
-        subject=subject,
-        outcome=outcome,
-        reason=reason,
-        effect=effect,
-        interval=interval,
-        samples=(n, n),
-        required=outcome is not Outcome.INCONCLUSIVE or rules.on_inconclusive is OnInconclusive.BLOCK,
+def _adjusted(paired: Mapping[str, Pairs], seed: int) -> dict[str, float]:
+    return holm({name: pairs.drop(seed) for name, pairs in paired.items() if pairs.gains and pairs.is_finite})
+
+
+def _stricter(one: Comparison, other: Comparison, rules: Rules) -> Comparison:
+    confidences = (each.margin.confidence or rules.confidence for each in (one, other))
+    margin = Margin(max_loss=min(one.margin.max_loss, other.margin.max_loss), confidence=max(confidences))
+    return Comparison(
+        metric=one.metric, against=one.against, margin=margin, required=one.required or other.required
     )
 
 
-def _settle(pairs: Pairs, gain: Interval, margin: float, p: float, alpha: float) -> tuple[Outcome, str]:
-    n = len(pairs.gains)
+def _no_worse(one: Comparison, pairs: Pairs, measured: Measured, rules: Rules, p: float) -> Verdict:
+    of, n = metric(one.metric), len(pairs.gains)
+    if n == 0 or not pairs.is_finite:
+        why = measured.missing.get(one.metric, "no item of the suite applies")
+        reason = (
+            f"{of.title} was not measured on both sides: {why}" if n == 0 else f"{of.title} is not finite"
+        )
+        outcome = Outcome.NO_DATA if n == 0 else Outcome.ERROR
+        return Verdict(subject=one.subject, outcome=outcome, reason=reason, required=one.required)
+    confidence = one.margin.confidence or rules.confidence
+    gain = pairs.interval(two_sided(confidence), rules.seed)
+    outcome, why = _settle(one, pairs, gain, p, confidence)
+    interval = gain if of.sign > 0 else Interval(low=-gain.high, high=-gain.low, confidence=gain.confidence)
+    effect = of.sign * pairs.effect
+    span = f"{signed_number(interval.low, of.unit)} to {signed_number(interval.high, of.unit)}"
+    allowed = shown(one.margin.max_loss, of.unit, difference=True)
+    reason = f"{of.title} {signed(effect, of.unit)} ({span}) on {n} items, margin {allowed}: {why}"
+    warns = outcome is Outcome.INCONCLUSIVE and rules.on_inconclusive is OnInconclusive.WARN
+    return Verdict(
+        subject=one.subject,
+        outcome=outcome,
+        reason=reason + ("" if outcome is Outcome.PASS else named(pairs.losers)),
+        effect=effect,
+        interval=interval,
+        samples=(n, n),
+        required=one.required and not warns,
+    )
+
+
+def _settle(
+    one: Comparison, pairs: Pairs, gain: Interval, p: float, confidence: float
+) -> tuple[Outcome, str]:
+    n, margin, fewest = (
+        len(pairs.gains),
+        one.margin.max_loss,
+        fewest_pairs(one.metric, one.margin, confidence),
+    )
     if not pairs.binary and n < FEWEST_SCORES:
         return Outcome.INCONCLUSIVE, f"{n} items are too few for an interval, {FEWEST_SCORES} are the least"
     if gain.low > -margin:
         return Outcome.PASS, "shown to be no worse"
-    if p < alpha and pairs.effect <= -margin:
+    if p < 1 - confidence and pairs.effect <= -margin:
         return Outcome.FAIL, f"proven worse (p {probability(p)} after Holm)"
+    if n < fewest:
+        return (
+            Outcome.INCONCLUSIVE,
+            f"refused, {n} items cannot detect this margin; it needs {fewest} at least",
+        )
     needed = items_to_settle(n, lambda scale: _settled(pairs, gain, margin, scale))
     advice = (
         f"about {needed} items like these would settle it" if needed else "more items would not settle it"
@@ -151,6 +232,7 @@ def _settled(pairs: Pairs, gain: Interval, margin: float, scale: float) -> bool:
 
 
 def named(ids: Sequence[str]) -> str:
+    """The first five of them in brackets, and how many more there are."""
     if not ids:
         return ""
     more = f" and {len(ids) - 5} more" if len(ids) > 5 else ""
@@ -158,4 +240,5 @@ def named(ids: Sequence[str]) -> str:
 
 
 def probability(p: float) -> str:
+    """A p-value for people."""
     return f"{p:.1g}" if p < 0.001 else f"{p:.3f}"

@@ -1,19 +1,50 @@
-"""Was the adapter applied at all? Asked before any score: a load that was answered with success proves nothing."""
+"""Was the adapter applied at all, and does the engine compute what it should? Asked before any score: a load that was
+answered with success proves nothing."""
 
 from __future__ import annotations
 
-from rollout.core.evaluation import Effect, Measured, Shift, Side
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from rollout.core.evaluation import Effect, Measured, Repeat, Rules, Shift, Side
+from rollout.core.score import metric, shown
 from rollout.core.verdict import Outcome, Verdict
 
 SMALLEST_EFFECT = 1e-6
 """Largest difference of a token's natural log-probability that still counts as none."""
 _NOISE_FACTOR = 3.0
+TOLERANCES: Mapping[str, float] = MappingProxyType({"float32": 1e-3, "bfloat16": 0.1, "float16": 0.05})
+"""How far a token's log-probability may be from the full-precision reference, by the engine's type.
+
+About three times the largest distance that was measured between right engines and adapters (0.03 in bfloat16).
+"""
+_QUANTIZED_TOLERANCE = 0.5
+_DISTANCE_FACTOR = 3.0
 
 
-def judge_effect(measured: Measured) -> list[Verdict]:
+def judge_effect(measured: Measured, rules: Rules, *, dtype: str, quantization: str) -> list[Verdict]:
     """The candidate must move the base; so must the champion, or there is nothing to compare with."""
     sides = [side for side in (Side.CANDIDATE, Side.CHAMPION) if side in measured.sides]
-    return [_finite(measured), *(_moves(measured.effect, side) for side in sides)]
+    return [
+        _finite(measured),
+        *(_moves(measured.effect, side) for side in sides),
+        _agrees(measured, rules, _tolerance(dtype, quantization)),
+        _repeats(measured.noise),
+    ]
+
+
+def noise_floor(effect: Effect) -> float | None:
+    """The largest difference of a side against itself; None if it is not known or not finite."""
+    found = [value for value in effect.noise.values() if value is not None]
+    return max(found) if found and len(found) == len(effect.noise) else None
+
+
+def has_no_effect(effect: Effect, side: Side) -> bool:
+    """Whether the probes show that a side was not applied: nothing moves beyond the noise."""
+    shift, noise = effect.shifts.get(side), noise_floor(effect)
+    if shift is None or shift.largest is None or noise is None:
+        return False
+    return shift.largest <= max(SMALLEST_EFFECT, _NOISE_FACTOR * noise)
 
 
 def _finite(measured: Measured) -> Verdict:
@@ -21,7 +52,7 @@ def _finite(measured: Measured) -> Verdict:
     if bad.get(Side.CANDIDATE):
         reason = f"{bad[Side.CANDIDATE]} answers of the candidate are not finite numbers inside: its weights are broken"
         return Verdict(subject="finite", outcome=Outcome.FAIL, reason=reason)
-    if bad or not measured.items:
+    if bad or not measured.cases:
         reason = f"answers of {', '.join(bad)} are not finite" if bad else "nothing was answered"
         return Verdict(subject="finite", outcome=Outcome.ERROR, reason=f"{reason}: nothing can be compared")
     return Verdict(subject="finite", outcome=Outcome.PASS, reason="every log-probability is a finite number")
@@ -31,30 +62,78 @@ def _moves(effect: Effect, side: Side) -> Verdict:
     subject = "effect" if side is Side.CANDIDATE else f"effect/{side}"
     harmful = Outcome.FAIL if side is Side.CANDIDATE else Outcome.ERROR
     shift = effect.shifts.get(side)
-    if shift is None or effect.probes == 0 or shift.compared == 0:
-        return Verdict(
-            subject=subject, outcome=Outcome.NO_DATA, reason=f"the effect of the {side} was not measured"
-        )
-    if effect.noise is None or shift.largest is None:
+    if shift is None or effect.probes == 0:
+        reason = f"the effect of the {side} was not measured"
+        return Verdict(subject=subject, outcome=Outcome.NO_DATA, reason=reason)
+    noise = noise_floor(effect)
+    if noise is None or shift.largest is None:
         whose = side if shift.largest is None else Side.BASE
         outcome = harmful if whose is side else Outcome.ERROR
         reason = f"log-probabilities of the {whose} on the probe texts are not finite"
         return Verdict(subject=subject, outcome=outcome, reason=reason)
-    return _moved(subject, side, shift, effect.noise, harmful)
-
-
-def _moved(subject: str, side: Side, shift: Shift, noise: float, harmful: Outcome) -> Verdict:
-    if shift.largest is not None and shift.largest > max(SMALLEST_EFFECT, _NOISE_FACTOR * noise):
-        same = (
-            f"; yet {shift.same} of {shift.compared} answers are the base's"
-            if shift.same * 2 > shift.compared
-            else ""
-        )
-        reason = f"moves log-probabilities of the base by up to {shift.largest:.2g} (noise {noise:.2g}){same}"
-        return Verdict(subject=subject, outcome=Outcome.PASS, reason=reason, effect=shift.largest)
+    if not has_no_effect(effect, side):
+        return _moved(subject, shift, shift.largest, noise)
     same = f"{shift.same} of {shift.compared} answers and all log-probabilities are the base's"
     if side is Side.CANDIDATE:
         reason = f"adapter has no effect: {same} (untrained, or ignored by the engine)"
     else:
         reason = f"the champion has no effect, so it was not applied and nothing can be compared: {same}"
     return Verdict(subject=subject, outcome=harmful, reason=reason, effect=shift.largest)
+
+
+def _moved(subject: str, shift: Shift, largest: float, noise: float) -> Verdict:
+    mostly = shift.same * 2 > shift.compared
+    same = f"; yet {shift.same} of {shift.compared} answers are the base's" if mostly else ""
+    reason = f"moves log-probabilities of the base by up to {largest:.2g} (noise {noise:.2g}){same}"
+    return Verdict(subject=subject, outcome=Outcome.PASS, reason=reason, effect=largest)
+
+
+def _agrees(measured: Measured, rules: Rules, tolerance: float) -> Verdict:
+    """The engine against a full-precision reference; base and champion calibrate what is usual on it."""
+    subject, required = "agreement", rules.agreement == "required"
+    found = measured.agreement
+    if found is None or not found.probes or Side.CANDIDATE not in found.distances:
+        reason = "the engine was not compared with a full-precision reference"
+        return Verdict(subject=subject, outcome=Outcome.NO_DATA, reason=reason, required=required)
+    unknown = [side for side, distance in found.distances.items() if distance is None]
+    if unknown:
+        outcome = Outcome.FAIL if Side.CANDIDATE in unknown else Outcome.ERROR
+        reason = f"log-probabilities of {', '.join(unknown)} are not finite, here or in the reference"
+        return Verdict(subject=subject, outcome=outcome, reason=reason, required=required)
+    known = {side: distance for side, distance in found.distances.items() if distance is not None}
+    usual = [distance for side, distance in known.items() if side is not Side.CANDIDATE]
+    ours = known[Side.CANDIDATE]
+    told = f"{ours:.2g} from {found.reference} at most (base and champion {max(usual, default=0.0):.2g})"
+    if max(usual, default=0.0) > tolerance:
+        reason = f"the engine computes base or champion otherwise than the reference: {told}, tolerance {tolerance:g}"
+        return Verdict(subject=subject, outcome=Outcome.ERROR, reason=reason, effect=ours, required=required)
+    if ours > max(tolerance, _DISTANCE_FACTOR * max(usual, default=0.0)):
+        reason = f"the engine applies the adapter otherwise than PEFT: {told}, tolerance {tolerance:g}"
+        return Verdict(subject=subject, outcome=Outcome.FAIL, reason=reason, effect=ours, required=required)
+    return Verdict(subject=subject, outcome=Outcome.PASS, reason=told, effect=ours, required=required)
+
+
+def _tolerance(dtype: str, quantization: str) -> float:
+    return TOLERANCES.get(dtype, 0.0) if quantization == "none" else _QUANTIZED_TOLERANCE
+
+
+def _repeats(noise: Mapping[Side, Repeat]) -> Verdict:
+    """Shown, never blocking: an engine that answers twice differently makes every paired count noisier."""
+    asked = sum(repeat.asked for repeat in noise.values())
+    changed = sum(repeat.changed for repeat in noise.values())
+    if not asked:
+        outcome, reason = Outcome.NO_DATA, "nothing was asked twice"
+    elif changed:
+        outcome = Outcome.INCONCLUSIVE
+        moved = [
+            f"{metric(name).title} {shown(value, metric(name).unit, difference=True)}"
+            for repeat in noise.values()
+            for name, value in sorted(repeat.differences.items())
+            if value > 0 and name in ("success", "rouge_l")
+        ]
+        which = ", ".join(sorted(noise))
+        reason = f"{changed} of {asked} answers of {which} changed when asked again in another batch"
+        reason += f" ({', '.join(moved)} on average)" if moved else ""
+    else:
+        outcome, reason = Outcome.PASS, f"{asked} answers asked again in another batch were the same"
+    return Verdict(subject="noise", outcome=outcome, reason=reason, required=False)

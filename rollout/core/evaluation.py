@@ -143,10 +143,11 @@ class Repeat(Document):
 class Measured(Document):
     """Everything about quality that was measured, before anything is concluded from it.
 
-    `planned` counts the items of the suite: fewer cases are a sample of it.
+    `planned` counts the items of the suite: fewer cases are a sample of it. `unasked` are its slices without a case.
     """
 
     planned: Count
+    unasked: tuple[Line, ...] = ()
     cases: tuple[Case, ...]
     effect: Effect
     agreement: Agreement | None

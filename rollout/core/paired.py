@@ -8,7 +8,7 @@ that a stored report gives the same verdict years later.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from math import comb, isclose, sqrt
+from math import comb, floor, isclose, sqrt
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
@@ -46,6 +46,30 @@ def score_interval(lost: float, gained: float, items: float, confidence: float) 
     low = _crossing(lambda delta: _tango(gained, lost, items, delta) - z, -1.0, effect)
     high = _crossing(lambda delta: _tango(gained, lost, items, delta) + z, effect, 1.0)
     return _interval(low, high, confidence)
+
+
+def share_interval(hits: int, items: int, confidence: float) -> Interval:
+    """Two-sided interval of a rate. Raises ValueError if there is no item.
+
+    Source: Wilson, Journal of the American Statistical Association 22 (1927).
+    """
+    if not 0 <= hits <= items or items == 0:
+        raise ValueError(f"{hits} of {items} items is impossible")
+    z = _two_sided(confidence)
+    middle = (hits + z * z / 2) / (items + z * z)
+    half = z * sqrt(hits * (items - hits) / items + z * z / 4) / (items + z * z)
+    low = 0.0 if hits == 0 else middle - half
+    high = 1.0 if hits == items else middle + half
+    return _interval(low, high, confidence)
+
+
+def fewest_items(margin: float, confidence: float) -> int:
+    """How many items `score_interval` needs at least to exclude a loss of `margin`, if no answer changes at all.
+
+    Fewer cannot detect the margin, whatever they answer.
+    """
+    z = _two_sided(confidence)
+    return floor(z * z * (1 - margin) / margin) + 1 if margin < 1 else 1
 
 
 def bootstrap_interval(differences: Sequence[float], confidence: float, seed: int) -> Interval:

@@ -1,17 +1,20 @@
-"""Did any slice get worse? A slice fails on any drop that is proven (McNemar, Holm over the slices).
+"""Did any slice get worse? A slice fails on any drop of right answers that is proven (Holm over the slices), and on
+what the gate file limits in each slice.
 
-A whole intent can break and hardly move the mean: this is the check that names it.
+A whole intent can break and hardly move the mean: this is the check that names it. Slices are an item's `slice` and
+its `tags`, so that one item may stand in several.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from math import fsum
 
 from rollout.core.comparison import Pairs, named, pair, probability, two_sided
 from rollout.core.evaluation import Measured, Rules, Side, SliceRow
+from rollout.core.gatefile import SliceLimits
 from rollout.core.paired import holm, smallest_provable_loss
-from rollout.core.score import Unit, shown
+from rollout.core.score import Unit, metric, shown, signed
 from rollout.core.verdict import Outcome, Verdict
 
 
@@ -22,11 +25,82 @@ def judge_slices(measured: Measured, rules: Rules) -> list[Verdict]:
         return [
             Verdict(subject="slices", outcome=Outcome.NO_DATA, reason="no item was answered on both sides")
         ]
-    adjusted = holm({name: pairs.drop(rules.seed) for name, pairs in by_slice.items()})
+    adjusted = _adjusted(by_slice, rules)
     worse = [name for name, p in adjusted.items() if p < alpha]
     worse.sort(key=lambda name: by_slice[name].effect)
     found = [_worse_slice(name, by_slice[name], measured, adjusted[name], rules) for name in worse]
-    return [*found, *_blind_slices(by_slice, alpha), *([] if worse else [_sound_slices(by_slice, alpha)])]
+    sound = [] if worse else [_sound_slices(by_slice, alpha)]
+    return [*found, *_limited(measured, rules), *_blind_slices(by_slice, alpha), *sound]
+
+
+def _adjusted(by_slice: Mapping[str, Pairs], rules: Rules) -> dict[str, float]:
+    return holm({name: pairs.drop(rules.seed) for name, pairs in by_slice.items()})
+
+
+def _limited(measured: Measured, rules: Rules) -> Iterator[Verdict]:
+    """What gates ask of every slice; one verdict a metric, which names the worst slice."""
+    for name, gate in sorted(rules.gates.items()):
+        if gate.slices is not None:
+            yield _worst_of(measured, name, gate.slices, gate.required, rules)
+
+
+def _worst_of(measured: Measured, name: str, limits: SliceLimits, required: bool, rules: Rules) -> Verdict:
+    subject, of = f"slices/{name}", metric(name)
+    present = {
+        each: values
+        for each in _slice_names(measured)
+        if (values := _values(measured, name, each, Side.CANDIDATE))
+    }
+    if not present:
+        reason = f"{of.title} was not measured in any slice"
+        return Verdict(subject=subject, outcome=Outcome.NO_DATA, reason=reason, required=required)
+    means = {each: fsum(values) / len(values) for each, values in present.items()}
+    beyond = [
+        f"{each}: {shown(mean, of.unit)} of {len(present[each])} items"
+        for each, mean in sorted(means.items(), key=lambda one: of.sign * one[1])
+        if (limits.min is not None and mean < limits.min) or (limits.max is not None and mean > limits.max)
+    ]
+    lost = _lost_too_much(measured, name, limits.max_loss, tuple(present), rules)
+    if beyond or lost:
+        limit = _limits_told(limits, name)
+        return Verdict(
+            subject=subject,
+            outcome=Outcome.FAIL,
+            reason=f"{of.title} in slices, {limit}: {'; '.join([*beyond, *lost])}",
+            required=required,
+        )
+    least = min(means, key=lambda each: of.sign * means[each])
+    reason = f"{of.title} in {len(means)} slices: worst {least} with {shown(means[least], of.unit)}"
+    return Verdict(subject=subject, outcome=Outcome.PASS, reason=reason, required=required)
+
+
+def _lost_too_much(
+    measured: Measured, name: str, max_loss: float | None, slices: tuple[str, ...], rules: Rules
+) -> list[str]:
+    """Slices whose loss is proven to reach beyond the limit, at a confidence that holds for all of them."""
+    if max_loss is None:
+        return []
+    confidence = two_sided(1 - (1 - rules.confidence) / len(slices))
+    paired = {each: pair(measured, name, slice_=each) for each in slices}
+    return [
+        f"{each}: {signed(metric(name).sign * pairs.effect, metric(name).unit)}{named(pairs.losers)}"
+        for each, pairs in paired.items()
+        if pairs.gains and pairs.interval(confidence, rules.seed).high < -max_loss
+    ]
+
+
+def _limits_told(limits: SliceLimits, name: str) -> str:
+    unit = metric(name).unit
+    told = [
+        f"{word} {shown(value, unit, difference=word == 'loss at most')}"
+        for word, value in (
+            ("at least", limits.min),
+            ("at most", limits.max),
+            ("loss at most", limits.max_loss),
+        )
+        if value is not None
+    ]
+    return ", ".join(told)
 
 
 def _worse_slice(name: str, pairs: Pairs, measured: Measured, p: float, rules: Rules) -> Verdict:
@@ -37,11 +111,10 @@ def _worse_slice(name: str, pairs: Pairs, measured: Measured, p: float, rules: R
         f"{pairs.lost} lost, {pairs.gained} gained against the {measured.opponent} "
         f"(p {probability(p)} after Holm)"
     )
-    lost = [id_ for id_, gain in zip(pairs.ids, pairs.gains, strict=True) if gain < 0]
     return Verdict(
         subject=f"slice/{name}",
         outcome=Outcome.FAIL,
-        reason=reason + named(lost),
+        reason=reason + named(pairs.losers),
         effect=pairs.effect,
         interval=pairs.interval(two_sided(rules.confidence), rules.seed),
         samples=(n, n),
@@ -71,16 +144,19 @@ def _sound_slices(by_slice: Mapping[str, Pairs], alpha: float) -> Verdict:
     return Verdict(subject="slices", outcome=Outcome.PASS, reason=reason, samples=(sum(sizes), sum(sizes)))
 
 
+def _slice_names(measured: Measured) -> list[str]:
+    return sorted({name for case in measured.cases for name in case.slices})
+
+
 def _pairs_by_slice(measured: Measured) -> dict[str, Pairs]:
-    names = sorted({item.slice for item in measured.items})
-    paired = {name: pair(measured, "success", name) for name in names}
+    paired = {name: pair(measured, "success", slice_=name) for name in _slice_names(measured)}
     return {name: pairs for name, pairs in paired.items() if pairs.gains}
 
 
 def slice_rows(measured: Measured, rules: Rules) -> tuple[SliceRow, ...]:
     """Every slice, the one that lost most against the opponent first."""
     by_slice = _pairs_by_slice(measured)
-    adjusted = holm({name: pairs.drop(rules.seed) for name, pairs in by_slice.items()})
+    adjusted = _adjusted(by_slice, rules)
     rows = [_slice_row(measured, pairs, name, adjusted[name]) for name, pairs in by_slice.items()]
     return tuple(
         sorted(rows, key=lambda row: (by_slice[row.slice].effect, row.success[Side.CANDIDATE], row.slice))
@@ -88,8 +164,7 @@ def slice_rows(measured: Measured, rules: Rules) -> tuple[SliceRow, ...]:
 
 
 def _slice_row(measured: Measured, pairs: Pairs, name: str, p: float) -> SliceRow:
-    items = [item for item in measured.items if item.slice == name]
-    with_json = any("json_compliance" in item.scores.get(Side.CANDIDATE, {}) for item in items)
+    with_json = bool(_values(measured, "json_compliance", name, Side.CANDIDATE))
     sides = measured.sides
     return SliceRow(
         slice=name,
@@ -103,6 +178,10 @@ def _slice_row(measured: Measured, pairs: Pairs, name: str, p: float) -> SliceRo
 
 
 def _mean(measured: Measured, name: str, slice_: str, side: Side) -> float:
-    scores = [item.scores.get(side, {}) for item in measured.items if item.slice == slice_]
-    values = [each[name] for each in scores if name in each]
+    values = _values(measured, name, slice_, side)
     return fsum(values) / len(values) if values else 0.0
+
+
+def _values(measured: Measured, name: str, slice_: str, side: Side) -> list[float]:
+    scores = [case.scores.get(side, {}) for case in measured.cases if slice_ in case.slices]
+    return [each[name] for each in scores if name in each]
