@@ -425,6 +425,18 @@ class ModelSigner(Protocol):
         ...
 
 
+class AnswerCache(Protocol):
+    """Answers that were generated before, under everything that they depend on (`core.answerkey`)."""
+
+    def get(self, keys: Sequence[str]) -> Mapping[str, bytes]:
+        """Those of the keys that are there."""
+        ...
+
+    def put(self, records: Mapping[str, bytes]) -> None:
+        """Keep all of them or, if the process dies, none; durable when this returns."""
+        ...
+
+
 class Documents(Protocol):
     """Reads YAML documents into core types, strictly, with the place of every field."""
 

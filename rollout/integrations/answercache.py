@@ -1,0 +1,91 @@
+"""AnswerCache over one SQLite file: a block of answers is kept whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from rollout.errors import Unavailable
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS answers (
+    key TEXT NOT NULL, origin TEXT NOT NULL, content BLOB NOT NULL, PRIMARY KEY (key, origin)
+) WITHOUT ROWID
+"""
+_AT_ONCE = 500
+_WAIT_S = 30.0
+
+
+class AnswerFile:
+    """Answers of one origin. What another origin wrote into the same file is neither seen nor changed.
+
+    On a CI runner the origin is the attempt of the workflow run: a file that comes from elsewhere, for example out
+    of a cache that a pull request could write, answers nothing.
+    """
+
+    def __init__(self, path: Path, *, origin: str) -> None:
+        self._path = path
+        self._origin = origin
+
+    def get(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """Those of the keys that are there."""
+        found: dict[str, bytes] = {}
+        with self._open() as file:
+            for start in range(0, len(keys), _AT_ONCE):
+                some = keys[start : start + _AT_ONCE]
+                marks = ",".join("?" * len(some))
+                query = f"SELECT key, content FROM answers WHERE origin = ? AND key IN ({marks})"  # noqa: S608
+                found |= dict(file.execute(query, (self._origin, *some)).fetchall())
+        return found
+
+    def put(self, records: Mapping[str, bytes]) -> None:
+        """Keep all of them or, if the process dies, none; durable when this returns."""
+        rows = [(key, self._origin, content) for key, content in records.items()]
+        with self._open() as file, file:
+            file.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", rows)
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with closing(sqlite3.connect(self._path, timeout=_WAIT_S)) as file:
+                file.execute("PRAGMA journal_mode=WAL")
+                file.execute("PRAGMA synchronous=FULL")
+                file.execute(_SCHEMA)
+                yield file
+        except (sqlite3.Error, OSError) as error:
+            raise Unavailable(
+                f"the answers kept in {self._path} cannot be used: {error}",
+                advice="Remove the file, or run with --no-cache: every answer is then generated again.",
+            ) from error
+
+
+class NoAnswers:
+    """Keeps nothing."""
+
+    def get(self, keys: Sequence[str]) -> dict[str, bytes]:  # noqa: ARG002
+        """Nothing."""
+        return {}
+
+    def put(self, records: Mapping[str, bytes]) -> None:
+        """Forgotten at once."""
+
+
+def origin_of_this_run() -> str:
+    """`local`, or the attempt of the workflow run on a CI runner."""
+    if not (os.environ.get("CI") or os.environ.get("GITHUB_ACTIONS")):
+        return "local"
+    names = (
+        "GITHUB_REPOSITORY",
+        "GITHUB_RUN_ID",
+        "GITHUB_RUN_ATTEMPT",
+        "CI_JOB_ID",
+        "CI_PIPELINE_ID",
+        "BUILD_ID",
+    )
+    known = [os.environ[name] for name in names if os.environ.get(name)]
+    # A runner that does not say which run it is can trust no answer of before: each process is an origin.
+    return "/".join(["ci", *(known or [f"process-{os.getpid()}"])])
