@@ -562,6 +562,11 @@ class PanelScorer(Protocol):
     """Scores answers with something outside: a model, a package, an endpoint. Never raises for its absence."""
 
     @property
+    def name(self) -> str:
+        """What the report calls it."""
+        ...
+
+    @property
     def metrics(self) -> tuple[str, ...]:
         """The metrics that it gives."""
         ...
@@ -588,6 +593,11 @@ class TaskSide:
 
 class TaskRunner(Protocol):
     """Runs public tasks that have items of their own, on base, champion and candidate. Never raises for its absence."""
+
+    @property
+    def name(self) -> str:
+        """What the report calls it."""
+        ...
 
     @property
     def metrics(self) -> tuple[str, ...]:
