@@ -14,7 +14,7 @@ DOCUMENTS: dict[str, tuple[str, str]] = {
     "plan": ("rollout.core.plan", "Plan"),
     "metric": ("rollout.core.metric", "MetricSpec"),
     "suite": ("rollout.core.suite", "Suite"),
-    "gates": ("rollout.core.suite", "Gates"),
+    "gates": ("rollout.core.gatefile", "Gates"),
     "evaluation-report": ("rollout.core.evaluation", "EvalReport"),
     "routes": ("rollout.core.routes", "Routes"),
     "rule": ("rollout.core.policy", "Rule"),

@@ -2,84 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Collection, Iterator, Mapping
 from types import MappingProxyType
 from typing import assert_never
 
-from rollout.core.metric import Direction
+from rollout.core.scorers import SCORERS, SUCCESS, likelihood
+from rollout.core.scorers.exactmatch import FIELD_PREFIX
+from rollout.core.scorers.metric import Metric as Metric
+from rollout.core.scorers.metric import Unit as Unit
+from rollout.core.scorers.metric import less, more
 
-FIELD_PREFIX = "exact_match_"
+TASK_PREFIX = "task_"
+"""`task_<name>` is the share of right answers in a task of lm-eval."""
 
-
-class Unit(StrEnum):
-    """How a value is to be shown."""
-
-    SHARE = "share"
-    SCORE = "score"
-    TOKENS = "tokens"
-    MILLISECONDS = "ms"
-    TOKENS_PER_SECOND = "tokens/s"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Metric:
-    """One metric. `timed` ones are measured one request at a time and are no mean over the items."""
-
-    id: str
-    title: str
-    unit: Unit
-    direction: Direction
-    timed: bool = False
-
-    @property
-    def sign(self) -> int:
-        """1 where more is better, -1 where less is."""
-        return 1 if self.direction is Direction.HIGHER else -1
+_TIMED = (
+    less("latency_p50_ms", "latency P50", Unit.MILLISECONDS, timed=True),
+    less("latency_p95_ms", "latency P95", Unit.MILLISECONDS, timed=True),
+    less("latency_p99_ms", "latency P99", Unit.MILLISECONDS, timed=True),
+    less("ttft_p50_ms", "time to first token P50", Unit.MILLISECONDS, timed=True),
+    less("ttft_p95_ms", "time to first token P95", Unit.MILLISECONDS, timed=True),
+    more("tokens_per_second", "speed", Unit.TOKENS_PER_SECOND, timed=True),
+)
+# Of outside models: where none is at hand, there is no value.
+_OUTSIDE = (
+    more("similarity", "semantic similarity", Unit.SCORE),
+    less("toxicity", "toxicity", Unit.SCORE),
+    less("toxicity_rate", "toxic answers"),
+    less("presidio_rate", "personal data, as Presidio finds it"),
+    more("judge_preference", "preferred by the judge", Unit.SCORE),
+)
 
 
-def _metrics() -> Mapping[str, Metric]:
-    high, low = Direction.HIGHER, Direction.LOWER
-    rows = (
-        ("success", "right answers", Unit.SHARE, high),
-        ("exact_match", "exact match, all fields", Unit.SHARE, high),
-        ("json_compliance", "valid JSON", Unit.SHARE, high),
-        ("json_compliance_unfenced", "valid JSON once unfenced", Unit.SHARE, high),
-        ("rouge_l", "ROUGE-L", Unit.SCORE, high),
-        ("refusal_rate", "refused what must be", Unit.SHARE, high),
-        ("over_refusal_rate", "refused what must not be", Unit.SHARE, low),
-        ("empty_rate", "empty answers", Unit.SHARE, low),
-        ("truncated_rate", "cut off by the token limit", Unit.SHARE, low),
-        ("completion_tokens", "answer length", Unit.TOKENS, low),
-    )
-    timed = (
-        ("latency_p50_ms", "latency P50", Unit.MILLISECONDS, low),
-        ("latency_p95_ms", "latency P95", Unit.MILLISECONDS, low),
-        ("tokens_per_second", "speed", Unit.TOKENS_PER_SECOND, high),
-    )
-    known = [Metric(id=i, title=t, unit=u, direction=d) for i, t, u, d in rows]
-    known += [Metric(id=i, title=t, unit=u, direction=d, timed=True) for i, t, u, d in timed]
-    return MappingProxyType({metric.id: metric for metric in known})
+def _metrics() -> Iterator[Metric]:
+    yield SUCCESS
+    for metrics, _ in SCORERS.values():
+        yield from metrics
+    yield from (*likelihood.METRICS, *_OUTSIDE, *_TIMED)
 
 
-METRICS = _metrics()
+METRICS: Mapping[str, Metric] = MappingProxyType({each.id: each for each in _metrics()})
 
 
 def metric(name: str) -> Metric:
-    """The metric of this name. Raises KeyError if there is none; `exact_match_<field>` always is one."""
+    """The metric of this name; `exact_match_<field>` and `task_<name>` always are one. Raises KeyError for others."""
     if name in METRICS:
         return METRICS[name]
-    if (of := _field(name)) is None:
-        raise KeyError(name)
-    return Metric(id=name, title=f"exact match, {of}", unit=Unit.SHARE, direction=Direction.HIGHER)
+    if of := _behind(FIELD_PREFIX, name):
+        return more(name, f"exact match, {of}")
+    if of := _behind(TASK_PREFIX, name):
+        return more(name, f"task {of}")
+    raise KeyError(name)
 
 
 def is_known(name: str, fields: Collection[str] | None) -> bool:
     """Whether there is such a metric; per-field ones only for `fields`, for any field if that is None."""
-    if name in METRICS:
+    if name in METRICS or _behind(TASK_PREFIX, name):
         return True
-    of = _field(name)
+    of = _behind(FIELD_PREFIX, name)
     return of is not None and (fields is None or of in fields)
 
 
@@ -90,6 +69,8 @@ def shown(value: float, unit: Unit, *, difference: bool = False) -> str:
             return f"{100 * value:.1f} points" if difference else f"{100 * value:.1f}%"
         case Unit.SCORE:
             return f"{value:.3f}"
+        case Unit.NATS:
+            return f"{value:.3f} nats"
         case Unit.TOKENS:
             return f"{value:.1f} tokens"
         case Unit.MILLISECONDS:
@@ -113,5 +94,5 @@ def signed_number(value: float, unit: Unit) -> str:
     return signed(value, unit).split(" ")[0]
 
 
-def _field(name: str) -> str | None:
-    return name.removeprefix(FIELD_PREFIX) if name.startswith(FIELD_PREFIX) and name != FIELD_PREFIX else None
+def _behind(prefix: str, name: str) -> str | None:
+    return name.removeprefix(prefix) if name.startswith(prefix) and name != prefix else None

@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, StringConstraints, ValidationError, model_validator
 
 from rollout.core.document import DocumentErrors, Place, Problem
+from rollout.core.expectation import Assertion
+from rollout.core.expectation import Expect as Expect
 from rollout.core.gatefile import Gates
 from rollout.core.manifest import Document, Line, Name, Sha256
 from rollout.core.score import is_known
@@ -28,38 +29,54 @@ FieldName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
 PathBelow = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*$")
 ]
-
-
-class Expect(StrEnum):
-    """What a right answer is: JSON like the reference, a refusal, or a text like the reference."""
-
-    JSON = "json"
-    REFUSAL = "refusal"
-    TEXT = "text"
+Prompt = Annotated[str, StringConstraints(min_length=1, max_length=200_000)]
 
 
 class Turn(Document):
     """One turn of the prompt."""
 
     role: Literal["system", "user", "assistant"]
-    content: Annotated[str, StringConstraints(min_length=1, max_length=200_000)]
+    content: Prompt
 
 
 class Item(Document):
-    """One line of a suite's JSONL: a prompt with what is expected. The id pairs the arms."""
+    """One line of a suite's JSONL: a prompt with what is expected. The id pairs the arms.
+
+    The prompt is a conversation (`messages`), or a text to be continued as it is, without a chat template
+    (`prompt`). `slice` and `tags` are the parts of the suite that it belongs to; items of one `cluster` (the same
+    document, the same customer) are not independent of each other.
+    """
 
     id: ItemId
-    messages: tuple[Turn, ...] = Field(min_length=1, max_length=200)
-    reference: str = Field(default="", description="The answer of a good adapter.")
+    messages: tuple[Turn, ...] = Field(default=(), max_length=200)
+    prompt: Prompt | None = None
+    reference: str = Field(default="", max_length=200_000, description="The answer of a good adapter.")
     slice: Line
+    tags: tuple[Line, ...] = Field(default=(), max_length=32)
+    cluster: Line | None = None
     expect: Expect = Expect.TEXT
+    assert_: tuple[Assertion, ...] = Field(default=(), alias="assert", max_length=64)
+    response_schema: dict[str, JsonValue] | None = Field(default=None, alias="schema")
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """What the model is asked: the conversation, or the prompt as a turn of the user."""
+        return self.messages if self.prompt is None else (Turn(role="user", content=self.prompt),)
+
+    @model_validator(mode="after")
+    def _asks_something(self) -> Item:
+        if (self.prompt is None) is (not self.messages):
+            raise ValueError("an item has either messages or a prompt")
+        if self.messages and self.messages[-1].role != "user":
+            raise ValueError("the last message must be the user's")
+        return self
 
     @model_validator(mode="after")
     def _can_be_scored(self) -> Item:
-        if self.messages[-1].role != "user":
-            raise ValueError("the last message must be the user's")
-        if self.expect is not Expect.REFUSAL and not self.reference.strip():
+        if self.expect in (Expect.JSON, Expect.TEXT) and not self.reference.strip():
             raise ValueError(f"an item that expects {self.expect.value} needs a reference")
+        if self.expect is Expect.ASSERT and not self.assert_:
+            raise ValueError("an item that expects its assertions to hold needs some")
         return self
 
 
@@ -68,6 +85,13 @@ class Latency(Document):
 
     samples: int = Field(default=16, ge=4, le=2000)
     warmup: int = Field(default=3, ge=1, le=100)
+
+
+class Sampling(Document):
+    """How answers are drawn. Temperature 0 is greedy: the same answer each time."""
+
+    temperature: float = Field(default=0, ge=0, le=2)
+    seed: int = Field(default=0, ge=0, lt=2**31)
 
 
 class Suite(Document):
@@ -85,11 +109,24 @@ class Suite(Document):
         default=(), max_length=32, description="Compared exactly, one by one."
     )
     max_tokens: int = Field(ge=1, le=32_768)
+    repeats: int = Field(default=1, ge=1, le=64, description="Answers to each item and from each side.")
+    sampling: Sampling = Sampling()
     latency: Latency = Latency()
     refusals: tuple[Line, ...] = Field(
-        default=(), max_length=200, description="How a refusal begins: openings of a sentence, in any case."
+        default=(),
+        max_length=200,
+        description="How else a refusal begins: openings of a sentence, beside those that are known.",
     )
     gates: Name = Field(description="Name of the gate file.")
+
+    @model_validator(mode="after")
+    def _repeats_measure_something(self) -> Suite:
+        if self.repeats > 1 and self.sampling.temperature == 0:
+            raise ValueError(
+                "at temperature 0 every repeat is the same answer and would measure nothing: "
+                "set sampling.temperature, or leave out repeats"
+            )
+        return self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,13 +170,11 @@ def read_items(content: bytes, source: str) -> tuple[Item, ...]:
 
 def check_fit(suite: Suite, items: Iterable[Item], gates: Gates, source: str) -> None:
     """Raise Unreadable where suite, items and gates do not belong together."""
-    kinds = {item.expect for item in items}
-    if Expect.JSON in kinds and not (suite.fields or suite.response_schema):
+    plain = [item.id for item in items if item.expect is Expect.JSON and item.response_schema is None]
+    if plain and not (suite.fields or suite.response_schema):
         raise Unreadable(
-            f"{source}: items expect JSON, but the suite names neither fields nor a response_schema"
+            f"{source}: items expect JSON, but the suite names neither fields nor a response_schema: {plain[0]}"
         )
-    if Expect.REFUSAL in kinds and not suite.refusals:
-        raise Unreadable(f"{source}: items expect a refusal, but the suite does not say how one begins")
     if unknown := [name for name in gates.gates if not is_known(name, suite.fields)]:
         raise Unreadable(
             f"{source}: gate file {suite.gates!r} has gates on fields it does not compare: {unknown}"

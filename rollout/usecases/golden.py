@@ -8,9 +8,11 @@ from pathlib import PurePosixPath
 
 from pydantic import JsonValue
 
-from rollout.core.answer import Scorer, lacks_field
 from rollout.core.document import DocumentErrors, Place, Problem
-from rollout.core.suite import Expect, Gates, Golden, Item, Suite, check_fit, digest_of, read_items
+from rollout.core.gatefile import Gates
+from rollout.core.jsontext import lacks_field
+from rollout.core.scorers.compliance import validator
+from rollout.core.suite import Expect, Golden, Item, Suite, check_fit, digest_of, read_items
 from rollout.errors import Unreadable
 from rollout.ports import Documents, Tree
 
@@ -76,7 +78,7 @@ def _response_schema(suite: Suite, content: bytes) -> dict[str, JsonValue] | Non
     if not isinstance(schema, dict):
         raise Unreadable(f"{source} is not a JSON Schema: it must be an object")
     try:
-        Scorer(fields=(), refusals=(), response_schema=schema)
+        validator(schema)
     except Unreadable as error:
         raise Unreadable(f"{source}: {error.message}") from None
     return schema

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rollout.core.rouge import rouge_l, tokens
+from rollout.core.scorers.rouge import rouge_l, tokens
 
 ASCII = st.text(alphabet=st.characters(min_codepoint=32, max_codepoint=126), max_size=60)
 VOCABULARY = ("the", "cat", "sat", "on", "a", "mat", "and", "then", "ran", "off", "7", "42", "x_y", "it's")

@@ -5,10 +5,30 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from rollout.core.scorers.metric import Unit, more
+
+if TYPE_CHECKING:
+    from rollout.core.answer import Answer
+    from rollout.core.scorers import Score
+    from rollout.core.suite import Golden, Item
+
+METRICS = (more("rouge_l", "ROUGE-L", Unit.SCORE),)
 
 _ASCII_WORD = re.compile(r"[a-z0-9]+")
 # Scripts that are written without spaces: each letter is a token of its own.
 _UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "BOPOMOFO", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN", "YI ")
+
+
+def prepare(_golden: Golden) -> Score:
+    """Scores items that have a reference."""
+    return score
+
+
+def score(item: Item, answer: Answer) -> dict[str, float]:
+    """How close the answer is to the reference."""
+    return {"rouge_l": rouge_l(item.reference, answer.text)} if item.reference.strip() else {}
 
 
 def tokens(text: str) -> list[str]:
