@@ -24,13 +24,12 @@ _DISTANCE_FACTOR = 3.0
 
 def judge_effect(measured: Measured, rules: Rules, *, dtype: str, quantization: str) -> list[Verdict]:
     """The candidate must move the base; so must the champion, or there is nothing to compare with."""
-    sides = [side for side in (Side.CANDIDATE, Side.CHAMPION) if side in measured.sides]
-    return [
-        _finite(measured),
-        *(_moves(measured.effect, side) for side in sides),
-        _agrees(measured, rules, _tolerance(dtype, quantization)),
-        _repeats(measured.noise),
-    ]
+    proven = {*measured.effect.shifts, *measured.sides, Side.CANDIDATE}
+    sides = [side for side in (Side.CANDIDATE, Side.CHAMPION) if side in proven]
+    asked = [] if measured.stopped is not None else [_finite(measured)]
+    again = [] if measured.stopped is not None else [_repeats(measured.noise)]
+    moved = [_moves(measured.effect, side, measured.noise) for side in sides]
+    return [*asked, *moved, _agrees(measured, rules, _tolerance(dtype, quantization)), *again]
 
 
 def noise_floor(effect: Effect) -> float | None:
@@ -58,10 +57,12 @@ def _finite(measured: Measured) -> Verdict:
     return Verdict(subject="finite", outcome=Outcome.PASS, reason="every log-probability is a finite number")
 
 
-def _moves(effect: Effect, side: Side) -> Verdict:
+def _moves(effect: Effect, side: Side, again: Mapping[Side, Repeat]) -> Verdict:
     subject = "effect" if side is Side.CANDIDATE else f"effect/{side}"
     harmful = Outcome.FAIL if side is Side.CANDIDATE else Outcome.ERROR
     shift = effect.shifts.get(side)
+    if shift is not None and effect.probes == 0 and shift.compared:
+        return _moves_answers(subject, harmful, shift, again)
     if shift is None or effect.probes == 0:
         reason = f"the effect of the {side} was not measured"
         return Verdict(subject=subject, outcome=Outcome.NO_DATA, reason=reason)
@@ -73,7 +74,8 @@ def _moves(effect: Effect, side: Side) -> Verdict:
         return Verdict(subject=subject, outcome=outcome, reason=reason)
     if not has_no_effect(effect, side):
         return _moved(subject, shift, shift.largest, noise)
-    same = f"{shift.same} of {shift.compared} answers and all log-probabilities are the base's"
+    answers = f"{shift.same} of {shift.compared} answers and " if shift.compared else ""
+    same = f"{answers}all log-probabilities of {effect.probes} probes are the base's"
     if side is Side.CANDIDATE:
         reason = f"adapter has no effect: {same} (untrained, or ignored by the engine)"
     else:
@@ -81,8 +83,22 @@ def _moves(effect: Effect, side: Side) -> Verdict:
     return Verdict(subject=subject, outcome=harmful, reason=reason, effect=shift.largest)
 
 
+def _moves_answers(subject: str, harmful: Outcome, shift: Shift, again: Mapping[Side, Repeat]) -> Verdict:
+    """Without log-probabilities: more answers must differ from the base's than the engine changes by itself."""
+    differ = (shift.compared - shift.same) / shift.compared
+    asked = sum(repeat.asked for repeat in again.values())
+    noise = sum(repeat.changed for repeat in again.values()) / asked if asked else 1.0
+    told = (
+        f"{shift.compared - shift.same} of {shift.compared} answers differ from the base's, while {noise:.0%} change "
+        "by themselves; this engine cannot read fixed answers"
+    )
+    if differ > _NOISE_FACTOR * noise:
+        return Verdict(subject=subject, outcome=Outcome.PASS, reason=told)
+    return Verdict(subject=subject, outcome=harmful, reason=f"no effect beyond the noise: {told}")
+
+
 def _moved(subject: str, shift: Shift, largest: float, noise: float) -> Verdict:
-    mostly = shift.same * 2 > shift.compared
+    mostly = shift.same * 2 > shift.compared > 0
     same = f"; yet {shift.same} of {shift.compared} answers are the base's" if mostly else ""
     reason = f"moves log-probabilities of the base by up to {largest:.2g} (noise {noise:.2g}){same}"
     return Verdict(subject=subject, outcome=Outcome.PASS, reason=reason, effect=largest)

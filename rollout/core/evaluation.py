@@ -156,6 +156,7 @@ class Measured(Document):
     missing: dict[MetricId, Line] = Field(
         default_factory=dict, description="Why a metric that the suite asks for could not be measured."
     )
+    stopped: Line | None = Field(default=None, description="Why nothing was asked after the first proofs.")
 
     @property
     def opponent(self) -> Side:
@@ -287,6 +288,9 @@ class EvalReport(Document):
     command: Line = Field(description="The command line that gives this report again.")
     quality: Quality
     speed: Speed
+    notes: tuple[Line, ...] = Field(
+        default=(), description="What outside scorers say of themselves, and what was kept from before."
+    )
 
     @property
     def subject(self) -> Subject:
@@ -335,6 +339,7 @@ class Partial(Document):
     subject: Subject
     measured: Measured
     timings: ShardTimings
+    notes: tuple[Line, ...] = ()
 
 
 class Shard(Document):

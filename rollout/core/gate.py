@@ -40,6 +40,11 @@ def conclude_quality(subject: Subject, measured: Measured) -> Quality:
     The same input gives the same bytes, whatever the order of its mappings: a stored report has sorted keys.
     """
     rules, engine = subject.rules, subject.engine
+    proofs = judge_effect(measured, rules, dtype=engine.dtype, quantization=engine.quantization)
+    if measured.stopped is not None:
+        return Quality(
+            subject=subject, measured=measured, metrics=(), slices=(), verdicts=(*proofs, _stopped(measured))
+        )
     limits = [(name, gate) for name, gate in sorted(rules.gates.items()) if not metric(name).timed]
     return Quality(
         subject=subject,
@@ -47,7 +52,7 @@ def conclude_quality(subject: Subject, measured: Measured) -> Quality:
         metrics=metric_rows(measured, rules),
         slices=slice_rows(measured, rules),
         verdicts=(
-            *judge_effect(measured, rules, dtype=engine.dtype, quantization=engine.quantization),
+            *proofs,
             *(_absolute(measured, name, gate, rules) for name, gate in limits if _is_absolute(gate)),
             *judge_margins(measured, rules),
             *judge_slices(measured, rules),
@@ -56,8 +61,10 @@ def conclude_quality(subject: Subject, measured: Measured) -> Quality:
     )
 
 
-def conclude_speed(rules: Rules, shards: Sequence[ShardTimings]) -> Speed:
+def conclude_speed(rules: Rules, shards: Sequence[ShardTimings], *, was_timed: bool = True) -> Speed:
     """The section of speed. Each machine is held to the limits by itself: figures of two are never mixed."""
+    if not was_timed:
+        return Speed(shards=tuple(shards), metrics=(), verdicts=())
     names = [name for name, known in METRICS.items() if known.timed]
     limits = [(name, gate) for name, gate in sorted(rules.gates.items()) if metric(name).timed]
     return Speed(
@@ -69,11 +76,8 @@ def conclude_speed(rules: Rules, shards: Sequence[ShardTimings]) -> Speed:
 
 def is_tampered(report: EvalReport) -> bool:
     """Whether what a report concludes is not what its own measurements and rules give."""
-    quality = conclude_quality(report.subject, report.measured)
-    return (quality, conclude_speed(report.subject.rules, report.speed.shards)) != (
-        report.quality,
-        report.speed,
-    )
+    again = judged_again(report)
+    return (again.quality, again.speed) != (report.quality, report.speed)
 
 
 def judged_again(report: EvalReport) -> EvalReport:
@@ -81,7 +85,9 @@ def judged_again(report: EvalReport) -> EvalReport:
     return report.model_copy(
         update={
             "quality": conclude_quality(report.subject, report.measured),
-            "speed": conclude_speed(report.subject.rules, report.speed.shards),
+            "speed": conclude_speed(
+                report.subject.rules, report.speed.shards, was_timed=report.measured.stopped is None
+            ),
         }
     )
 
@@ -200,6 +206,14 @@ def _timed_on(shard: ShardTimings, name: str, gate: Gate, rules: Rules) -> Verdi
         interval=interval,
         samples=(0, found.n),
         required=gate.required,
+    )
+
+
+def _stopped(measured: Measured) -> Verdict:
+    return Verdict(
+        subject="cases",
+        outcome=Outcome.NO_DATA,
+        reason=f"none of {measured.planned} items was asked: {measured.stopped}",
     )
 
 
