@@ -50,6 +50,10 @@ class ShardNumber:
         return cls(index=int(index), of=int(of))
 
 
+WHOLE = ShardNumber()
+"""All of the work."""
+
+
 def sampled(items: Sequence[Item], seed: int) -> list[Item]:
     """All items in an order of which every beginning is a fair sample: slices take turns, each in random order.
 

@@ -1,99 +1,134 @@
-"""Prove an adapter: champion, candidate and base answer the same suite in one engine, and are compared.
+"""Prove an adapter: champion, candidate and base answer the same suites in one engine, and are compared.
 
-Nothing is loaded before its bytes are verified: the shelf lays down exactly what the manifests speak of.
+Nothing is loaded before its bytes are verified and inspected: the shelf lays down exactly what the manifests speak
+of, and an adapter that is not sound never reaches an engine that might take it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import datetime
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
-from rollout.core.comparison import pair
-from rollout.core.evaluation import (
-    BaseFacts,
-    Contender,
-    EngineFacts,
-    EvalReport,
-    Example,
-    Measured,
-    Rules,
-    Side,
-)
-from rollout.core.gate import gate, metric_rows
+from rollout.core.answer import Answer
+from rollout.core.artifact import ArtifactFacts
+from rollout.core.comparison import comparisons, fewest_pairs
+from rollout.core.evaluation import EvalReport, Partial, Rules, Shard, Side
 from rollout.core.lifecycle import Evaluated
+from rollout.core.loadable import why_not_loadable
 from rollout.core.manifest import AdapterManifest
-from rollout.core.slices import slice_rows
-from rollout.core.suite import Golden, Item
-from rollout.errors import LedgerConflict, Unreadable
-from rollout.ports import ArtifactStore, Clock, Engine, EngineInfo, Ledger, Shelf
+from rollout.core.merging import conclude
+from rollout.core.score import metric, shown
+from rollout.core.scorers import Scorers
+from rollout.core.suite import Golden
+from rollout.errors import LedgerConflict, LoadRefused, Unreadable
+from rollout.ports import ArtifactStore, Clock, Ledger, Shelf
 from rollout.usecases.book import Book, Signature
-from rollout.usecases.measure import Answers, Contest, Progress, measure
+from rollout.usecases.contest import Contest, Means, Progress, Scope, subject_of
+from rollout.usecases.measure import measure
+from rollout.usecases.proving import Readings, read_probes, told
 
-EXAMPLES = 10
-_SHOWN_LETTERS = 4000
 _ATTEMPTS = 5
+Inspect = Callable[[AdapterManifest, Path], ArtifactFacts]
+"""(manifest, folder) -> what its bytes are, compared with the base."""
 
 
 def evaluate(
-    contest: Contest,
+    contests: Sequence[Contest],
+    means: Means,
     *,
-    open_engine: Callable[[], Engine],
     shelf: Shelf,
+    inspect: Inspect,
     clock: Clock,
     tool: str,
+    scope: Scope | None = None,
+    base: Path | None = None,
     progress: Progress | None = None,
-) -> EvalReport:
-    """Run the whole evaluation. The report's outcome is the verdict; an exception means that there is none.
+) -> tuple[Partial, ...]:
+    """Measure one adapter on every suite, as far as the scope goes; `core.merging.conclude` makes the reports.
 
-    The engine is opened when the bytes of all adapters are verified. Raises Unreadable if they are not the
-    manifest's, or if its base is another one than the champion's; LoadRefused if the base does not take an adapter.
+    The contests differ in their suites only. Raises Unreadable if bytes are not the manifest's, if the base is
+    another one than the champion's, or if a gate's margin cannot be detected by its suite; LoadRefused if an
+    adapter is not sound or the base does not take it.
     """
+    scope, progress = scope or Scope(), progress or _silently
+    if scope.is_whole:
+        for contest in contests:
+            require_power(contest.golden, first_release=contest.champion is None)
     started = clock.now()
-    folders = _lay_down(contest, shelf)
-    engine = open_engine()
-    engine.load(folders)
-    measured, answers = measure(contest, engine, progress or _silently)
-    return conclude(
-        contest, measured, answers, engine.describe(), tool=tool, started=started, finished=clock.now()
-    )
+    folders = _lay_down(contests[0], shelf, inspect)
+    references = _references(contests, means, scope, folders, progress)
+    found: list[Partial] = []
+    with closing(means.open_engine()) as engine:
+        engine.load(folders)
+        for contest in contests:
+            suite = contest.golden.suite.name
+            one = measure(
+                contest,
+                engine,
+                means,
+                scope,
+                progress,
+                reference=references.get(suite),
+                base=base,
+                folders=folders,
+            )
+            found.append(
+                Partial(
+                    shard=str(scope.shard),
+                    tool=tool,
+                    started_at=started,
+                    finished_at=clock.now(),
+                    command=contest.command,
+                    subject=subject_of(contest, engine.describe(), _panel(means, suite)),
+                    measured=one.measured,
+                    timings=one.timings,
+                    notes=one.notes,
+                )
+            )
+    return tuple(found)
 
 
-def conclude(
-    contest: Contest,
-    measured: Measured,
-    answers: Answers,
-    engine: EngineInfo,
-    *,
-    tool: str,
-    started: datetime,
-    finished: datetime,
-) -> EvalReport:
-    """The report of what was measured, with its verdicts."""
-    golden, rules = contest.golden, _rules(contest.golden)
-    return EvalReport(
-        schema=EvalReport.model_fields["schema_"].default,
-        tool=tool,
-        started_at=started,
-        finished_at=finished,
-        command=contest.command,
-        suite=golden.suite.name,
-        suite_digest=golden.suite_digest,
-        gates_name=golden.suite.gates,
-        gates_digest=golden.gates_digest,
-        candidate=_contender(contest.candidate),
-        champion=None if contest.champion is None else _contender(contest.champion),
-        base=_base(contest.candidate),
-        engine=_facts(engine),
-        max_tokens=golden.suite.max_tokens,
-        rules=rules,
-        measured=measured,
-        metrics=metric_rows(measured, rules),
-        slices=slice_rows(measured, rules),
-        verdicts=gate(measured, rules).verdicts,
-        examples=_examples(golden, measured, answers),
-        reported=dict(contest.candidate.evaluation.reported),
-    )
+def merge(shards: Sequence[Shard]) -> tuple[EvalReport, ...]:
+    """The reports of all shards, one a suite, in the order of the first shard.
+
+    Raises Unreadable unless every shard is there once, of the same evaluation.
+    """
+    names = [partial.subject.suite for partial in shards[0].partials] if shards else []
+    for shard in shards:
+        if [partial.subject.suite for partial in shard.partials] != names:
+            raise Unreadable(
+                "the shards were asked different suites", advice="Run all of them from one commit."
+            )
+    return tuple(conclude([shard.partials[place] for shard in shards]) for place in range(len(names)))
+
+
+def require_power(golden: Golden, *, first_release: bool = False) -> None:
+    """Raise Unreadable if a margin is smaller than its suite can detect, with the number of items that it needs."""
+    rules = Rules(**{name: getattr(golden.gates, name) for name in Rules.model_fields})
+    counts = applicable(golden)
+    weak = []
+    for one in comparisons(rules, Side.BASE if first_release else Side.CHAMPION):
+        fewest = fewest_pairs(one.metric, one.margin, rules.confidence)
+        # What outside scorers or tasks count is known when they were asked.
+        if one.required and one.metric in counts and counts[one.metric] < fewest:
+            margin = shown(one.margin.max_loss, metric(one.metric).unit, difference=True)
+            weak.append(f"{one.subject} has {counts[one.metric]} items, a margin of {margin} needs {fewest}")
+    if weak:
+        raise Unreadable(
+            f"suite {golden.suite.name} is too small for gates {golden.suite.gates}: {'; '.join(weak)}",
+            advice="Add items, or accept a larger loss in `vs_champion.max_loss`.",
+        )
+
+
+def applicable(golden: Golden) -> dict[str, int]:
+    """How many items each metric applies to: what their references are scored on."""
+    scorers, counts = Scorers(golden), dict[str, int]()
+    for item in golden.items:
+        given = Answer(text=item.reference, prompt_tokens=0, completion_tokens=1, finish_reason="stop")
+        for name in scorers.score(item, given):
+            counts[name] = counts.get(name, 0) + 1
+    return counts
 
 
 def record_evaluation(
@@ -104,19 +139,19 @@ def record_evaluation(
     An evaluation is true whatever else happens, so a lost race is tried again behind the new end. Raises
     LedgerConflict if that never ends.
     """
-    digest = evidence.put(report.content)
+    digest, subject = evidence.put(report.content), report.subject
     for left in reversed(range(_ATTEMPTS)):
         try:
-            return Book(ledger, report.candidate.name, signature).add(
+            return Book(ledger, subject.candidate.name, signature).add(
                 Evaluated,
                 clock.now(),
-                identity=report.candidate.identity,
-                served_name=report.candidate.served_name,
-                champion=None if report.champion is None else report.champion.identity,
+                identity=subject.candidate.identity,
+                served_name=subject.candidate.served_name,
+                champion=None if subject.champion is None else subject.champion.identity,
                 outcome=report.outcome,
                 report=digest,
-                suite_digest=report.suite_digest,
-                gates_digest=report.gates_digest,
+                suite_digest=subject.suite_digest,
+                gates_digest=subject.gates_digest,
             )
         except LedgerConflict:
             if not left:
@@ -128,85 +163,48 @@ def _silently(doing: str, done: int, of: int) -> None:
     """No progress is shown."""
 
 
-def _lay_down(contest: Contest, shelf: Shelf) -> dict[str, Path]:
-    manifests = [contest.candidate, *([] if contest.champion is None else [contest.champion])]
-    if contest.champion is not None and contest.champion.base != contest.candidate.base:
+def _lay_down(contest: Contest, shelf: Shelf, inspect: Inspect) -> dict[str, Path]:
+    champion, candidate = contest.champion, contest.candidate
+    if champion is not None and champion.base != candidate.base:
         raise Unreadable(
-            f"{contest.candidate.served_name} and {contest.champion.served_name} stand on different bases",
+            f"{candidate.served_name} and {champion.served_name} stand on different bases",
             advice="One engine holds one base. Release a new base as a first release, without a champion.",
         )
-    return {manifest.served_name: shelf.lay_down(manifest) for manifest in manifests}
+    folders = {}
+    for manifest in contest.manifests.values():
+        folder = shelf.lay_down(manifest)
+        if reasons := why_not_loadable(inspect(manifest, folder)):
+            raise LoadRefused(
+                f"adapter {manifest.served_name} is not loaded: {'; '.join(reasons)}",
+                advice="See `rollout inspect`; correct the export, and give the manifest its new digests.",
+            )
+        folders[manifest.served_name] = folder
+    return folders
 
 
-def _rules(golden: Golden) -> Rules:
-    suite = golden.suite
-    return Rules(
-        gates=golden.gates.gates,
-        champion_margin=suite.champion_margin,
-        confidence=suite.confidence,
-        seed=suite.seed,
-        on_inconclusive=suite.on_inconclusive,
-    )
+def _references(
+    contests: Iterable[Contest],
+    means: Means,
+    scope: Scope,
+    folders: Mapping[str, Path],
+    progress: Progress,
+) -> dict[str, tuple[str, Readings]]:
+    """How a full-precision reference reads the probes of every suite; it is gone before the engine comes."""
+    if means.reference is None or not scope.shard.is_first:
+        return {}
+    with closing(means.reference()) as reference:
+        reference.load(folders)
+        name = told(reference.describe())
+        return {
+            contest.golden.suite.name: (
+                name,
+                read_probes(contest, reference, progress, "asking the reference"),
+            )
+            for contest in contests
+        }
 
 
-def _contender(manifest: AdapterManifest) -> Contender:
-    return Contender(
-        name=manifest.name,
-        version=manifest.version,
-        served_name=manifest.served_name,
-        identity=manifest.identity,
-    )
-
-
-def _base(manifest: AdapterManifest) -> BaseFacts:
-    base = manifest.base
-    return BaseFacts(
-        repo=base.repo, revision=base.revision, quantization=base.quantization.value, dtype=base.dtype.value
-    )
-
-
-def _facts(engine: EngineInfo) -> EngineFacts:
-    return EngineFacts(
-        name=engine.name,
-        version=engine.version,
-        dtype=engine.dtype,
-        quantization=engine.quantization,
-        device=engine.device,
-        threads=engine.threads,
-        batch_size=engine.batch_size,
-        details=dict(engine.details),
-    )
-
-
-def _examples(golden: Golden, measured: Measured, answers: Answers) -> tuple[Example, ...]:
-    """What fell most first; then what is still wrong; then what changed; then anything."""
-    fell = {name: _falls(measured, name) for name in ("success", "rouge_l")}
-    right = {item.id: item.scores[Side.CANDIDATE].get("success", 1.0) for item in measured.items}
-    ours, theirs = answers[Side.CANDIDATE], answers[measured.opponent]
-
-    def worst_first(item: Item) -> tuple[float, float, float, bool, str]:
-        drop, drift = (max(0.0, falls.get(item.id, 0.0)) for falls in fell.values())
-        return -drop, -drift, right[item.id], ours[item.id].text == theirs[item.id].text, item.id
-
-    order = sorted(golden.items, key=worst_first)[:EXAMPLES]
-    return tuple(_example(item, fell["success"].get(item.id, 0.0), answers) for item in order)
-
-
-def _falls(measured: Measured, name: str) -> dict[str, float]:
-    pairs = pair(measured, name)
-    return {id_: -gain for id_, gain in zip(pairs.ids, pairs.gains, strict=True)}
-
-
-def _example(item: Item, drop: float, answers: Answers) -> Example:
-    return Example(
-        id=item.id,
-        slice=item.slice,
-        messages=item.messages,
-        reference=item.reference,
-        answers={side: _shortened(of[item.id].text) for side, of in answers.items()},
-        drop=drop,
-    )
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= _SHOWN_LETTERS else text[:_SHOWN_LETTERS] + "…"
+def _panel(means: Means, suite: str) -> dict[str, Mapping[str, str]]:
+    runner = means.tasks.get(suite)
+    asked = [*means.panels.get(suite, ()), *([] if runner is None else [runner])]
+    return {one.name: one.describe() for one in asked}

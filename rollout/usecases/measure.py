@@ -1,205 +1,260 @@
-"""Ask every side everything: the suite in one mixed batch, probes for the effect, then one request at a time."""
+"""Measure one suite: proofs first, then the questions, then what is asked again, then the clock."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from math import isfinite
-from typing import TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from math import fsum
+from pathlib import Path
 
-from rollout.core.answer import Scorer
-from rollout.core.evaluation import Effect, ItemScores, Measured, Repeat, Shift, Side, Timing
-from rollout.core.manifest import AdapterManifest
-from rollout.core.suite import Golden, Item
-from rollout.errors import Unavailable
-from rollout.ports import Engine, Generation, GenerationRequest, Message
+from rollout.core.effect import has_no_effect
+from rollout.core.evaluation import Agreement, Case, Effect, Measured, Reply, ShardTimings, Side
+from rollout.core.expectation import Expect
+from rollout.core.scorers import Scorers, likelihood
+from rollout.core.suite import Item
+from rollout.ports import AnsweredItem, Engine, PanelScorer, PanelScores, TaskRunner, TaskSide
+from rollout.usecases.answering import Answers, answer_suite
+from rollout.usecases.contest import Contest, Means, Progress, Scope
+from rollout.usecases.proving import (
+    Readings,
+    compare_with_reference,
+    is_reference,
+    prove_effect,
+)
+from rollout.usecases.timing import ask_again, shard_timings, time_answers
 
-T = TypeVar("T")
-
-PROBES = 8
-_PROBE_LETTERS = (8, 400)
-
-Progress = Callable[[str, int, int], None]
-"""Told what is being done, how much of it is done, and how much there is."""
-Answers = Mapping[Side, Mapping[str, Generation]]
-"""The answers of the suite, by side and item id."""
+_SHOWN_LETTERS = 20_000
+Values = dict[tuple[str, Side], dict[str, float]]
+"""Scores by item id and side."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Contest:
-    """Who is compared, on what. Without a champion the base is it. `command` reproduces the evaluation."""
+class Found:
+    """What was measured of one suite, on one machine."""
 
-    candidate: AdapterManifest
-    champion: AdapterManifest | None
-    golden: Golden
-    command: str
-
-    @property
-    def adapters(self) -> dict[Side, str | None]:
-        """The engine's adapter name of every side; the base has none."""
-        champion = {} if self.champion is None else {Side.CHAMPION: self.champion.served_name}
-        return {Side.BASE: None, **champion, Side.CANDIDATE: self.candidate.served_name}
+    measured: Measured
+    timings: ShardTimings
+    notes: tuple[str, ...] = ()
 
 
-def measure(contest: Contest, engine: Engine, progress: Progress) -> tuple[Measured, Answers]:
-    """Everything that is judged later, with the answers themselves. The adapters must be loaded."""
-    golden = contest.golden
-    scorer = Scorer(
-        fields=golden.suite.fields, refusals=golden.suite.refusals, response_schema=golden.response_schema
-    )
-    answers = _ask_all(contest, engine, progress)
-    effect = _effect(contest, engine, answers, progress)
-    alone = _time(contest, engine, progress)
-    measured = Measured(
-        items=tuple(_scored(item, answers, scorer) for item in golden.items),
-        timings={side: tuple(_timing(*one) for one in timed) for side, timed in alone.items()},
-        effect=effect,
-        repeats={
-            side: _repeat(answers[side], [again for again, _ in timed]) for side, timed in alone.items()
-        },
-        not_finite={side: _not_finite(of.values()) for side, of in answers.items()},
-    )
-    return measured, answers
+@dataclass(slots=True, kw_only=True)
+class _Outside:
+    """What scorers outside found."""
+
+    values: Values = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    cases: list[Case] = field(default_factory=list)
 
 
-def _ask_all(contest: Contest, engine: Engine, progress: Progress) -> dict[Side, dict[str, Generation]]:
-    requests = [
-        _request(contest, item, side, adapter)
-        for item in contest.golden.items
-        for side, adapter in contest.adapters.items()
-    ]
-    found: dict[Side, dict[str, Generation]] = {side: {} for side in contest.adapters}
-    progress("answering the suite", 0, len(requests))
-    for number, generation in enumerate(engine.generate(requests), start=1):
-        side, item = _origin(generation)
-        found[side][item] = generation
-        progress("answering the suite", number, len(requests))
-    _require_all(found, contest.golden.items)
-    return found
+def measure(
+    contest: Contest,
+    engine: Engine,
+    means: Means,
+    scope: Scope,
+    progress: Progress,
+    *,
+    reference: tuple[str, Readings] | None,
+    base: Path | None,
+    folders: Mapping[str, Path],
+) -> Found:
+    """Everything that is judged later. The adapters must be loaded.
 
-
-def _require_all(found: Answers, items: Sequence[Item]) -> None:
-    wanted = {item.id for item in items}
-    for side, answers in found.items():
-        if answers.keys() != wanted:
-            raise Unavailable(f"the engine answered {len(answers)} of {len(wanted)} items of the {side}")
-
-
-def _effect(contest: Contest, engine: Engine, answers: Answers, progress: Progress) -> Effect:
-    """Log-probabilities of fixed texts: the base twice for the noise, each adapter once."""
-    texts = _probe_texts(contest.golden.items)
-    noise: float | None = 0.0
-    shifts: dict[Side, float | None] = {side: 0.0 for side in contest.adapters if side is not Side.BASE}
-    for number, text in enumerate(texts, start=1):
-        base = engine.prompt_logprobs(text, adapter=None)
-        noise = _larger(noise, _distance(base, engine.prompt_logprobs(text, adapter=None)))
-        for side in shifts:
-            said = engine.prompt_logprobs(text, adapter=contest.adapters[side])
-            shifts[side] = _larger(shifts[side], _distance(base, said))
-        progress("proving the effect", number, len(texts))
-    return Effect(
-        probes=len(texts),
-        noise=noise,
-        shifts={side: _shift(largest, answers[side], answers[Side.BASE]) for side, largest in shifts.items()},
-    )
-
-
-def _probe_texts(items: Sequence[Item]) -> list[str]:
-    shortest, longest = _PROBE_LETTERS
-    texts = [item.messages[-1].content.strip()[:longest] for item in items]
-    return _spread([text for text in texts if len(text) >= shortest], PROBES)
-
-
-def _shift(largest: float | None, answers: Mapping[str, Generation], base: Mapping[str, Generation]) -> Shift:
-    same = sum(answers[item].text == base[item].text for item in answers)
-    return Shift(largest=largest, same=same, compared=len(answers))
-
-
-def _distance(one: Sequence[float], other: Sequence[float]) -> float | None:
-    """The largest difference of a token, None if there is no token or one is not finite."""
-    if len(one) != len(other) or not one or not all(isfinite(value) for value in (*one, *other)):
-        return None
-    return max(abs(a - b) for a, b in zip(one, other, strict=True))
-
-
-def _larger(one: float | None, other: float | None) -> float | None:
-    return None if one is None or other is None else max(one, other)
-
-
-def _time(contest: Contest, engine: Engine, progress: Progress) -> dict[Side, list[tuple[Generation, float]]]:
-    """One request at a time; the order of the sides turns round from item to item (ABBA), so that a machine
-
-    that gets faster or slower on the way favours none of them.
+    Nothing is asked of an adapter that has no effect or whose numbers are not finite: that is the answer.
     """
-    latency, sides = contest.golden.suite.latency, list(contest.adapters.items())
-    chosen = _spread(contest.golden.items, latency.samples)
-    requests = [
-        _request(
-            contest, contest.golden.items[number % len(contest.golden.items)], *sides[number % len(sides)]
+    effect, readings = prove_effect(contest, engine, progress)
+    agreement = _agreement(engine, readings, reference)
+    if (why := _why_stop(effect)) is not None:
+        stopped = Measured(
+            planned=len(contest.golden.items),
+            unasked=_slices(contest.golden.items),
+            cases=(),
+            effect=effect,
+            agreement=agreement,
+            noise={},
+            not_finite={},
+            stopped=why,
         )
-        for number in range(latency.warmup * len(sides))
-    ]
-    cold = len(requests)
-    for number, item in enumerate(chosen):
-        for side, adapter in sides if number % 2 == 0 else sides[::-1]:
-            requests.append(_request(contest, item, side, adapter))
-    found: dict[Side, list[tuple[Generation, float]]] = {side: [] for side in contest.adapters}
-    for number, (generation, seconds) in enumerate(engine.time(requests), start=1):
-        if number > cold:
-            found[_origin(generation)[0]].append((generation, seconds))
-        progress("timing answers", number, len(requests))
-    if any(len(timed) != len(chosen) for timed in found.values()):
-        raise Unavailable("the engine did not time every request that it was asked to")
-    return found
+        return Found(measured=stopped, timings=shard_timings(engine.describe(), scope, {}))
+    answers = answer_suite(contest, engine, means.cache, scope, progress)
+    noise = ask_again(contest, engine, answers, progress) if scope.shard.is_first else {}
+    timings = time_answers(contest, engine, answers.items, scope, progress)
+    outside = _ask_outside(contest, answers, means, scope, progress, base, folders)
+    measured = Measured(
+        planned=len(contest.golden.items),
+        unasked=tuple(sorted(set(_slices(contest.golden.items)) - set(_slices(answers.items)))),
+        cases=(*_cases(contest, answers, outside.values), *outside.cases),
+        effect=effect,
+        agreement=agreement,
+        noise=noise,
+        not_finite=_not_finite(contest, answers),
+        missing=_unread(answers) | outside.missing,
+    )
+    return Found(measured=measured, timings=timings, notes=tuple(outside.notes))
 
 
-def _request(contest: Contest, item: Item, side: Side, adapter: str | None) -> GenerationRequest:
-    return GenerationRequest(
-        id=f"{side}:{item.id}",
-        messages=tuple(Message(role=turn.role, content=turn.content) for turn in item.messages),
-        adapter=adapter,
-        max_tokens=contest.golden.suite.max_tokens,
+def _agreement(
+    engine: Engine, readings: Readings | None, reference: tuple[str, Readings] | None
+) -> Agreement | None:
+    info = engine.describe()
+    if readings is None:
+        return None
+    if is_reference(info):
+        return compare_with_reference(readings, readings, "itself")
+    return None if reference is None else compare_with_reference(reference[1], readings, reference[0])
+
+
+def _why_stop(effect: Effect) -> str | None:
+    if not effect.probes:
+        return None
+    if has_no_effect(effect, Side.CANDIDATE):
+        return "the candidate has no effect on its base"
+    if effect.shifts[Side.CANDIDATE].largest is None:
+        return "log-probabilities of the candidate are not finite"
+    return None
+
+
+def _slices(items: Iterable[Item]) -> tuple[str, ...]:
+    return tuple(sorted({name for item in items for name in (item.slice, *item.tags)}))
+
+
+def _cases(contest: Contest, answers: Answers, outside: Values) -> list[Case]:
+    scorers = Scorers(contest.golden)
+    by_question: dict[tuple[str, Side], list[tuple[Reply, dict[str, float]]]] = {}
+    items = {item.id: item for item in answers.items}
+    for (side, id_, _), given in sorted(answers.replies.items(), key=lambda one: (one[0][1], one[0][2])):
+        reply = Reply(
+            text=_shortened(given.answer.text),
+            completion_tokens=given.answer.completion_tokens,
+            finish_reason=given.answer.finish_reason,
+        )
+        by_question.setdefault((id_, side), []).append((reply, scorers.score(items[id_], given.answer)))
+    return [_case(item, contest, answers, by_question, outside) for item in answers.items]
+
+
+def _case(
+    item: Item,
+    contest: Contest,
+    answers: Answers,
+    by_question: Mapping[tuple[str, Side], Sequence[tuple[Reply, dict[str, float]]]],
+    outside: Values,
+) -> Case:
+    scores = {}
+    for side in contest.adapters:
+        found = _mean([values for _, values in by_question[item.id, side]])
+        read = _read(item, side, answers)
+        scores[side] = found | read | outside.get((item.id, side), {})
+    return Case(
+        id=item.id,
+        slice=item.slice,
+        tags=item.tags,
+        expect=item.expect,
+        messages=item.messages,
+        reference=item.reference,
+        replies={side: tuple(reply for reply, _ in by_question[item.id, side]) for side in contest.adapters},
+        scores=scores,
     )
 
 
-def _origin(generation: Generation) -> tuple[Side, str]:
-    side, _, item = generation.id.partition(":")
-    return Side(side), item
+def _mean(repeats: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Of every metric that applies to all repeats of an item: the item is the unit that is compared."""
+    common = [name for name in repeats[0] if all(name in each for each in repeats)]
+    return {name: fsum(each[name] for each in repeats) / len(repeats) for name in common}
 
 
-def _scored(item: Item, answers: Answers, scorer: Scorer) -> ItemScores:
-    scores = {
-        side: scorer.score(
-            item,
-            of[item.id].text,
-            completion_tokens=of[item.id].completion_tokens,
-            finish_reason=of[item.id].finish_reason,
-        )
-        for side, of in answers.items()
+def _read(item: Item, side: Side, answers: Answers) -> dict[str, float]:
+    reading = answers.readings.get((side, item.id))
+    if reading is None:
+        return {}
+    if side is not Side.CANDIDATE:
+        return likelihood.score(reading)
+    base, champion = (answers.readings.get((other, item.id)) for other in (Side.BASE, Side.CHAMPION))
+    return likelihood.score(reading, base=base, champion=champion)
+
+
+def _unread(answers: Answers) -> dict[str, str]:
+    if answers.readings:
+        return {}
+    why = "the engine cannot read fixed answers" if answers.items else "nothing was asked"
+    return {of.id: why for of in likelihood.METRICS}
+
+
+def _not_finite(contest: Contest, answers: Answers) -> dict[Side, int]:
+    counted = dict.fromkeys(contest.adapters, 0)
+    for (side, _, _), given in answers.replies.items():
+        counted[side] += not given.is_finite
+    return counted
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _SHOWN_LETTERS else text[:_SHOWN_LETTERS] + "…"
+
+
+def _ask_outside(
+    contest: Contest,
+    answers: Answers,
+    means: Means,
+    scope: Scope,
+    progress: Progress,
+    base: Path | None,
+    folders: Mapping[str, Path],
+) -> _Outside:
+    """Scorers that need something outside; whose absence is told and never counted as a pass."""
+    outside, suite = _Outside(), contest.golden.suite.name
+    shown = [_answered(item, contest, answers) for item in answers.items]
+    for scorer in means.panels.get(suite, ()):
+        _take(outside, scorer, scorer.score(shown, progress), scope)
+    runner = means.tasks.get(suite)
+    if runner is not None and base is not None and scope.shard.is_first:
+        sides = {
+            str(side): TaskSide(adapter=None if name is None else folders[name], served_name=name)
+            for side, name in contest.adapters.items()
+        }
+        found = runner.run(base, sides, progress)
+        outside.cases = [_task_case(id_, by_side) for id_, by_side in sorted(found.values.items())]
+        _take(outside, runner, PanelScores(values={}, notes=found.notes), scope, named=_named(found))
+    elif runner is not None and base is None:
+        outside.missing |= dict.fromkeys(runner.metrics, "tasks need the folder of the base model")
+    return outside
+
+
+def _answered(item: Item, contest: Contest, answers: Answers) -> AnsweredItem:
+    return AnsweredItem(
+        id=item.id,
+        prompt="\n\n".join(turn.content for turn in item.messages),
+        reference=item.reference,
+        answers={str(side): answers.replies[side, item.id, 0].answer.text for side in contest.adapters},
+    )
+
+
+def _take(
+    outside: _Outside,
+    scorer: PanelScorer | TaskRunner,
+    found: PanelScores,
+    scope: Scope,
+    named: frozenset[str] | None = None,
+) -> None:
+    for id_, by_side in found.values.items():
+        for side, scores in by_side.items():
+            outside.values.setdefault((id_, Side(side)), {}).update(scores)
+    had = _named(found) if named is None else named
+    told_why = "; ".join(f"{name}: {note}" for name, note in sorted(found.notes.items()))
+    outside.missing |= {
+        name: (told_why or f"{scorer.name} gave no value")[:300] for name in scorer.metrics if name not in had
     }
-    return ItemScores(id=item.id, slice=item.slice, expect=item.expect, scores=scores)
+    outside.notes += [f"{scorer.name}, shard {scope.shard}: {told_why}"[:500]] if told_why else []
 
 
-def _timing(generation: Generation, seconds: float) -> Timing:
-    sound = isfinite(seconds) and seconds >= 0
-    return Timing(
-        item=_origin(generation)[1],
-        milliseconds=seconds * 1000 if sound else None,
-        tokens=generation.completion_tokens,
+def _named(found: PanelScores) -> frozenset[str]:
+    scores = chain.from_iterable(by_side.values() for by_side in found.values.values())
+    return frozenset(name for each in scores for name in each)
+
+
+def _task_case(id_: str, by_side: Mapping[str, Mapping[str, float]]) -> Case:
+    return Case(
+        id=f"task/{id_}",
+        slice=f"task/{id_.partition('/')[0]}",
+        expect=Expect.TEXT,
+        scores={Side(side): dict(scores) for side, scores in by_side.items()},
     )
-
-
-def _repeat(first: Mapping[str, Generation], again: Sequence[Generation]) -> Repeat:
-    changed = sum(first[_origin(generation)[1]].text != generation.text for generation in again)
-    return Repeat(asked=len(again), changed=changed)
-
-
-def _not_finite(answers: Iterable[Generation]) -> int:
-    return sum(not isfinite(generation.logprob_sum) for generation in answers)
-
-
-def _spread(values: Sequence[T], number: int) -> list[T]:
-    """At most so many of the values, evenly over all of them, so that every slice has its share."""
-    if len(values) <= number:
-        return list(values)
-    return [values[place * len(values) // number] for place in range(number)]
