@@ -43,7 +43,7 @@ def is_iban(text: str) -> bool:
 def is_card(text: str) -> bool:
     """A number of one of the large networks that passes Luhn's check."""
     digits = digits_of(text)
-    if not _CARD.fullmatch(digits) or len(set(digits)) < 3:
+    if not _CARD.fullmatch(digits) or len(set(digits)) == 1:
         return False
     doubled = (int(digit) * (2 if place % 2 else 1) for place, digit in enumerate(reversed(digits)))
     return sum(value - 9 if value > 9 else value for value in doubled) % 10 == 0
