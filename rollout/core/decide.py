@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from rollout.core.flag import FlagState
-from rollout.core.lifecycle import Phase, RolloutState, Version
+from rollout.core.lifecycle import Evaluated, Phase, RolloutState, Version
 from rollout.core.plan import OnInconclusive, OnNewVersion, Plan, Share
 from rollout.core.verdict import Analysis, Outcome
 
@@ -184,37 +184,61 @@ class Refuse:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Begin:
-    """A version may begin: `report` is the evaluation that allows it."""
+class AskedSuite:
+    """A suite that the policy asks for, with the digests that it has there."""
 
-    report: str
+    name: str
+    suite_digest: str
+    gates_digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begin:
+    """A version may begin: `reports` are the evaluations that allow it, in the order of the suites asked for."""
+
+    reports: tuple[str, ...]
 
 
 def admit(
-    *, desired: Version, state: RolloutState, plan: Plan, suite_digest: str, gates_digest: str
+    *, desired: Version, state: RolloutState, plan: Plan, suites: Sequence[AskedSuite]
 ) -> Begin | Refuse:
-    """Whether the version that git desires may begin here. Only a fresh, passing evaluation opens the door."""
+    """Whether the version that git desires may begin here. Only fresh, passing evaluations on every suite that the
+    policy asks for open the door."""
     if state.candidate is not None:
         return _refuse_beside_another(desired, state, plan)
     if (past := state.quarantine.get(desired.identity)) is not None:
         return Refuse(
             reason=f"these bytes were rolled back on {past.at:%Y-%m-%d %H:%M}: {past.reason}", blocked=True
         )
-    report = state.evaluations.get(desired.identity)
-    if report is None:
+    known = state.evaluations.get(desired.identity, ())
+    if not known or not suites:
         return Refuse(reason=f"no evaluation of {desired.served_name} is recorded", blocked=True)
+    reports = []
+    for suite in suites:
+        found = _evaluation_on(suite, known, state)
+        if isinstance(found, Refuse):
+            return found
+        reports.append(found)
+    return Begin(reports=tuple(reports))
+
+
+def _evaluation_on(suite: AskedSuite, known: Sequence[Evaluated], state: RolloutState) -> str | Refuse:
+    """The report on one suite, as the policy has it now."""
+    digests = (suite.suite_digest, suite.gates_digest)
+    report = next((each for each in known if (each.suite_digest, each.gates_digest) == digests), None)
+    if report is None:
+        return Refuse(
+            reason=f"it was evaluated on another suite or other gates than the policy names: {suite.name} is missing",
+            blocked=True,
+        )
     if report.outcome is not Outcome.PASS:
-        return Refuse(reason=f"its evaluation ended with {report.outcome}", blocked=True)
+        return Refuse(reason=f"its evaluation on {suite.name} ended with {report.outcome}", blocked=True)
     champion = None if state.stable is None else state.stable.identity
     if report.champion != champion:
         return Refuse(
             reason="it was evaluated against another champion than what is stable now", blocked=True
         )
-    if (report.suite_digest, report.gates_digest) != (suite_digest, gates_digest):
-        return Refuse(
-            reason="it was evaluated on another suite or other gates than the policy names", blocked=True
-        )
-    return Begin(report=report.report)
+    return report.report
 
 
 def _refuse_beside_another(desired: Version, state: RolloutState, plan: Plan) -> Refuse:

@@ -104,6 +104,7 @@ class Started(_Event):
     flag_version: int = Field(ge=0)
     edge: Line
     report: Sha256
+    further_reports: tuple[Sha256, ...] = ()
 
 
 class Looked(_Event):
@@ -280,7 +281,7 @@ class RolloutState:
     reverted: bool = False
     verified: bool = False
     quarantine: Mapping[str, RolledBack] = field(default_factory=lambda: MappingProxyType({}))
-    evaluations: Mapping[str, Evaluated] = field(default_factory=lambda: MappingProxyType({}))
+    evaluations: Mapping[str, tuple[Evaluated, ...]] = field(default_factory=lambda: MappingProxyType({}))
     released: frozenset[str] = frozenset()
     released_versions: Mapping[str, Identity] = field(default_factory=lambda: MappingProxyType({}))
     head: str | None = None
@@ -332,7 +333,7 @@ def _after(state: RolloutState, event: LedgerEvent) -> RolloutState:
                 released_versions=_with(state.released_versions, event.stable),
             )
         case Evaluated():
-            return replace(state, evaluations=MappingProxyType({**state.evaluations, event.identity: event}))
+            return replace(state, evaluations=_with_evaluation(state.evaluations, event))
         case Started():
             _require(state.phase in (Phase.IDLE, Phase.TAKEN_BACK), state, event)
             _require(event.candidate.identity not in state.quarantine, state, event)
@@ -436,6 +437,18 @@ def _settled(state: RolloutState, event: Settled) -> RolloutState:
         released=state.released | {candidate.manifest_sha256},
         released_versions=_with(state.released_versions, candidate),
     )
+
+
+def _with_evaluation(
+    known: Mapping[str, tuple[Evaluated, ...]], event: Evaluated
+) -> Mapping[str, tuple[Evaluated, ...]]:
+    """By identity, the last evaluation on each suite with each gate file."""
+    others = (
+        each
+        for each in known.get(event.identity, ())
+        if (each.suite_digest, each.gates_digest) != (event.suite_digest, event.gates_digest)
+    )
+    return MappingProxyType({**known, event.identity: (*others, event)})
 
 
 def _with(released: Mapping[str, Identity], version: Version) -> Mapping[str, Identity]:

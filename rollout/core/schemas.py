@@ -15,7 +15,10 @@ DOCUMENTS: dict[str, tuple[str, str]] = {
     "metric": ("rollout.core.metric", "MetricSpec"),
     "suite": ("rollout.core.suite", "Suite"),
     "gates": ("rollout.core.gatefile", "Gates"),
+    "evaluation-policy": ("rollout.core.evaluationpolicy", "EvaluationPolicy"),
     "evaluation-report": ("rollout.core.evaluation", "EvalReport"),
+    "evaluation": ("rollout.core.evaluation", "Evaluation"),
+    "evaluation-shard": ("rollout.core.evaluation", "Shard"),
     "routes": ("rollout.core.routes", "Routes"),
     "rule": ("rollout.core.policy", "Rule"),
     "freezes": ("rollout.core.freeze", "Freezes"),
@@ -36,10 +39,13 @@ def model_of(document: str) -> type[Document]:
 
 def build_schema(document: str) -> dict[str, object]:
     """The schema of a document, with its id."""
-    generated = model_of(document).model_json_schema(by_alias=True)
+    model = model_of(document)
+    field = model.model_fields.get("schema_")
+    version = str(field.default).rpartition("/")[2] if field is not None and isinstance(field.default, str) else "v1"
+    generated = model.model_json_schema(by_alias=True)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": f"urn:adapter-rollout:schema:{document}:v1",
+        "$id": f"urn:adapter-rollout:schema:{document}:{version}",
         **generated,
     }
 

@@ -39,15 +39,15 @@ def perhaps_begin(ticking: Ticking, gatekeeper: Gatekeeper) -> Tick:
         desired=desire.version,
         state=ticking.state,
         plan=policy.plan,
-        suite_digest=policy.golden.suite_digest,
-        gates_digest=policy.golden.gates_digest,
+        suites=policy.asked,
     )
     if isinstance(verdict, Refuse):
         return ticking.end(Move.BLOCKED if verdict.blocked else Move.HELD, verdict.reason)
-    blocked = _doubt(ticking.world, desire, verdict.report) or gatekeeper(ticking.world, desire)
+    doubts = (_doubt(ticking.world, desire, report) for report in verdict.reports)
+    blocked = next((doubt for doubt in doubts if doubt), None) or gatekeeper(ticking.world, desire)
     if blocked is not None:
         return ticking.end(Move.BLOCKED, blocked)
-    return _begin(ticking, desire, policy, verdict.report)
+    return _begin(ticking, desire, policy, verdict.reports)
 
 
 def _keep_taken_back(ticking: Ticking) -> None:
@@ -65,8 +65,8 @@ def _doubt(world: World, desire: Desire, digest: str) -> str | None:
         return error.message
     except ValidationError as error:
         return f"the evaluation report {digest[:12]} cannot be read: {error.errors()[0]['msg']}"
-    if report.candidate.identity != desire.version.identity:
-        return f"the evaluation report {digest[:12]} speaks of {report.candidate.served_name}"
+    if report.subject.candidate.identity != desire.version.identity:
+        return f"the evaluation report {digest[:12]} speaks of {report.subject.candidate.served_name}"
     if is_tampered(report) or report.outcome is not Outcome.PASS:
         return (
             f"the measurements of the evaluation report {digest[:12]} do not pass when they are judged again"
@@ -74,7 +74,7 @@ def _doubt(world: World, desire: Desire, digest: str) -> str | None:
     return None
 
 
-def _begin(ticking: Ticking, desire: Desire, policy: ReleasePolicy, report: str) -> Tick:
+def _begin(ticking: Ticking, desire: Desire, policy: ReleasePolicy, reports: tuple[str, ...]) -> Tick:
     world, candidate = ticking.world, desire.manifest.value
     try:
         coverage = cover(world, ticking.needed(candidate), prove=candidate, golden=policy.golden)
@@ -95,7 +95,8 @@ def _begin(ticking: Ticking, desire: Desire, policy: ReleasePolicy, report: str)
         phase=Phase.SHADOW if policy.plan.shadow else Phase.CANARY,
         flag_version=flag.version,
         edge=world.metrics.edge(),
-        report=report,
+        report=reports[0],
+        further_reports=reports[1:],
     )
     ticking.publish(policy.mirror, policy.golden.response_schema)
     return ticking.end(Move.BEGUN, f"{desire.version.served_name} enters {ticking.state.phase}")

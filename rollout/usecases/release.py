@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from rollout.core.decide import AskedSuite
 from rollout.core.document import Located
 from rollout.core.lifecycle import Version
 from rollout.core.manifest import AdapterManifest
@@ -15,7 +16,7 @@ from rollout.core.plan import Plan, Share
 from rollout.core.suite import Golden
 from rollout.errors import Unreadable
 from rollout.ports import Manifests, World
-from rollout.usecases.golden import load_golden
+from rollout.usecases.required import load_goldens
 from rollout.usecases.workspace import Workspace
 
 
@@ -30,11 +31,26 @@ class Desire:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReleasePolicy:
-    """Plan, metrics and suite at one commit."""
+    """Plan, metrics and suites at one commit. The first suite is the manifest's, the others are required of all."""
 
     plan: Plan
     metrics: Mapping[str, MetricSpec]
-    golden: Golden
+    goldens: tuple[Golden, ...]
+
+    @property
+    def golden(self) -> Golden:
+        """The manifest's own suite."""
+        return self.goldens[0]
+
+    @property
+    def asked(self) -> tuple[AskedSuite, ...]:
+        """The suites on which a version must be proven."""
+        return tuple(
+            AskedSuite(
+                name=golden.suite.name, suite_digest=golden.suite_digest, gates_digest=golden.gates_digest
+            )
+            for golden in self.goldens
+        )
 
     def judged_in(self, stage: Stage) -> tuple[MetricSpec, ...]:
         """The metrics of the plan that are judged in a stage."""
@@ -106,7 +122,7 @@ def read_policy(world: World, manifest: AdapterManifest, commit: str) -> Release
     policy = ReleasePolicy(
         plan=plan,
         metrics={spec.id: spec for spec in specs},
-        golden=load_golden(workspace.tree, world.documents, manifest.evaluation.suite),
+        goldens=load_goldens(workspace, manifest),
     )
     _check_each_stage_is_judged(policy)
     return policy

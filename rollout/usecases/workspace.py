@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from rollout.core.document import D, DocumentErrors, Located
 from rollout.core.environment import Environment
+from rollout.core.evaluationpolicy import EvaluationPolicy
 from rollout.core.freeze import Freezes
 from rollout.core.manifest import AdapterManifest
 from rollout.core.metric import MetricSpec
@@ -149,6 +150,11 @@ class Workspace:
         """policies/freezes.yaml, if there is one."""
         path = POLICIES / "freezes.yaml"
         return self.document(path, Freezes) if self.tree.exists(path) else None
+
+    def evaluation_policy(self) -> Located[EvaluationPolicy] | None:
+        """policies/evaluation.yaml, if there is one: without it the manifest's suite is the only one."""
+        path = POLICIES / "evaluation.yaml"
+        return self.document(path, EvaluationPolicy) if self.tree.exists(path) else None
 
     def rego_paths(self) -> tuple[PurePosixPath, ...]:
         """policies/rego/*.rego, sorted; there may be none."""
