@@ -110,11 +110,9 @@ def test_any_text_is_searched(text: str) -> None:
     assert all(each.text in text for each in find_personal_data(text))
 
 
-@pytest.mark.parametrize(
-    "text", ["1" * 200_000, "1 " * 100_000, "a@" * 100_000, "a." * 100_000, "+1-" * 70_000, "f:" * 100_000]
-)
-def test_a_hostile_answer_is_searched_to_its_end(text: str) -> None:
-    find_personal_data(text)
+@pytest.mark.parametrize("part", ["1", "1 ", "a@", "a.", "+1-", "f:", "AB12 ", "eyJ"])
+def test_a_hostile_answer_is_searched_to_its_end(part: str) -> None:
+    assert find_personal_data(part * (200_000 // len(part))) == ()
 
 
 def rates(said: str, prompt: str = "where is it?", reference: str = "there") -> tuple[float, float]:
