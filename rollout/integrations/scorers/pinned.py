@@ -19,6 +19,8 @@ def files_of(folder: Path) -> tuple[str, ...]:
     for place, folders, names in os.walk(folder, onerror=_raise):
         folders[:] = [name for name in folders if not name.startswith(".")]
         below = Path(place).relative_to(folder)
+        # A link to a folder counts as a file, which is refused where it is opened.
+        names += [name for name in folders if (Path(place) / name).is_symlink()]
         found += [(below / name).as_posix() for name in names if not name.startswith(".")]
         if len(found) > _MOST_FILES:
             raise Unreadable(f"{folder.name} holds more than {_MOST_FILES} files")
