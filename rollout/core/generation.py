@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
+
+from rollout.errors import Unreadable
 
 Finish = Literal["stop", "length"]
 
@@ -37,3 +40,18 @@ class Token:
     logprob: float
     top: tuple[tuple[int, float], ...] = ()
     finish: Finish | None = None
+
+
+def tokens_to_make(wanted: int, *, prompt: int, context: int) -> int:
+    """How many tokens may follow a prompt of so many tokens: what is wanted, or what the context has room for.
+
+    Raises Unreadable if there is no room for one, or none is wanted.
+    """
+    if not 0 < prompt < context or wanted < 1:
+        raise Unreadable(f"a prompt of {prompt} tokens leaves no room in a context of {context}")
+    return min(wanted, context - prompt)
+
+
+def likeliest(tokens: Iterable[tuple[int, float]], count: int) -> tuple[tuple[int, float], ...]:
+    """The first `count` of tokens with their log-probabilities, likeliest first; of equals the smaller id first."""
+    return tuple(sorted(tokens, key=lambda one: (-one[1], one[0]))[:count])

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,15 @@ from rollout.core.generation import Decoding
 from rollout.core.manifest import Dtype, Quantization
 from rollout.demo.model import ARTIFACTS
 from rollout.errors import LoadRefused, RolloutError, Unreadable, Usage
+from rollout.hardware import processor_name
 from rollout.integrations.transformers import Base, BatchDecoder, TextCodec, TransformersEngine, open_base
-from rollout.ports import Engine, Generation, GenerationRequest, Message
+from rollout.ports import Engine, Generation, GenerationRequest, LikelihoodRequest, Message
 from tests.support.models import Family, edit_config, edit_tensors, write_adapter, write_base, write_family
 
 pytestmark = pytest.mark.model
 
 PROMPT = "the invoice is wrong"
+ANSWER = "it was sent twice"
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +54,16 @@ def ask(
     return GenerationRequest(id=f"{number}", messages=messages, adapter=adapter, max_tokens=max_tokens)
 
 
+def read(adapter: str | None, continuation: str = ANSWER) -> LikelihoodRequest:
+    messages = (Message(role="user", content=PROMPT),)
+    return LikelihoodRequest(id="r", messages=messages, continuation=continuation, adapter=adapter)
+
+
+def reading(engine: TransformersEngine, adapter: str | None) -> tuple[float, ...]:
+    (likelihood,) = engine.likelihoods([read(adapter)])
+    return likelihood.logprobs
+
+
 def mixed(count: int = 4) -> list[GenerationRequest]:
     names = (None, "good-1.0.0", "other-2.0.0")
     return [ask(name, "hello " * (n + 1), number=n) for n in range(count) for name in names]
@@ -68,7 +81,10 @@ def test_the_engine_is_an_engine(engine: TransformersEngine) -> None:
 
 def test_a_mixed_batch_answers_as_one_request_at_a_time(engine: TransformersEngine) -> None:
     together = by_request(engine.generate(mixed()))
-    alone = by_request(generation for generation, seconds in engine.time(mixed()) if seconds > 0)
+    timed = list(engine.time(mixed()))
+    assert [one.generation.id for one in timed] == [request.id for request in mixed()]
+    assert all(one.first_token_s is not None and 0 < one.first_token_s < one.seconds for one in timed)
+    alone = by_request(one.generation for one in timed)
     assert together.keys() == alone.keys()
     for key, generation in together.items():
         assert generation.text == alone[key].text
@@ -125,7 +141,7 @@ def test_an_adapter_that_was_not_loaded_is_never_answered_from_the_base(engine: 
     with pytest.raises(Unreadable, match=r"good-9\.9\.9 was not loaded"):
         list(engine.generate([ask("good-9.9.9")]))
     with pytest.raises(Unreadable, match=r"good-9\.9\.9 was not loaded"):
-        engine.prompt_logprobs(PROMPT, adapter="good-9.9.9")
+        reading(engine, "good-9.9.9")
 
 
 def test_a_caller_that_stops_early_leaves_no_rows_behind(engine: TransformersEngine) -> None:
@@ -142,16 +158,70 @@ def test_a_name_cannot_move_to_another_folder(engine: TransformersEngine, family
         engine.load({"good-1.0.0": family.other})
 
 
-def test_prompt_logprobs_are_those_of_the_full_forward_pass(engine: TransformersEngine, base: Base) -> None:
+def test_readings_are_those_of_the_full_forward_pass(engine: TransformersEngine, base: Base) -> None:
     import torch
 
-    ids = torch.tensor([base.tokenizer(PROMPT)["input_ids"]])
+    codec = TextCodec(base.tokenizer)
+    prompt = codec.encode_chat([Message(role="user", content=PROMPT)])
+    answer = codec.encode_continuation(ANSWER)
+    ids = torch.tensor([[*prompt, *answer]])
     fresh = open_base(base.folder)
     with torch.no_grad():
-        table = fresh.model(input_ids=ids).logits[0, :-1].log_softmax(-1)
-    expected = [float(table[at, ids[0, at + 1]]) for at in range(ids.shape[1] - 1)]
-    assert engine.prompt_logprobs(PROMPT, adapter=None) == pytest.approx(expected, abs=1e-5)
-    assert engine.prompt_logprobs(PROMPT, adapter="good-1.0.0") != pytest.approx(expected, abs=0.01)
+        table = fresh.model(input_ids=ids).logits[0, :-1].log_softmax(-1)[len(prompt) - 1 :]
+    expected = [float(row[token]) for row, token in zip(table, answer, strict=True)]
+    assert reading(engine, None) == pytest.approx(expected, abs=1e-5)
+    assert reading(engine, "good-1.0.0") != pytest.approx(expected, abs=0.01)
+    (likelihood,) = engine.likelihoods([read(None)])
+    assert len(likelihood.top) == len(answer)
+    for row, top in zip(table, likelihood.top, strict=True):
+        values, ids = row.topk(20)
+        assert [token for token, _ in top] == ids.tolist()
+        assert [value for _, value in top] == pytest.approx(values.tolist(), abs=1e-5)
+
+
+def test_a_continuation_is_read_without_special_tokens_of_its_own(engine: TransformersEngine) -> None:
+    (plain,) = engine.likelihoods([read(None, "a")])
+    (empty,) = engine.likelihoods([read(None, "")])
+    assert len(plain.logprobs) == len(plain.top) == 1
+    assert empty.logprobs == empty.top == ()
+
+
+def test_a_text_that_is_too_long_to_be_read_is_an_error_that_names_it(engine: TransformersEngine) -> None:
+    with pytest.raises(Unreadable, match="request r: a prompt of 3"):
+        list(engine.likelihoods([read(None, "x" * 300)]))
+
+
+def test_the_same_requests_give_the_same_bits_in_a_fresh_and_in_an_idle_engine(family: Family) -> None:
+    answers = []
+    for _ in range(2):
+        engine = TransformersEngine(open_base(family.base, threads=1), batch_size=4)
+        engine.load({"good-1.0.0": family.good, "other-2.0.0": family.other})
+        answers += [list(engine.generate(mixed())), list(engine.generate(mixed()))]
+        list(engine.time(mixed(1)))  # what came between leaves no trace
+        answers.append(list(engine.generate(mixed())))
+    assert all(each == answers[0] for each in answers)
+
+
+def test_temperature_and_seed_reach_the_decoder(engine: TransformersEngine) -> None:
+    def text(temperature: float, seed: int) -> str:
+        asked = replace(ask("good-1.0.0"), temperature=temperature, seed=seed)
+        return next(engine.generate([asked])).text
+
+    assert text(1.0, 1) == text(1.0, 1)
+    assert len({text(1.0, seed) for seed in range(4)} | {text(0.0, 0)}) > 2
+
+
+def test_a_closed_engine_holds_no_adapter_and_closes_twice(engine: TransformersEngine) -> None:
+    before = reading(engine, None)
+    engine.close()
+    engine.close()
+    assert reading(engine, None) == before
+    with pytest.raises(Unreadable, match="was not loaded"):
+        reading(engine, "good-1.0.0")
+
+
+def test_the_hardware_is_named(engine: TransformersEngine) -> None:
+    assert engine.describe().hardware == processor_name() != ""
 
 
 # Rows that join and leave
@@ -397,26 +467,26 @@ def test_missing_and_damaged_files_are_unreadable(
 def refused(base: Base, family: Family, folder: Path, kind: type[RolloutError], reason: str) -> None:
     """Refused as the first adapter and as a further one, and nothing else has moved by it."""
     engine = TransformersEngine(base, max_rank=16)
-    before = engine.prompt_logprobs(PROMPT, adapter=None)
+    before = reading(engine, None)
     with pytest.raises(kind, match="adapter bad: ") as caught:
         engine.load({"bad": folder})
     assert reason in caught.value.message
     assert str(folder) not in caught.value.message
-    assert engine.prompt_logprobs(PROMPT, adapter=None) == before
+    assert reading(engine, None) == before
     engine.load({"good": family.good})
-    good = engine.prompt_logprobs(PROMPT, adapter="good")
+    good = reading(engine, "good")
     with pytest.raises(kind):
         engine.load({"bad": folder})
-    assert engine.prompt_logprobs(PROMPT, adapter=None) == before
-    assert engine.prompt_logprobs(PROMPT, adapter="good") == good
+    assert reading(engine, None) == before
+    assert reading(engine, "good") == good
 
 
 def test_rank_and_alpha_patterns_are_honoured(base: Base, family: Family, tmp_path: Path) -> None:
     patterned = edit_config(family.good, tmp_path / "patterned", alpha_pattern={"q_proj": 1})
     engine = TransformersEngine(base)
     engine.load({"good": family.good, "patterned": patterned})
-    good = engine.prompt_logprobs(PROMPT, adapter="good")
-    assert engine.prompt_logprobs(PROMPT, adapter="patterned") != pytest.approx(good, abs=0.01)
+    good = reading(engine, "good")
+    assert reading(engine, "patterned") != pytest.approx(good, abs=0.01)
 
 
 def test_every_linear_layer_can_be_a_target(base: Base, family: Family, tmp_path: Path) -> None:
@@ -433,7 +503,7 @@ def test_a_broken_adapter_spoils_only_its_own_rows(base: Base, family: Family) -
     engine.load({"nan": family.nan})
     after = by_request(engine.generate([*mixed(), ask("nan", number=50), ask("nan", "a b c", number=51)]))
     assert math.isnan(after["50", "nan"].logprob_sum)
-    assert not all(math.isfinite(value) for value in engine.prompt_logprobs(PROMPT, adapter="nan"))
+    assert not all(math.isfinite(value) for value in reading(engine, "nan"))
     for key, generation in before.items():
         assert after[key].text == generation.text
         assert after[key].logprob_sum == pytest.approx(generation.logprob_sum, abs=1e-3)
@@ -442,18 +512,18 @@ def test_a_broken_adapter_spoils_only_its_own_rows(base: Base, family: Family) -
 def test_unloading_leaves_the_others_exactly_as_they_were(base: Base, family: Family) -> None:
     decoder = BatchDecoder(base)
     prompt = (1, 2, 3, 4)
-    bare = decoder.prompt_logprobs(prompt, None)
+    bare = decoder.read(prompt, None)
     decoder.load("one", family.good)
     decoder.load("two", family.other)
-    two = decoder.prompt_logprobs(prompt, "two")
+    two = decoder.read(prompt, "two")
     decoder.unload("one")
-    assert decoder.prompt_logprobs(prompt, "two") == two
+    assert decoder.read(prompt, "two") == two
     with pytest.raises(LoadRefused, match="one is not loaded"):
         decoder.add(0, Decoding(prompt=prompt, adapter="one", max_tokens=1))
     decoder.unload("two")
-    assert decoder.prompt_logprobs(prompt, None) == bare
+    assert decoder.read(prompt, None) == bare
     decoder.load("one", family.other)
-    assert decoder.prompt_logprobs(prompt, "one") == two
+    assert decoder.read(prompt, "one") == two
 
 
 def test_an_adapter_in_use_is_not_unloaded(base: Base, family: Family) -> None:
@@ -553,9 +623,9 @@ def test_a_trained_adapter_answers_in_json_and_its_base_does_not(demo: Transform
 
 
 def test_an_untrained_adapter_is_exactly_its_base(demo: TransformersEngine) -> None:
-    bare = demo.prompt_logprobs(PROMPT, adapter=None)
-    assert demo.prompt_logprobs(PROMPT, adapter="untrained") == bare
-    assert demo.prompt_logprobs(PROMPT, adapter="1.1.0") != bare
+    bare = reading(demo, None)
+    assert reading(demo, "untrained") == bare
+    assert reading(demo, "1.1.0") != bare
 
 
 @pytest.mark.parametrize(

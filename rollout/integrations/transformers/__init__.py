@@ -5,7 +5,7 @@ Importing this package is cheap: torch and its friends are imported when a base 
 
 from rollout.integrations.transformers.decoding import BatchDecoder
 from rollout.integrations.transformers.engine import TransformersEngine
-from rollout.integrations.transformers.loading import Base, open_base
+from rollout.integrations.transformers.loading import Base, open_base, open_codec
 from rollout.integrations.transformers.text import TextCodec
 
-__all__ = ["Base", "BatchDecoder", "TextCodec", "TransformersEngine", "open_base"]
+__all__ = ["Base", "BatchDecoder", "TextCodec", "TransformersEngine", "open_base", "open_codec"]

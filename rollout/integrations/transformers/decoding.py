@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rollout.core.generation import Decoding, Finish, Token
+from rollout.core.generation import Decoding, Finish, Token, likeliest
 from rollout.errors import LoadRefused, Usage
 from rollout.integrations.transformers.adapters import AdapterSet
 from rollout.integrations.transformers.loading import Base
@@ -54,6 +54,11 @@ class BatchDecoder:
         """Whether a step would do something."""
         return bool(self._waiting or self._running)
 
+    def forget(self) -> None:
+        """Let all rows leave."""
+        self._waiting, self._running = [], []
+        self._cache = self._mask = None
+
     def load(self, key: str, folder: Path) -> None:
         """Load an adapter under a key; see AdapterSet.load."""
         self._adapters.load(key, folder)
@@ -92,18 +97,31 @@ class BatchDecoder:
             self._keep([row.number not in finished for row in self._running])
         return made
 
-    def prompt_logprobs(self, prompt: Sequence[int], adapter: str | None) -> tuple[float, ...]:
-        """Log-probabilities of the tokens of a prompt behind its first one."""
+    def read(
+        self, prompt: Sequence[int], adapter: str | None, *, first: int = 1, top: int = 0
+    ) -> tuple[Token, ...]:
+        """How an adapter reads the tokens of a prompt from place `first` on; the one at place 0 follows nothing.
+
+        Raises LoadRefused for an adapter that is not loaded.
+        """
         import torch
 
         if adapter is not None and adapter not in self._adapters:
             raise LoadRefused(f"the adapter key {adapter} is not loaded")
+        read = list(prompt[first:])
         ids = torch.tensor([list(prompt)], device=self._base.device)
         with torch.inference_mode():
-            output = self._adapters.forward([adapter], input_ids=ids, use_cache=False)
-            table = output.logits[0, :-1].float().log_softmax(-1)
-            chosen = table.gather(-1, ids[0, 1:, None])[:, 0]
-        return tuple(float(value) for value in chosen)
+            output = self._adapters.forward(
+                [adapter], input_ids=ids, use_cache=False, logits_to_keep=len(read) + 1
+            )
+            table = output.logits[0, :-1].float().cpu().log_softmax(-1)
+            tops = table.topk(min(top, self.vocabulary))
+        return tuple(
+            Token(id=token, logprob=float(row[token]), top=likeliest(zip(ids, values, strict=True), top))
+            for token, row, ids, values in zip(
+                read, table, tops.indices.tolist(), tops.values.tolist(), strict=True
+            )
+        )
 
     def _generator(self, asked: Decoding) -> Any:
         if asked.temperature == 0:

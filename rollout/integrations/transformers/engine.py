@@ -5,15 +5,26 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Final
 
-from rollout.core.generation import Decoding, Token
+from rollout.core.generation import Decoding, Token, tokens_to_make
 from rollout.errors import LoadRefused, Unreadable
+from rollout.hardware import processor_name
 from rollout.integrations.transformers.decoding import BatchDecoder
 from rollout.integrations.transformers.loading import Base
 from rollout.integrations.transformers.text import TextCodec
-from rollout.ports import EngineInfo, Generation, GenerationRequest
+from rollout.ports import (
+    EngineInfo,
+    Generation,
+    GenerationRequest,
+    Likelihood,
+    LikelihoodRequest,
+    TimedGeneration,
+)
+
+_ALTERNATIVES: Final = 20
 
 
 @dataclass(slots=True)
@@ -24,7 +35,7 @@ class _Answer:
 
 
 class TransformersEngine:
-    """An `Engine` in this process. Greedy; on one machine with the same settings the same answers each time."""
+    """An `Engine` in this process: on one machine with the same settings the same answers each time."""
 
     def __init__(self, base: Base, *, batch_size: int = 16, max_rank: int | None = None) -> None:
         self._base = base
@@ -43,10 +54,8 @@ class TransformersEngine:
             key = f"adapter_{len(self._loaded)}"
             try:
                 self._decoder.load(key, folder)
-            except Unreadable as error:
-                raise Unreadable(f"adapter {name}: {error.message}", advice=error.advice) from error
-            except LoadRefused as error:
-                raise LoadRefused(f"adapter {name}: {error.message}", advice=error.advice) from error
+            except (Unreadable, LoadRefused) as error:
+                raise type(error)(f"adapter {name}: {error.message}", advice=error.advice) from error
             self._loaded[name] = (key, folder)
 
     def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[Generation]:
@@ -72,35 +81,59 @@ class TransformersEngine:
             for number in active:  # the caller stopped early
                 self._decoder.drop(number)
 
-    def time(self, requests: Sequence[GenerationRequest]) -> Iterator[tuple[Generation, float]]:
+    def time(self, requests: Sequence[GenerationRequest]) -> Iterator[TimedGeneration]:
         """Answer one request at a time, in order, with its seconds: from the text of the prompt to the answer's."""
         for request in requests:
             started = time.perf_counter()
-            (generation,) = self.generate([request])
-            yield generation, time.perf_counter() - started
-
-    def prompt_logprobs(self, prompt: str, *, adapter: str | None) -> tuple[float, ...]:
-        """Log-probability of each token of the prompt behind its first one."""
-        ids = self._text.encode(prompt)
-        if not 2 <= len(ids) <= self._base.context_length:
-            raise Unreadable(
-                f"a probe needs 2 to {self._base.context_length} tokens; this one has {len(ids)}"
+            answer, first = self._prepare(request), None
+            self._decoder.add(0, answer.asked)
+            while not answer.tokens or answer.tokens[-1].finish is None:
+                answer.tokens += [token for _, token in self._decoder.step()]
+                first = first or time.perf_counter()
+            generation = self._finish(answer)
+            assert first is not None
+            yield TimedGeneration(
+                generation=generation, seconds=time.perf_counter() - started, first_token_s=first - started
             )
-        return self._decoder.prompt_logprobs(ids, self._key(adapter))
+
+    def likelihoods(self, requests: Sequence[LikelihoodRequest]) -> Iterator[Likelihood]:
+        """Read fixed answers, in order, one at a time."""
+        for request in requests:
+            prompt = self._text.encode_chat(request.messages)
+            answer = self._text.encode_continuation(request.continuation)
+            self._room(request.id, len(prompt) + len(answer), 1)
+            read = self._decoder.read(
+                (*prompt, *answer), self._key(request.adapter), first=len(prompt), top=_ALTERNATIVES
+            )
+            yield Likelihood(
+                id=request.id,
+                adapter=request.adapter,
+                logprobs=tuple(token.logprob for token in read),
+                top=tuple(token.top for token in read),
+            )
 
     def describe(self) -> EngineInfo:
         """Versions and settings."""
-        packages = ("torch", "peft", "tokenizers")
+        packages = ("torch", "peft", "tokenizers", "bitsandbytes")
         return EngineInfo(
             name="transformers",
             version=version("transformers"),
             dtype=self._base.dtype.value,
             quantization=self._base.quantization.value,
             device=self._base.device,
+            hardware=_hardware(self._base.device),
             threads=self._base.threads,
             batch_size=self._batch_size,
-            details={package: version(package) for package in packages},
+            details={package: found for package in packages if (found := _version(package)) is not None},
         )
+
+    def close(self) -> None:
+        """Let go of adapters and rows; the base goes with the engine."""
+        self._decoder.forget()
+        for key, _ in self._loaded.values():
+            self._decoder.unload(key)
+        self._loaded = {}
+        _give_back(self._base.device)
 
     def _key(self, adapter: str | None) -> str | None:
         if adapter is None:
@@ -109,16 +142,20 @@ class TransformersEngine:
             raise Unreadable(f"the adapter {adapter} was not loaded")
         return self._loaded[adapter][0]
 
+    def _room(self, id_: str, prompt: int, wanted: int) -> int:
+        try:
+            return tokens_to_make(wanted, prompt=prompt, context=self._base.context_length)
+        except Unreadable as error:
+            raise Unreadable(f"request {id_}: {error.message}") from None
+
     def _prepare(self, request: GenerationRequest) -> _Answer:
         prompt = self._text.encode_chat(request.messages)
-        room = self._base.context_length - len(prompt)
-        if not prompt or room < 1 or request.max_tokens < 1:
-            raise Unreadable(
-                f"request {request.id}: a prompt of {len(prompt)} tokens leaves no room in a context of "
-                f"{self._base.context_length}"
-            )
         asked = Decoding(
-            prompt=prompt, adapter=self._key(request.adapter), max_tokens=min(room, request.max_tokens)
+            prompt=prompt,
+            adapter=self._key(request.adapter),
+            max_tokens=self._room(request.id, len(prompt), request.max_tokens),
+            temperature=request.temperature,
+            seed=request.seed,
         )
         return _Answer(request=request, asked=asked)
 
@@ -134,3 +171,23 @@ class TransformersEngine:
             finish_reason=finish,
             logprob_sum=sum(token.logprob for token in answer.tokens),
         )
+
+
+def _hardware(device: str) -> str:
+    import torch
+
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else processor_name()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _give_back(device: str) -> None:
+    if device.startswith("cuda"):
+        import torch
+
+        torch.cuda.empty_cache()

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from rollout.core.manifest import Dtype, Quantization
 from rollout.errors import Unreadable, Usage
+from rollout.integrations.transformers.text import TextCodec
 
 _QUANTIZATIONS: Final = (Quantization.NONE, Quantization.NF4)
 
@@ -55,9 +56,9 @@ def open_base(
 ) -> Base:
     """Load model and tokenizer from a local folder.
 
-    `threads` is the number of CPU threads of one operation (None: torch's choice); it is a setting of the whole
-    process. Raises Unreadable if the folder does not hold a model, Usage for a quantization that this engine
-    does not know.
+    `device` is `cpu`, `cuda` or `auto`: CUDA where there is one. `threads` is the number of CPU threads of one
+    operation (None: torch's choice); it is a setting of the whole process. Raises Unreadable if the folder does
+    not hold a model, Usage for a quantization that this engine does not know or a device that is not there.
     """
     if quantization not in _QUANTIZATIONS:
         known = ", ".join(_QUANTIZATIONS)
@@ -66,10 +67,11 @@ def open_base(
         raise Unreadable(
             "the base model folder has no config.json", advice="Name the folder of a local model."
         )
-    _require_packages()
+    _require_packages("torch", "transformers", "peft")
     _silence()
     import torch
 
+    device = _chosen(device)
     if threads is not None:
         torch.set_num_threads(threads)
     try:
@@ -86,6 +88,27 @@ def open_base(
         device=device,
         threads=torch.get_num_threads(),
     )
+
+
+def open_codec(folder: Path) -> TextCodec:
+    """The tokenizer and the chat template of a base model, without its weights. Raises Unreadable and Usage."""
+    _require_packages("transformers")
+    _silence()
+    try:
+        return TextCodec(_load_tokenizer(folder))
+    except (OSError, ValueError, KeyError) as error:
+        raise Unreadable(
+            f"the tokenizer of the base model could not be loaded: {_first_line(error)}"
+        ) from error
+
+
+def _chosen(device: str) -> str:
+    import torch
+
+    available = torch.cuda.is_available()
+    if device == "cuda" and not available:
+        raise Usage("there is no CUDA device here", advice="Use --device cpu, or a machine with a GPU.")
+    return device if device != "auto" else ("cuda" if available else "cpu")
 
 
 def _load_model(folder: Path, dtype: Dtype, quantization: Quantization, device: str) -> Any:
@@ -121,10 +144,10 @@ def _load_tokenizer(folder: Path) -> Any:
     return tokenizer
 
 
-def _require_packages() -> None:
+def _require_packages(*names: str) -> None:
     from importlib.util import find_spec
 
-    missing = [name for name in ("torch", "transformers", "peft") if find_spec(name) is None]
+    missing = [name for name in names if find_spec(name) is None]
     if missing:
         raise Usage(
             f"the transformers engine needs {', '.join(missing)}",

@@ -33,7 +33,20 @@ class TextCodec:
             text = self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
         except Exception as error:  # the template is a program of the model's: it may raise anything
             raise Unreadable(f"the chat template refuses the conversation: {str(error)[:200]}") from error
+        ids = self.encode_continuation(text)
+        if not ids:
+            raise Unreadable("the chat template makes an empty prompt of the conversation")
+        return ids
+
+    def encode_continuation(self, text: str) -> tuple[int, ...]:
+        """Tokens of a text that follows others, without special tokens."""
         return tuple(self._backend.encode(text, add_special_tokens=False).ids)
+
+    @property
+    def end_tokens(self) -> frozenset[int]:
+        """The tokenizer's own end token; the model may have further ones."""
+        end = self._tokenizer.eos_token_id
+        return frozenset() if end is None else frozenset({int(end)})
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of an answer, without special tokens."""
