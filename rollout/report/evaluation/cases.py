@@ -10,10 +10,11 @@ from pydantic import JsonValue
 
 from rollout.core.evaluation import Case, Estimate, EvalReport, Evaluation, Side
 from rollout.core.score import METRICS
+from rollout.core.worst import SUCCESS, Change, change, gains_of, worst_first
 from rollout.report.evaluation.lines import open_verdicts
 from rollout.report.evaluation.metrics import change_of, known, value_of
 from rollout.report.evaluation.plain import visible
-from rollout.report.evaluation.worst import SUCCESS, Change, change, culprits, gains_of, worst_first
+from rollout.report.evaluation.proof import culprits
 
 MOST_CASES = 2000
 MOST_LETTERS = 12_000_000

@@ -45,8 +45,9 @@ class Line:
     verdict: Outcome | None
 
 
-def headline(evaluation: Evaluation) -> str:
+def headline(told: Evaluation | EvalReport) -> str:
     """One sentence: may it go on, and why not."""
+    evaluation = told if isinstance(told, Evaluation) else Evaluation(reports=(told,))
     first, *others = evaluation.reports
     if not others:
         return f"{_who(first)} {_standing(first)}"

@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from rollout.core.evaluation import Case, EvalReport, Evaluation
 from rollout.core.verdict import Outcome, Verdict
+from rollout.core.worst import Change, change, worst_first
 from rollout.report.evaluation.facts import facts
 from rollout.report.evaluation.lines import (
     WORDS,
@@ -24,7 +25,6 @@ from rollout.report.evaluation.lines import (
 )
 from rollout.report.evaluation.plain import visible
 from rollout.report.evaluation.proof import prove
-from rollout.report.evaluation.worst import Change, change, worst_first
 
 MAX_BYTES = 65_000
 """A comment on GitHub holds 65,536 characters; in bytes it fits however they are counted."""

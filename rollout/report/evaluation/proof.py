@@ -6,10 +6,11 @@ import re
 from dataclasses import dataclass
 
 from rollout.core.evaluation import Case, EvalReport, Side
-from rollout.core.score import shown
+from rollout.core.gatefile import Gate
+from rollout.core.score import Unit, shown
 from rollout.core.verdict import Verdict
+from rollout.core.worst import SUCCESS, gains_of
 from rollout.report.evaluation.metrics import change_of, known, limits_of, margin_of, span_of
-from rollout.report.evaluation.worst import SUCCESS, culprits
 
 _NAMED = re.compile(r"\s*\[[^\[\]]*\]\Z")
 
@@ -66,6 +67,20 @@ def prove(report: EvalReport, verdict: Verdict) -> Proof:
     )
 
 
+def culprits(report: EvalReport, verdict: Verdict) -> list[Case]:
+    """The cases that count against the candidate in one verdict, worst first; none where it is not about cases."""
+    measured = report.measured
+    kind, _, name = verdict.subject.partition("/")
+    if kind == "gate":
+        found = [case for case in measured.cases if _breaks(case, name, report.subject.rules.gates.get(name))]
+        return sorted(found, key=lambda case: known(name).sign * case.scores[Side.CANDIDATE][name])
+    against = Side.BASE if kind == Side.BASE else measured.opponent
+    about = SUCCESS if kind == "slice" else name
+    within = [case for case in measured.cases if kind != "slice" or name in case.slices]
+    fallen = [case for case in within if gains_of(case, against).get(about, 0.0) < 0]
+    return sorted(fallen, key=lambda case: gains_of(case, against)[about])
+
+
 def _value(verdict: Verdict, name: str, is_gate: bool) -> str:
     if verdict.effect is None:
         return ""
@@ -82,3 +97,14 @@ def _threshold(report: EvalReport, kind: str, name: str) -> str:
             return margin_of(report, name, Side(kind))
         case _:
             return ""
+
+
+def _breaks(case: Case, name: str, limits: Gate | None) -> bool:
+    """Whether the case alone counts against the metric: a no among yes and no, else a value beyond the limit."""
+    value = case.scores.get(Side.CANDIDATE, {}).get(name)
+    if value is None or limits is None:
+        return False
+    if known(name).unit is Unit.SHARE:
+        return value < 1 if known(name).sign > 0 else value > 0
+    low = limits.min is not None and value < limits.min
+    return low or (limits.max is not None and value > limits.max)

@@ -9,6 +9,7 @@ from math import fsum
 from rollout.core.evaluation import EvalReport, SliceRow
 from rollout.core.score import Unit
 from rollout.core.verdict import Outcome, Verdict
+from rollout.core.worst import SUCCESS, gains_of
 from rollout.report.evaluation.facts import digests, facts, missing
 from rollout.report.evaluation.lines import (
     WORDS,
@@ -22,7 +23,6 @@ from rollout.report.evaluation.markup import Html, joined, tag
 from rollout.report.evaluation.metrics import change_of, known
 from rollout.report.evaluation.plots import forests, latencies
 from rollout.report.evaluation.proof import prove
-from rollout.report.evaluation.worst import SUCCESS, gains_of
 
 _GLYPHS = {
     Outcome.PASS: "✓",

@@ -11,6 +11,7 @@ import click
 
 from rollout.core.evaluation import Case, EvalReport, Evaluation, Side
 from rollout.core.verdict import Outcome, Verdict
+from rollout.core.worst import Change, change, worst_first
 from rollout.report.evaluation.facts import facts
 from rollout.report.evaluation.lines import (
     WORDS,
@@ -26,7 +27,6 @@ from rollout.report.evaluation.lines import (
 )
 from rollout.report.evaluation.plain import plain
 from rollout.report.evaluation.proof import prove
-from rollout.report.evaluation.worst import Change, change, worst_first
 
 EXAMPLES = 3
 _CASES = 5
@@ -88,12 +88,16 @@ def _reason(report: EvalReport, verdict: Verdict, width: int) -> list[str]:
     word = WORDS[verdict.outcome] if verdict.required else "note"
     colour = _COLOURS[verdict.outcome] if verdict.required else None
     proof = prove(report, verdict)
-    first = f"  {click.style(f'{word:<12}', fg=colour)}  {plain(verdict.subject, _WIDTH):<{width}}  {plain(proof.reason, 500)}"
+    subject = plain(verdict.subject, _WIDTH).ljust(width)
+    first = f"  {click.style(f'{word:<12}', fg=colour)}  {subject}  {plain(proof.reason, 500)}"
     if not verdict.required:
         return [first]
     figures = [f"{name} {text}" for name, text in proof.figures]
     figures += [f"cases {proof.named(_CASES)}"] if proof.cases else []
-    return [first, *([click.style(f"{'':14}  {plain('; '.join(figures), 500)}", dim=True)] if figures else [])]
+    return [
+        first,
+        *([click.style(f"{'':14}  {plain('; '.join(figures), 500)}", dim=True)] if figures else []),
+    ]
 
 
 def _metrics(report: EvalReport) -> str:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from rollout.core.evaluation import Case, EvalReport, Measured, Scores, Side
-from rollout.core.gatefile import Gate
-from rollout.core.score import Unit
-from rollout.core.verdict import Verdict
-from rollout.report.evaluation.metrics import known
+from rollout.core.evaluation import Case, Measured, Scores, Side
+from rollout.core.score import Unit, metric
 
 SUCCESS = "success"
 _RIGHT = 0.5
@@ -49,7 +46,7 @@ def gain(case: Case, opponent: Side) -> float:
 def gains_of(case: Case, opponent: Side) -> Scores:
     """What the candidate gained in every metric that both sides have; positive is better."""
     ours, theirs = case.scores.get(Side.CANDIDATE, {}), case.scores.get(opponent, {})
-    return {name: known(name).sign * (ours[name] - theirs[name]) for name in ours if name in theirs}
+    return {name: metric(name).sign * (ours[name] - theirs[name]) for name in ours if name in theirs}
 
 
 def worst_first(measured: Measured) -> list[Case]:
@@ -64,33 +61,8 @@ def worst_first(measured: Measured) -> list[Case]:
     return sorted(measured.cases, key=urgency)
 
 
-def culprits(report: EvalReport, verdict: Verdict) -> list[Case]:
-    """The cases that count against the candidate in one verdict, worst first; none where it is not about cases."""
-    measured = report.measured
-    kind, _, name = verdict.subject.partition("/")
-    if kind == "gate":
-        found = [case for case in measured.cases if _breaks(case, name, report.subject.rules.gates.get(name))]
-        return sorted(found, key=lambda case: known(name).sign * case.scores[Side.CANDIDATE][name])
-    against = Side.BASE if kind == Side.BASE else measured.opponent
-    about = SUCCESS if kind == "slice" else name
-    within = [case for case in measured.cases if kind != "slice" or name in case.slices]
-    fallen = [case for case in within if gains_of(case, against).get(about, 0.0) < 0]
-    return sorted(fallen, key=lambda case: gains_of(case, against)[about])
-
-
-def _breaks(case: Case, name: str, limits: Gate | None) -> bool:
-    """Whether the case alone counts against the metric: a no among yes and no, else a value beyond the limit."""
-    value = case.scores.get(Side.CANDIDATE, {}).get(name)
-    if value is None or limits is None:
-        return False
-    if known(name).unit is Unit.SHARE:
-        return value < 1 if known(name).sign > 0 else value > 0
-    low = limits.min is not None and value < limits.min
-    return low or (limits.max is not None and value > limits.max)
-
-
 def _is_bounded(name: str) -> bool:
-    return known(name).unit in (Unit.SHARE, Unit.SCORE)
+    return metric(name).unit in (Unit.SHARE, Unit.SCORE)
 
 
 def _texts(case: Case, side: Side) -> tuple[str, ...]:
