@@ -30,6 +30,8 @@ _OUTSIDE = (
     less("toxicity_rate", "toxic answers"),
     less("presidio_rate", "personal data, as Presidio finds it"),
     more("judge_preference", "preferred by the judge", Unit.SCORE),
+    more("human_preference", "preferred by reviewers", Unit.SCORE),
+    more("human_rating", "rated by reviewers", Unit.SCORE),
 )
 
 
