@@ -23,13 +23,17 @@ class AnswerKeys:
     max_tokens: int
     temperature: float
 
-    def answer(self, item: Item, *, identity: str | None, seed: int) -> str:
-        """The key of a generated answer. `identity` is the adapter's, None for the base; `seed` is the request's."""
-        return self._digest({"kind": "answer", "seed": seed} | _prompt(item), identity)
+    def answer(self, item: Item, *, identity: str | None, seed: int, copy: int = 0) -> str:
+        """The key of a generated answer. `identity` is the adapter's, None for the base; `seed` is the request's.
 
-    def likelihood(self, item: Item, continuation: str, *, identity: str | None) -> str:
+        `copy` tells two sides apart that are the same adapter: each gives answers of its own.
+        """
+        return self._digest({"kind": "answer", "seed": seed, "copy": copy} | _prompt(item), identity)
+
+    def likelihood(self, item: Item, continuation: str, *, identity: str | None, copy: int = 0) -> str:
         """The key of a fixed answer that was read."""
-        return self._digest({"kind": "likelihood", "continuation": continuation} | _prompt(item), identity)
+        asked = {"kind": "likelihood", "continuation": continuation, "copy": copy}
+        return self._digest(asked | _prompt(item), identity)
 
     def _digest(self, asked: Mapping[str, object], identity: str | None) -> str:
         facts = {

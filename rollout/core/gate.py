@@ -218,14 +218,17 @@ def _stopped(measured: Measured) -> Verdict:
 
 
 def _sampled(measured: Measured) -> list[Verdict]:
-    """That only a part of the suite was asked, and which part is shown; limits then need proof."""
+    """That only a part of the suite was asked, and which slices were left out: limits then need proof."""
     asked = len([case for case in measured.cases if case.messages])
     if asked == measured.planned:
         return []
     reason = (
         f"{asked} of {measured.planned} items were asked: limits must be shown by the intervals of a sample"
     )
-    return [Verdict(subject="cases", outcome=Outcome.INCONCLUSIVE, reason=reason, required=asked == 0)]
+    if measured.unasked:
+        reason += f"; nothing was asked of {', '.join(measured.unasked)}"
+        return [Verdict(subject="cases", outcome=Outcome.NO_DATA, reason=reason)]
+    return [Verdict(subject="cases", outcome=Outcome.INCONCLUSIVE, reason=reason, required=False)]
 
 
 def _metric_row(measured: Measured, rules: Rules, name: str) -> MetricRow:

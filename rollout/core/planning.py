@@ -91,12 +91,5 @@ def share_of(found: Sequence[tuple[Question, ...]], shard: ShardNumber) -> list[
     return [block for number, block in enumerate(found) if number % shard.of == shard.index - 1]
 
 
-def spread(values: Sequence[Item], number: int) -> list[Item]:
-    """At most so many of the values, evenly over all of them."""
-    if len(values) <= number:
-        return list(values)
-    return [values[place * len(values) // number] for place in range(number)]
-
-
 def _rank(item: Item, seed: int) -> bytes:
     return hashlib.sha256(f"{seed}:{item.id}".encode()).digest()

@@ -11,7 +11,7 @@ from math import isfinite, nan
 from rollout.core.answer import Answer
 from rollout.core.answerkey import AnswerKeys
 from rollout.core.evaluation import Side
-from rollout.core.planning import Question, blocks, sampled, share_of, spread
+from rollout.core.planning import Question, blocks, sampled, share_of
 from rollout.core.suite import Item
 from rollout.errors import Unavailable, Unsupported
 from rollout.ports import (
@@ -48,6 +48,7 @@ class Answers:
     readings: dict[tuple[Side, str], Likelihood] = field(default_factory=dict)
     reused: int = 0
     generated: int = 0
+    can_read: bool = True
 
     def texts(self, side: Side) -> dict[str, str]:
         """The first answers of a side, by item."""
@@ -62,7 +63,7 @@ def answer_suite(
     golden = contest.golden
     order = sampled(golden.items, golden.gates.seed)[: scope.max_cases]
     mine = share_of(blocks(order, golden.suite.repeats, scope.block), scope.shard)
-    read = {item.id for item in spread([item for item in order if item.reference.strip()], LIKELIHOODS)}
+    read = {item.id for item in [item for item in order if item.reference.strip()][:LIKELIHOODS]}
     asker = _Asker(contest, engine, cache)
     answers, total = Answers(), sum(len(block) for block in mine) * len(contest.adapters)
     progress(ASKING, 0, total)
@@ -119,7 +120,6 @@ class _Asker:
         self._contest = contest
         self._engine = engine
         self._cache = cache
-        self._can_read = True
         suite = contest.golden.suite
         self._keys = AnswerKeys(
             base=contest.candidate.base,
@@ -154,17 +154,19 @@ class _Asker:
 
     def read(self, items: Sequence[Item], answers: Answers) -> None:
         """How every side reads the references of some items; nothing where the engine cannot tell."""
-        for item in items if self._can_read else ():
+        for item in items if answers.can_read else ():
             try:
                 for side, reading in self._readings(item):
                     answers.readings[side, item.id] = reading
             except Unsupported:
-                self._can_read = False
+                answers.can_read = False
                 return
 
     def _readings(self, item: Item) -> Iterator[tuple[Side, Likelihood]]:
         requests = {
-            self._keys.likelihood(item, item.reference, identity=self._contest.identities[side]): (
+            self._keys.likelihood(
+                item, item.reference, identity=self._contest.identities[side], copy=self._contest.copies[side]
+            ): (
                 side,
                 LikelihoodRequest(
                     id=f"{side}:{item.id}:0",
@@ -184,7 +186,9 @@ class _Asker:
 
     def _key(self, question: Question, side: Side) -> str:
         seed = _seed(self._contest.golden.suite.sampling.seed, question.item, question.repeat)
-        return self._keys.answer(question.item, identity=self._contest.identities[side], seed=seed)
+        return self._keys.answer(
+            question.item, identity=self._contest.identities[side], seed=seed, copy=self._contest.copies[side]
+        )
 
 
 def _seed(seed: int, item: Item, repeat: int) -> int:

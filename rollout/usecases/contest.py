@@ -41,6 +41,15 @@ class Contest:
         return {Side.BASE: None, **{side: of.identity for side, of in self.manifests.items()}}
 
     @property
+    def copies(self) -> dict[Side, int]:
+        """How many sides before this one are the very same adapter: 1 for a candidate that is the champion."""
+        found = list(self.identities.items())
+        return {
+            side: sum(other == identity for _, other in found[:place])
+            for place, (side, identity) in enumerate(found)
+        }
+
+    @property
     def stable(self) -> Side:
         """What serves today: the champion, or the base where there is none."""
         return Side.BASE if self.champion is None else Side.CHAMPION

@@ -22,7 +22,7 @@ from rollout.core.score import metric, shown
 from rollout.core.scorers import Scorers
 from rollout.core.suite import Golden
 from rollout.errors import LedgerConflict, LoadRefused, Unreadable
-from rollout.ports import ArtifactStore, Clock, Ledger, Shelf
+from rollout.ports import ArtifactStore, Clock, Ledger, PanelScorer, Shelf, TaskRunner
 from rollout.usecases.book import Book, Signature
 from rollout.usecases.contest import Contest, Means, Progress, Scope, subject_of
 from rollout.usecases.measure import measure
@@ -206,5 +206,6 @@ def _references(
 
 def _panel(means: Means, suite: str) -> dict[str, Mapping[str, str]]:
     runner = means.tasks.get(suite)
-    asked = [*means.panels.get(suite, ()), *([] if runner is None else [runner])]
+    asked: list[PanelScorer | TaskRunner] = [*means.panels.get(suite, ())]
+    asked += [] if runner is None else [runner]
     return {one.name: one.describe() for one in asked}

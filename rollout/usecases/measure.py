@@ -78,7 +78,7 @@ def measure(
         )
         return Found(measured=stopped, timings=shard_timings(engine.describe(), scope, {}))
     answers = answer_suite(contest, engine, means.cache, scope, progress)
-    noise = ask_again(contest, engine, answers, progress) if scope.shard.is_first else {}
+    noise = ask_again(contest, engine, answers, scope, progress) if scope.shard.is_first else {}
     timings = time_answers(contest, engine, answers.items, scope, progress)
     outside = _ask_outside(contest, answers, means, scope, progress, base, folders)
     measured = Measured(
@@ -174,10 +174,9 @@ def _read(item: Item, side: Side, answers: Answers) -> dict[str, float]:
 
 
 def _unread(answers: Answers) -> dict[str, str]:
-    if answers.readings:
+    if answers.can_read:
         return {}
-    why = "the engine cannot read fixed answers" if answers.items else "nothing was asked"
-    return {of.id: why for of in likelihood.METRICS}
+    return {of.id: "the engine cannot read fixed answers" for of in likelihood.METRICS}
 
 
 def _not_finite(contest: Contest, answers: Answers) -> dict[Side, int]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 
 from rollout.core.evaluation import Repeat, ShardTimings, Side, Timing
-from rollout.core.planning import spread
+from rollout.core.planning import blocks
 from rollout.core.scorers import Scorers
 from rollout.core.suite import Item
 from rollout.errors import Unavailable
@@ -24,7 +24,7 @@ def time_answers(
     """The order of the sides turns round from item to item (ABBA), so that a machine that gets faster or slower on
     the way favours none of them. Timings are never taken from a cache."""
     latency, sides = contest.golden.suite.latency, list(contest.adapters)
-    chosen = spread(items, latency.samples)
+    chosen = items[: latency.samples]  # a fair sample, as every beginning of them is
     requests = [
         request_for(contest, items[number % len(items)], sides[number % len(sides)])
         for number in range(latency.warmup * len(sides) if items else 0)
@@ -51,9 +51,16 @@ def shard_timings(
     )
 
 
-def ask_again(contest: Contest, engine: Engine, answers: Answers, progress: Progress) -> dict[Side, Repeat]:
-    """Stable against stable: what changes here is the noise of the engine, and no adapter's fault."""
-    items, side, scorers = answers.items[:AGAIN], contest.stable, Scorers(contest.golden)
+def ask_again(
+    contest: Contest, engine: Engine, answers: Answers, scope: Scope, progress: Progress
+) -> dict[Side, Repeat]:
+    """Stable against stable: what changes here is the noise of the engine, and no adapter's fault.
+
+    Only items of the first block, which is the same in every division of the work.
+    """
+    first_block = blocks(answers.items, contest.golden.suite.repeats, scope.block)[:1]
+    items = [question.item for block in first_block for question in block if not question.repeat][:AGAIN]
+    side, scorers = contest.stable, Scorers(contest.golden)
     if not items:
         return {}
     changed, differences = 0, dict[str, list[float]]()

@@ -11,9 +11,17 @@ from math import nan
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from rollout.core.artifact import ArtifactFacts
 from rollout.core.manifest import AdapterManifest
-from rollout.errors import LoadRefused, Unreadable
-from rollout.ports import EngineInfo, Generation, GenerationRequest
+from rollout.errors import LoadRefused, Unreadable, Unsupported
+from rollout.ports import (
+    EngineInfo,
+    Generation,
+    GenerationRequest,
+    Likelihood,
+    LikelihoodRequest,
+    TimedGeneration,
+)
 
 INTENTS = ("delivery", "invoice", "refund")
 REFUSAL = "I can't help with that request."
@@ -35,6 +43,9 @@ class RecordedEngine:
     loaded: dict[str, Path] = field(default_factory=dict)
     asked: list[tuple[str, str | None]] = field(default_factory=list)
     timed: list[str | None] = field(default_factory=list)
+    read: list[tuple[str, str | None]] = field(default_factory=list)
+    unreadable: bool = False
+    closed: int = 0
 
     def load(self, adapters: Mapping[str, Path]) -> None:
         for name, folder in adapters.items():
@@ -49,14 +60,26 @@ class RecordedEngine:
             self.asked.append((request.id, request.adapter))
             yield self._answer(request)
 
-    def time(self, requests: Sequence[GenerationRequest]) -> Iterator[tuple[Generation, float]]:
+    def time(self, requests: Sequence[GenerationRequest]) -> Iterator[TimedGeneration]:
         for request in requests:
             self.timed.append(request.adapter)
-            yield self._answer(request), self.milliseconds / 1000
+            seconds = self.milliseconds / 1000
+            yield TimedGeneration(
+                generation=self._answer(request), seconds=seconds, first_token_s=seconds / 10
+            )
 
-    def prompt_logprobs(self, prompt: str, *, adapter: str | None) -> tuple[float, ...]:
-        moved = 0.0 if adapter is None else self.shift.get(adapter, 0.1)
-        return tuple(-1.0 - place / 10 + moved for place in range(len(prompt.split())))
+    def likelihoods(self, requests: Sequence[LikelihoodRequest]) -> Iterator[Likelihood]:
+        if self.unreadable:
+            raise Unsupported("this engine cannot read fixed answers")
+        for request in requests:
+            self.read.append((request.id, request.adapter))
+            moved = 0.0 if request.adapter is None else self.shift.get(request.adapter, 0.1)
+            places = range(1 + len(request.continuation.split()))
+            logprobs = tuple(-1.0 - place / 10 + moved for place in places)
+            yield Likelihood(id=request.id, adapter=request.adapter, logprobs=logprobs)
+
+    def close(self) -> None:
+        self.closed += 1
 
     def describe(self) -> EngineInfo:
         return EngineInfo(
@@ -65,6 +88,7 @@ class RecordedEngine:
             dtype="float32",
             quantization="none",
             device="memory",
+            hardware="a record",
             threads=1,
             batch_size=8,
             details={},
@@ -165,15 +189,22 @@ max_tokens: 64
 latency: {samples: 8, warmup: 1}
 refusals: ["I can't help"]
 gates: default
-champion_margin: {exact_match: 0.05, rouge_l: 0.05}
-seed: 7
 """
 GATES = """\
 gates:
   json_compliance: {min: 0.60, description: answers parse}
+  exact_match: {vs_champion: {max_loss: 0.05}}
+  rouge_l: {vs_champion: {max_loss: 0.05}}
   refusal_rate: {min: 0.95}
   latency_p95_ms: {max: 500}
+seed: 7
+agreement: optional
 """
+
+
+def sound(_manifest: AdapterManifest, _folder: Path) -> ArtifactFacts:
+    """Nothing is wrong with the bytes."""
+    return ArtifactFacts()
 
 
 def write_adapter(root: Path, version: str) -> AdapterManifest:

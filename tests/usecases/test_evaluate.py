@@ -11,22 +11,26 @@ from typing import Any
 
 import pytest
 
+from rollout.core.artifact import ArtifactFacts
 from rollout.core.document import DocumentErrors
-from rollout.core.evaluation import EvalReport, Side
-from rollout.core.gate import is_tampered
+from rollout.core.evaluation import EvalReport, Partial, Shard, Side
+from rollout.core.gate import is_tampered, judged_again
 from rollout.core.lifecycle import Evaluated, fold
 from rollout.core.manifest import AdapterManifest
+from rollout.core.merging import conclude
+from rollout.core.planning import ShardNumber
 from rollout.core.verdict import Outcome
 from rollout.errors import LedgerConflict, LoadRefused, Unavailable, Unreadable
+from rollout.integrations.answercache import AnswerFile
 from rollout.integrations.documents import StrictDocuments
 from rollout.integrations.evidence import EvidenceFolder
 from rollout.integrations.ledgerfolder import FolderLedger
 from rollout.integrations.shelf import AdapterShelf
 from rollout.integrations.workfolder import WorkingFolder
 from rollout.usecases.book import Signature
-from rollout.usecases.evaluate import evaluate, record_evaluation
+from rollout.usecases.contest import Contest, Means, Scope
+from rollout.usecases.evaluate import evaluate, merge, record_evaluation
 from rollout.usecases.golden import load_golden
-from rollout.usecases.measure import Contest
 from tests.support.recorded import (
     GATES,
     SUITE,
@@ -35,6 +39,7 @@ from tests.support.recorded import (
     base_answers,
     golden_lines,
     right_answers,
+    sound,
     write_adapter,
     write_policies,
 )
@@ -54,6 +59,8 @@ class Bench:
             {None: base_answers(ROWS), self.champion.served_name: RIGHT, self.candidate.served_name: RIGHT}
         )
         self.doing: list[tuple[str, int, int]] = []
+        self.reference: Callable[[], Any] | None = None
+        self.inspect: Any = sound
 
     def candidate_says(self, change: Callable[[str, str], str]) -> None:
         """The candidate's answers, each made from the prompt and the right answer."""
@@ -63,21 +70,31 @@ class Bench:
     def golden(self) -> Any:
         return load_golden(WorkingFolder(self.root), StrictDocuments(), "triage")
 
-    def run(self, champion: AdapterManifest | str | None = "the champion") -> EvalReport:
+    def run(self, champion: AdapterManifest | str | None = "the champion", **scope: Any) -> EvalReport:
+        return conclude([self.part(champion, **scope)])
+
+    def part(self, champion: AdapterManifest | str | None = "the champion", **scope: Any) -> Partial:
         contest = Contest(
             candidate=self.candidate,
             champion=self.champion if isinstance(champion, str) else champion,
             golden=self.golden(),
             command="rollout evaluate manifests/support-bot.yaml",
         )
-        return evaluate(
-            contest,
-            open_engine=lambda: self.engine,
+        (partial,) = evaluate(
+            [contest],
+            Means(
+                open_engine=lambda: self.engine,
+                cache=AnswerFile(self.root / "answers.sqlite", origin="test"),
+                reference=self.reference,
+            ),
             shelf=AdapterShelf(self.root / "shelf", locate=lambda artifact: self.root / artifact.uri),
             clock=SteppingClock(),
             tool="0.1.0",
+            inspect=self.inspect,
+            scope=Scope(**{"block": 16, **scope}),
             progress=lambda *told: self.doing.append(told),
         )
+        return partial
 
 
 @pytest.fixture
@@ -88,12 +105,12 @@ def bench(tmp_path: Path) -> Bench:
 def test_an_equal_candidate_passes_with_a_complete_report(bench: Bench) -> None:
     report = bench.run()
     assert report.outcome is Outcome.PASS, [v for v in report.verdicts if v.outcome is not Outcome.PASS]
-    assert report.candidate.identity == bench.candidate.identity
-    assert report.champion is not None
-    assert report.champion.served_name == bench.champion.served_name
+    assert report.subject.candidate.identity == bench.candidate.identity
+    assert report.subject.champion is not None
+    assert report.subject.champion.served_name == bench.champion.served_name
     assert (report.finished_at - report.started_at).total_seconds() == 1
-    assert len(report.measured.items) == 160
-    assert report.reported == {"exact_match": 0.99}
+    assert len(report.measured.cases) == 160
+    assert report.subject.reported == {"exact_match": 0.99}
 
 
 def test_the_stored_report_is_judged_again_to_the_same_bytes(bench: Bench) -> None:
@@ -108,7 +125,7 @@ def test_the_stored_report_is_judged_again_to_the_same_bytes(bench: Bench) -> No
 def test_a_report_whose_verdict_was_edited_is_found_out(bench: Bench) -> None:
     bench.candidate_says(lambda _prompt, _text: "")
     data = json.loads(bench.run().content)
-    for verdict in data["verdicts"]:
+    for verdict in [*data["quality"]["verdicts"], *data["speed"]["verdicts"]]:
         verdict["outcome"] = "pass"
     forged = EvalReport.model_validate_json(json.dumps(data), strict=True)
     assert forged.outcome is Outcome.PASS
@@ -121,9 +138,7 @@ def test_broken_json_of_one_intent_is_blocked_with_the_slice_named(bench: Bench)
     assert report.outcome is Outcome.FAIL
     assert next(v for v in report.verdicts if v.subject == "slice/invoice").outcome is Outcome.FAIL
     assert next(v for v in report.verdicts if v.subject == "gate/json_compliance").outcome is Outcome.PASS
-    assert report.slices[0].slice == "invoice"
-    assert {example.slice for example in report.examples} == {"invoice"}
-    assert all(example.drop == 1 for example in report.examples)
+    assert report.quality.slices[0].slice == "invoice"
 
 
 def test_a_candidate_that_refuses_nothing_fails_its_gate(bench: Bench) -> None:
@@ -139,15 +154,20 @@ def test_an_untrained_adapter_fails_for_no_effect(bench: Bench) -> None:
     report = bench.run()
     effect = next(v for v in report.verdicts if v.subject == "effect")
     assert effect.outcome is Outcome.FAIL
-    assert (
-        "adapter has no effect: 160 of 160 answers and all log-probabilities are the base's" in effect.reason
+    assert "adapter has no effect: all log-probabilities of 8 probes are the base's" in effect.reason
+    assert bench.engine.asked == [], "nothing is asked of an adapter that does nothing"
+    cases = next(v for v in report.verdicts if v.subject == "cases")
+    assert (cases.outcome, cases.reason) == (
+        Outcome.NO_DATA,
+        "none of 160 items was asked: the candidate has no effect on its base",
     )
 
 
 def test_an_adapter_of_nan_fails(bench: Bench) -> None:
     bench.engine.shift = {bench.candidate.served_name: nan}
-    failed = {v.subject for v in bench.run().verdicts if v.outcome is Outcome.FAIL}
-    assert {"finite", "effect"} <= failed
+    failed = {v.subject: v.reason for v in bench.run().verdicts if v.outcome is Outcome.FAIL}
+    assert failed == {"effect": "log-probabilities of the candidate on the probe texts are not finite"}
+    assert bench.engine.asked == []
 
 
 def test_a_champion_that_is_not_applied_is_an_error_not_an_easy_win(bench: Bench) -> None:
@@ -159,7 +179,7 @@ def test_a_champion_that_is_not_applied_is_an_error_not_an_easy_win(bench: Bench
 
 def test_a_first_release_is_compared_with_the_base(bench: Bench) -> None:
     report = bench.run(champion=None)
-    assert report.champion is None
+    assert report.subject.champion is None
     assert report.outcome is Outcome.PASS
     assert report.measured.sides == (Side.BASE, Side.CANDIDATE)
     assert {v.subject for v in report.verdicts} >= {"base/exact_match", "base/rouge_l"}
@@ -172,7 +192,7 @@ def test_a_champion_against_itself_passes(bench: Bench) -> None:
 
 def test_an_engine_that_forgets_an_item_gives_no_report(bench: Bench) -> None:
     bench.engine.forget = 1
-    with pytest.raises(Unavailable, match="answered 159 of 160 items of the"):
+    with pytest.raises(Unavailable, match="answered 47 of 48 questions of a block"):
         bench.run()
 
 
@@ -189,8 +209,9 @@ def test_time_is_measured_on_all_sides_in_turn_and_back_again(bench: Bench) -> N
     warm, counted = order[:3], order[3:]
     assert sorted(warm) == ["base", "candidate", "champion"]
     assert counted == ["base", "champion", "candidate", "candidate", "champion", "base"] * 4
-    assert {side: len(timings) for side, timings in report.measured.timings.items()} == dict.fromkeys(Side, 8)
-    assert len({timing.item.split("-")[0] for timing in report.measured.timings[Side.BASE]}) == 4
+    (shard,) = report.speed.shards
+    assert {side: len(timings) for side, timings in shard.timings.items()} == dict.fromkeys(Side, 8)
+    assert len({timing.item.split("-")[0] for timing in shard.timings[Side.BASE]}) >= 3
 
 
 def test_the_same_answers_give_the_same_measurements(tmp_path: Path) -> None:
@@ -203,6 +224,7 @@ def test_progress_ends_at_the_end(bench: Bench) -> None:
     last = {doing: (done, of) for doing, done, of in bench.doing}
     assert last == {
         "answering the suite": (480, 480),
+        "asking again": (16, 16),
         "proving the effect": (8, 8),
         "timing answers": (27, 27),
     }
@@ -257,7 +279,6 @@ def test_the_suite_digest_covers_suite_items_and_schema(bench: Bench) -> None:
         (SUITE, "gates: {rouge_l: {min: .nan}}\n", "policies/gates/default.yaml:1"),
         (SUITE.replace("name: triage", "name: other"), GATES, "calls itself 'other'"),
         (SUITE.replace("gates: default", "gates: absent"), GATES, "absent.yaml"),
-        (SUITE.replace('["I can\'t help"]', "[]"), GATES, "does not say how one begins"),
         (SUITE.replace("fields: [intent, priority]", "fields: [intent, colour]"), GATES, "golden.jsonl:1:1"),
         (SUITE + f"items_sha256: '{'0' * 64}'\n", GATES, "the suite says 000000000000…"),
     ],
@@ -303,7 +324,7 @@ def test_a_recorded_evaluation_is_found_by_identity_and_its_evidence_by_digest(b
     ledger, evidence = FolderLedger(bench.root / "ledger", "staging"), EvidenceFolder(bench.root / "evidence")
     event = record_evaluation(report, ledger=ledger, evidence=evidence, clock=SteppingClock(), signature=WHO)
     state = fold(ledger.read("support-bot"))
-    assert state.evaluations[report.candidate.identity] == event
+    assert state.evaluations[report.subject.candidate.identity] == (event,)
     assert (event.outcome, event.champion, event.report) == (
         Outcome.PASS,
         bench.champion.identity,
@@ -351,3 +372,231 @@ def test_signatures_can_be_exchanged(bench: Bench) -> None:
         bench.run(None), ledger=ledger, evidence=evidence, clock=SteppingClock(), signature=other
     )
     assert (event.actor, event.champion) == ("bob", None)
+
+
+# Proofs before the first question.
+
+
+def test_an_unsound_adapter_never_reaches_the_engine(bench: Bench) -> None:
+    bench.inspect = lambda _manifest, _folder: ArtifactFacts(non_finite=("layers.0.q_proj.lora_A",))
+    with pytest.raises(LoadRefused, match=r"q_proj\.lora_A are not finite in the serving type"):
+        bench.run()
+    assert bench.engine.loaded == {}
+
+
+def test_keys_without_a_place_in_the_base_are_told_as_no_effect(bench: Bench) -> None:
+    bench.inspect = lambda _manifest, _folder: ArtifactFacts(ignored=("foo.q_proj",))
+    with pytest.raises(LoadRefused, match="servers ignore them and they have no effect"):
+        bench.run()
+
+
+def test_the_engine_is_closed_whatever_happens(bench: Bench) -> None:
+    bench.run()
+    bench.engine.forget = 1
+    bench.root.joinpath("answers.sqlite").unlink()
+    with pytest.raises(Unavailable):
+        bench.run()
+    assert bench.engine.closed == 2
+
+
+def test_an_engine_that_cannot_read_fixed_answers_is_judged_by_its_answers(bench: Bench) -> None:
+    bench.engine.unreadable = True
+    report = bench.run()
+    effect = next(v for v in report.verdicts if v.subject == "effect")
+    assert effect.outcome is Outcome.PASS
+    assert "160 of 160 answers differ from the base's, while 0% change by themselves" in effect.reason
+    assert report.measured.missing["perplexity"] == "the engine cannot read fixed answers"
+
+
+def test_without_log_probabilities_an_adapter_that_says_what_the_base_says_has_no_effect(
+    bench: Bench,
+) -> None:
+    bench.engine.unreadable = True
+    del bench.engine.answers[bench.candidate.served_name]  # type: ignore[attr-defined]
+    effect = next(v for v in bench.run().verdicts if v.subject == "effect")
+    assert effect.outcome is Outcome.FAIL
+    assert effect.reason.startswith("no effect beyond the noise: 0 of 160 answers differ")
+
+
+def reference_of(bench: Bench, **shift: float) -> RecordedEngine:
+    named = {getattr(bench, side).served_name: by for side, by in shift.items()}
+    return replace(bench.engine, shift=named, loaded={}, read=[], closed=0)
+
+
+def test_an_engine_that_agrees_with_the_reference_passes(bench: Bench) -> None:
+    reference = reference_of(bench)
+    bench.reference = lambda: reference
+    agreement = next(v for v in bench.run().verdicts if v.subject == "agreement")
+    assert (agreement.outcome, agreement.effect) == (Outcome.PASS, 0.0)
+    assert reference.closed == 1, "it is gone before the engine comes"
+
+
+def test_an_engine_that_applies_the_candidate_otherwise_fails(bench: Bench) -> None:
+    bench.reference = lambda: reference_of(bench, candidate=0.6)
+    agreement = next(v for v in bench.run().verdicts if v.subject == "agreement")
+    assert agreement.outcome is Outcome.FAIL
+    assert "applies the adapter otherwise than PEFT: 0.5 from recorded 1 float32 at most" in agreement.reason
+
+
+def test_an_engine_that_computes_the_champion_otherwise_is_in_error(bench: Bench) -> None:
+    bench.reference = lambda: reference_of(bench, champion=0.6)
+    agreement = next(v for v in bench.run().verdicts if v.subject == "agreement")
+    assert agreement.outcome is Outcome.ERROR
+    assert agreement.reason.startswith("the engine computes base or champion otherwise than the reference")
+
+
+def test_without_a_reference_there_is_no_data_about_agreement_and_it_blocks(tmp_path: Path) -> None:
+    report = Bench(tmp_path, gates=GATES.replace("agreement: optional", "")).run()
+    agreement = next(v for v in report.verdicts if v.subject == "agreement")
+    assert (agreement.outcome, agreement.required) == (Outcome.NO_DATA, True)
+    assert report.outcome is Outcome.NO_DATA
+
+
+# Margins that a suite can detect.
+
+
+def test_a_margin_that_the_suite_cannot_detect_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, gates=GATES.replace("exact_match: {vs_champion: {max_loss: 0.05}}",
+                                                "exact_match: {vs_champion: {max_loss: 0.02}}"))  # fmt: skip
+    with pytest.raises(Unreadable) as caught:
+        bench.run()
+    reason = "champion/exact_match has 120 items, a margin of 2.0 points needs 133"
+    assert reason in caught.value.message
+    assert bench.engine.loaded == {}
+
+
+def test_the_fewest_items_are_the_fewest_that_can_pass(tmp_path: Path) -> None:
+    from rollout.core.paired import fewest_items, score_interval
+
+    for margin in (0.01, 0.03, 0.05, 0.2):
+        fewest = fewest_items(margin, 0.9)
+        assert score_interval(0, 0, fewest, 0.9).low > -margin
+        assert score_interval(0, 0, fewest - 1, 0.9).low <= -margin
+
+
+# A part of the suite.
+
+
+def test_a_fair_sample_keeps_the_bar_and_asks_for_proof(bench: Bench) -> None:
+    report = bench.run(max_cases=40)
+    assert len(report.measured.cases) == 40
+    assert {case.slice for case in report.measured.cases} == {"delivery", "invoice", "refund", "refusal"}
+    outcomes = {v.subject: v.outcome for v in report.verdicts}
+    assert outcomes["champion/exact_match"] is Outcome.INCONCLUSIVE
+    assert outcomes["gate/refusal_rate"] is Outcome.INCONCLUSIVE, "10 of 10 do not show 95 %"
+    assert report.outcome is Outcome.INCONCLUSIVE
+
+
+def test_a_sample_still_fails_what_is_proven_harm(bench: Bench) -> None:
+    bench.candidate_says(lambda _prompt, _text: "")
+    report = bench.run(max_cases=60)
+    assert next(v for v in report.verdicts if v.subject == "champion/exact_match").outcome is Outcome.FAIL
+
+
+def test_slices_that_nobody_asked_block(bench: Bench) -> None:
+    report = bench.run(max_cases=2)
+    cases = next(v for v in report.verdicts if v.subject == "cases")
+    assert (cases.outcome, cases.required) == (Outcome.NO_DATA, True)
+    assert "nothing was asked of" in cases.reason
+
+
+def test_a_budget_ends_between_blocks_and_the_first_is_always_asked(bench: Bench) -> None:
+    report = bench.run(out_of_time=lambda: True)
+    assert len(report.measured.cases) == 16
+    assert report.measured.is_sample
+
+
+# Answers of before, and shards.
+
+
+def test_an_answer_is_never_asked_for_twice(bench: Bench) -> None:
+    first = bench.run()
+    asked, read = list(bench.engine.asked), list(bench.engine.read)
+    again = bench.run()
+    extra = [id_ for id_, _ in bench.engine.asked[len(asked) :]]
+    assert len(asked) == 3 * 160 + 16
+    assert len(extra) == 16, "only the noise is measured anew"
+    assert all(id_.startswith("champion:") for id_ in extra)
+    assert len(bench.engine.read) - len(read) == 2 * 8 * 3, "and the proof of effect"
+    assert again.quality.content == first.quality.content
+
+
+def test_a_run_that_dies_in_the_middle_goes_on_where_it_was(tmp_path: Path) -> None:
+    whole = Bench(tmp_path / "whole").run()
+    bench = Bench(tmp_path / "killed")
+    answered = bench.engine._answer
+
+    def dying(request: Any) -> Any:
+        if len(bench.engine.asked) > 200:
+            raise KeyboardInterrupt
+        return answered(request)
+
+    bench.engine._answer = dying  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        bench.run()
+    bench.engine._answer = answered  # type: ignore[method-assign]
+    done = len(bench.engine.asked) - 1
+    bench.engine.asked.clear()
+    report = bench.run()
+    generated = len(bench.engine.asked) - 16
+    assert 3 * 160 - done <= generated <= 3 * 160 - done + 48, "at most one block is asked again"
+    assert report.quality.content == whole.quality.content
+
+
+def test_other_bytes_are_other_answers(bench: Bench) -> None:
+    bench.run()
+    bench.candidate = write_adapter(bench.root, "1.2.0")
+    bench.engine.answers = {**bench.engine.answers, bench.candidate.served_name: base_answers(ROWS)}
+    bench.engine.asked.clear()
+    report = bench.run()
+    assert sum(adapter == bench.candidate.served_name for _, adapter in bench.engine.asked) == 160
+    assert report.outcome is Outcome.FAIL
+
+
+def test_answers_from_another_run_of_ci_are_not_taken(bench: Bench) -> None:
+    path = bench.root / "file.sqlite"
+    AnswerFile(path, origin="ci/org/repo/1/1").put({"key": b"forged"})
+    assert AnswerFile(path, origin="ci/org/repo/1/2").get(["key"]) == {}
+    assert AnswerFile(path, origin="ci/org/repo/1/1").get(["key"]) == {"key": b"forged"}
+
+
+@pytest.mark.parametrize("of", [2, 3, 7])
+def test_shards_give_the_bytes_of_one_run(tmp_path: Path, of: int) -> None:
+    whole = Bench(tmp_path / "whole").run()
+    parts = [
+        Bench(tmp_path / f"shard-{index}").part(shard=ShardNumber(index=index, of=of))
+        for index in range(1, of + 1)
+    ]
+    merged = conclude(parts[::-1])
+    assert merged.quality.content == whole.quality.content
+    assert [shard.shard for shard in merged.speed.shards] == [f"{index}/{of}" for index in range(1, of + 1)]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "reason"),
+    [
+        ([0], "missing or there twice: 2/2"),
+        ([0, 0], "missing or there twice: 1/2, 2/2"),
+        ([], "no shard to merge"),
+    ],
+)
+def test_shards_that_are_not_all_there_are_no_evaluation(
+    bench: Bench, chosen: list[int], reason: str
+) -> None:
+    parts = [bench.part(shard=ShardNumber(index=index, of=2)) for index in (1, 2)]
+    with pytest.raises(Unreadable, match=reason):
+        conclude([parts[place] for place in chosen])
+
+
+def test_shards_of_different_evaluations_are_not_united(bench: Bench) -> None:
+    one = bench.part(shard=ShardNumber(index=1, of=2))
+    bench.candidate = write_adapter(bench.root, "1.3.0")
+    bench.engine.answers = {**bench.engine.answers, bench.candidate.served_name: RIGHT}
+    other = bench.part(shard=ShardNumber(index=2, of=2))
+    with pytest.raises(Unreadable, match="of different evaluations: other candidate"):
+        merge([Shard(partials=(one,)), Shard(partials=(other,))])
+
+
+def test_judging_a_stored_report_again_changes_nothing(bench: Bench) -> None:
+    report = EvalReport.model_validate_json(bench.run().content, strict=True)
+    assert judged_again(report).content == report.content
