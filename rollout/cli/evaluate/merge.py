@@ -1,0 +1,81 @@
+"""`rollout evaluate merge`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from rollout.cli.evaluate.outputs import FORMATS, exit_status, show
+
+if TYPE_CHECKING:
+    from rollout.core.evaluation import Evaluation, Shard
+
+
+@click.command()
+@click.argument(
+    "files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+@click.option("--environment", "-e", help="Whose ledger is told, with --record.")
+@click.option(
+    "--root",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of the repository.  [default: the one around the working folder]",
+)
+@click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True)
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write the report to a file.")
+@click.option(
+    "--record", is_flag=True, help="Keep the reports as evidence and tell the environment's ledger."
+)
+@click.option("--actor", help="Who acts, for the ledger.  [default: the workflow's actor, or this user]")
+def command(
+    *,
+    files: tuple[Path, ...],
+    environment: str | None,
+    root: Path | None,
+    form: str,
+    output: Path | None,
+    record: bool,
+    actor: str | None,
+) -> int:
+    """Merge the files of all shards into the report.
+
+    The section of quality has the same bytes as that of one run. Exit statuses are those of the evaluation; 3 if a
+    shard is missing, there twice, or of another evaluation.
+    """
+    from rollout import wiring
+    from rollout.cli.evaluate.run import record_reports
+
+    if record and environment is None:
+        raise click.UsageError("--record needs --environment: a ledger belongs to one")
+    evaluation = merged(files)
+    show(evaluation, form, output)
+    if record and environment is not None:
+        record_reports(evaluation, wiring.find_root(root or Path.cwd()), environment, actor)
+    return exit_status(evaluation)
+
+
+def merged(files: Sequence[Path]) -> Evaluation:
+    """The evaluation of all shards. Raises Unreadable if they do not belong together."""
+    from rollout.core.evaluation import Evaluation
+    from rollout.usecases.evaluate import merge
+
+    return Evaluation(reports=merge([_read(path) for path in files]))
+
+
+def _read(path: Path) -> Shard:
+    from pydantic import ValidationError
+
+    from rollout.core.evaluation import Shard
+    from rollout.errors import Unreadable
+
+    try:
+        return Shard.model_validate_json(path.read_bytes(), strict=True)
+    except (OSError, ValidationError) as error:
+        why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error.strerror
+        raise Unreadable(
+            f"{path} is no shard of an evaluation: {why}",
+            advice="Name files that `rollout evaluate --shard I/N --output FILE` wrote.",
+        ) from None

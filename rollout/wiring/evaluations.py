@@ -1,0 +1,90 @@
+"""What an evaluation is made with: engine, reference, kept answers, scorers outside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rollout.wiring.artifacts import artifact_folder
+from rollout.wiring.engines import EngineKind, build_engine, reference_engine
+from rollout.wiring.panel import build_panel, build_tasks
+
+if TYPE_CHECKING:
+    from rollout.core.artifact import ArtifactFacts
+    from rollout.core.manifest import AdapterManifest, Base
+    from rollout.core.suite import Golden
+    from rollout.usecases.contest import Means
+
+ANSWERS = ".rollout/answers.sqlite"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineChoice:
+    """Which engine answers, and how it is set. `base_folder` is None only where a server holds the base."""
+
+    kind: EngineKind
+    base: Base
+    base_folder: Path | None
+    batch_size: int
+    threads: int | None = None
+    device: str = "auto"
+    url: str | None = None
+    served_base: str | None = None
+    load_adapters: bool = False
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether it computes in full precision in this process: nothing is left to compare it with."""
+        from rollout.core.manifest import Dtype, Quantization
+
+        exact = self.base.dtype is Dtype.FLOAT32 and self.base.quantization is Quantization.NONE
+        return self.kind is EngineKind.TRANSFORMERS and exact
+
+
+def build_means(
+    root: Path, goldens: Sequence[Golden], choice: EngineChoice, *, cached: bool, referenced: bool
+) -> Means:
+    """Nothing is opened before it is asked for."""
+    from rollout.integrations.answercache import AnswerFile, NoAnswers, origin_of_this_run
+    from rollout.usecases.contest import Means
+
+    kept = AnswerFile(artifact_folder(root, ANSWERS), origin=origin_of_this_run()) if cached else NoAnswers()
+    runners = {golden.suite.name: build_tasks(root, golden.suite.panel) for golden in goldens}
+    return Means(
+        open_engine=lambda: build_engine(
+            choice.kind,
+            choice.base_folder,
+            choice.base,
+            batch_size=choice.batch_size,
+            threads=choice.threads,
+            device=choice.device,
+            url=choice.url,
+            served_base=choice.served_base,
+            load_adapters=choice.load_adapters,
+        ),
+        cache=kept,
+        reference=_reference(choice) if referenced else None,
+        panels={golden.suite.name: build_panel(root, golden.suite.panel) for golden in goldens},
+        tasks={name: runner for name, runner in runners.items() if runner is not None},
+    )
+
+
+def adapter_inspector(base_folder: Path | None) -> Callable[[AdapterManifest, Path], ArtifactFacts]:
+    """Looks at the bytes of an adapter in its serving type, beside the base where its folder is at hand."""
+
+    def look(manifest: AdapterManifest, folder: Path) -> ArtifactFacts:
+        from rollout.integrations.safetensors import inspect
+
+        bases = [] if base_folder is None else [base_folder]
+        return inspect(folder, dtypes=frozenset({manifest.base.dtype}), bases=bases)
+
+    return look
+
+
+def _reference(choice: EngineChoice) -> Callable[[], object] | None:
+    if choice.base_folder is None or choice.is_reference:
+        return None
+    return partial(reference_engine, choice.base_folder, choice.base)
