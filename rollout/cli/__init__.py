@@ -21,6 +21,7 @@ VERBS: dict[str, str] = {
     "fetch": "Fetch a manifest's adapter, verify it and print its folder.",
     "sign": "Sign a manifest's adapter in the form of OpenSSF model signing.",
     "inspect": "Show what an adapter's bytes are: files, config, ranks, norms, and what is wrong.",
+    "suite": "Import, list and check golden suites.",
     "evaluate": "Prove a manifest's adapter on its golden suite, against champion and base.",
     "advance": "One tick: observe, judge, decide, and move an adapter one step at most.",
     "rollback": "Take an adapter back: flag first, then ledger, git and proof.",

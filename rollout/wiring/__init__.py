@@ -29,6 +29,7 @@ from rollout.wiring.places import (
 )
 from rollout.wiring.serving import engine_middleware, gateway_app
 from rollout.wiring.signatures import private_key, sign_adapter, sigstore_identity, verify_artifact
+from rollout.wiring.trainingdata import training_texts
 from rollout.wiring.worlds import build_engine, build_signature, build_world, champion_of
 
 __all__ = [
@@ -61,6 +62,7 @@ __all__ = [
     "scaffold_files",
     "sign_adapter",
     "sigstore_identity",
+    "training_texts",
     "tree_at",
     "verify_artifact",
     "working_folder",
