@@ -182,7 +182,8 @@ class Message:
 class GenerationRequest:
     """One answer to be generated. `adapter` is a name given to `Engine.load`; None is the base.
 
-    Temperature 0 is greedy; above it, the same seed gives the same answer on the same engine.
+    What is asked is a conversation, or a `prompt` to be continued as it is, without a chat template; then there are
+    no messages. Temperature 0 is greedy; above it, the same seed gives the same answer on the same engine.
     """
 
     id: str
@@ -191,6 +192,7 @@ class GenerationRequest:
     max_tokens: int
     temperature: float = 0.0
     seed: int = 0
+    prompt: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,12 +226,13 @@ class TimedGeneration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LikelihoodRequest:
-    """A fixed answer whose probability is asked for: `continuation` behind the conversation, teacher-forced."""
+    """A fixed answer whose probability is asked for: `continuation` behind the conversation or prompt, teacher-forced."""
 
     id: str
     messages: tuple[Message, ...]
     continuation: str
     adapter: str | None
+    prompt: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -264,6 +267,27 @@ class EngineInfo:
     threads: int
     batch_size: int
     details: Mapping[str, str]
+
+
+class Codec(Protocol):
+    """The base's tokenizer and chat template: with the same one, all engines are given the same prompts."""
+
+    @property
+    def end_tokens(self) -> frozenset[int]:
+        """The tokenizer's own end token; the model may have further ones."""
+        ...
+
+    def encode_chat(self, messages: Sequence[Message]) -> tuple[int, ...]:
+        """Tokens of a conversation, up to where the assistant begins. Raises Unreadable if the template refuses it."""
+        ...
+
+    def encode_continuation(self, text: str) -> tuple[int, ...]:
+        """Tokens of a text that follows others, without special tokens."""
+        ...
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of an answer, without special tokens."""
+        ...
 
 
 class Engine(Protocol):

@@ -48,4 +48,4 @@ class AnswerKeys:
 
 
 def _prompt(item: Item) -> dict[str, object]:
-    return {"messages": [[turn.role, turn.content] for turn in item.messages]}
+    return {"messages": [[turn.role, turn.content] for turn in item.messages], "prompt": item.prompt}

@@ -33,7 +33,10 @@ DEFAULT_MARGIN = Margin(max_loss=0.05)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pairs:
-    """One metric on the items that both sides answered; `gains` are positive where the candidate is better."""
+    """One metric on the items that both sides answered; `gains` are positive where the candidate is better.
+
+    Items of one cluster are not independent: they count as one, with the mean of their gains.
+    """
 
     name: str
     ids: tuple[str, ...]
@@ -113,18 +116,22 @@ def pair(measured: Measured, name: str, *, against: Side | None = None, slice_: 
     """The paired gains of one metric over another side, over all items or one slice."""
     other, sign = against or measured.opponent, metric(name).sign
     found = [
-        (case.id, ours[name], theirs[name])
+        (case, ours[name], theirs[name])
         for case in measured.cases
         if (slice_ is None or slice_ in case.slices)
         and name in (ours := case.scores.get(Side.CANDIDATE, {}))
         and name in (theirs := case.scores.get(other, {}))
     ]
+    units: dict[str, list[float]] = {}
+    for case, mine, other_s in found:
+        units.setdefault(f"cluster {case.cluster}" if case.cluster else case.id, []).append(mine - other_s)
     return Pairs(
         name=name,
-        ids=tuple(id_ for id_, _, _ in found),
-        gains=tuple(sign * (ours - theirs) for _, ours, theirs in found),
+        ids=tuple(units),
+        gains=tuple(sign * fsum(gains) / len(gains) for gains in units.values()),
         # By the metric first: a score that happens to be 1 everywhere is still a score.
         binary=metric(name).unit is Unit.SHARE
+        and len(units) == len(found)
         and all({ours, theirs} <= {0.0, 1.0} for _, ours, theirs in found),
     )
 

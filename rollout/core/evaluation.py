@@ -80,6 +80,7 @@ class Case(Document):
     id: ItemId
     slice: Line
     tags: tuple[Line, ...] = ()
+    cluster: Line | None = None
     expect: Expect
     messages: tuple[Turn, ...] = ()
     reference: str = ""
@@ -155,6 +156,10 @@ class Measured(Document):
     not_finite: dict[Side, Count] = Field(description="Answers whose log-probability is not a finite number.")
     missing: dict[MetricId, Line] = Field(
         default_factory=dict, description="Why a metric that the suite asks for could not be measured."
+    )
+    leak: Verdict | None = Field(
+        default=None,
+        description="Whether items of the suite stand in the training data, where it is at hand.",
     )
     stopped: Line | None = Field(default=None, description="Why nothing was asked after the first proofs.")
 

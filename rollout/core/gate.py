@@ -11,6 +11,7 @@ number of items that would settle it. `fail` is proven harm.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import isfinite
 
 from rollout.core.comparison import judge_margins, named, pair, two_sided
@@ -53,6 +54,7 @@ def conclude_quality(subject: Subject, measured: Measured) -> Quality:
         slices=slice_rows(measured, rules),
         verdicts=(
             *proofs,
+            *_leaked(measured),
             *(_absolute(measured, name, gate, rules) for name, gate in limits if _is_absolute(gate)),
             *judge_margins(measured, rules),
             *judge_slices(measured, rules),
@@ -207,6 +209,14 @@ def _timed_on(shard: ShardTimings, name: str, gate: Gate, rules: Rules) -> Verdi
         samples=(0, found.n),
         required=gate.required,
     )
+
+
+def _leaked(measured: Measured) -> list[Verdict]:
+    """A suite that the adapter was trained on proves nothing. That the data is not at hand is shown only."""
+    leak = measured.leak
+    if leak is None:
+        return []
+    return [replace(leak, required=leak.outcome is not Outcome.NO_DATA)]
 
 
 def _stopped(measured: Measured) -> Verdict:

@@ -92,6 +92,7 @@ def _united(parts: Sequence[Measured]) -> Measured:
             if any(side in part.not_finite for part in parts)
         },
         missing=dict(sorted(missing.items())),
+        leak=first.leak,
         stopped=next((part.stopped for part in parts if part.stopped is not None), None),
     )
 

@@ -84,6 +84,7 @@ def request_for(contest: Contest, item: Item, side: Side, repeat: int = 0) -> Ge
     return GenerationRequest(
         id=f"{side}:{item.id}:{repeat}",
         messages=messages_of(item),
+        prompt=item.prompt,
         adapter=contest.adapters[side],
         max_tokens=suite.max_tokens,
         temperature=suite.sampling.temperature,
@@ -98,7 +99,7 @@ def origin_of(generation: Generation) -> tuple[Side, str, int]:
 
 
 def messages_of(item: Item) -> tuple[Message, ...]:
-    """The prompt as the engine takes it."""
+    """The conversation as the engine takes it; none for an item that is a prompt."""
     return tuple(Message(role=turn.role, content=turn.content) for turn in item.messages)
 
 
@@ -171,6 +172,7 @@ class _Asker:
                 LikelihoodRequest(
                     id=f"{side}:{item.id}:0",
                     messages=messages_of(item),
+                    prompt=item.prompt,
                     continuation=item.reference,
                     adapter=adapter,
                 ),

@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rollout.core.evaluation import BaseFacts, Contender, EngineFacts, Rules, Side, Subject
+from rollout.core.leak import NOTHING_COMPARED
 from rollout.core.manifest import AdapterManifest
 from rollout.core.planning import BLOCK, WHOLE, ShardNumber
 from rollout.core.suite import Golden
+from rollout.core.verdict import Verdict
 from rollout.ports import AnswerCache, Engine, EngineInfo, PanelScorer, TaskRunner
 
 Progress = Callable[[str, int, int], None]
@@ -17,12 +19,16 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contest:
-    """Who is compared, on what. Without a champion the base is it. `command` reproduces the evaluation."""
+    """Who is compared, on what. Without a champion the base is it. `command` reproduces the evaluation.
+
+    `leak` says whether items of the suite stand in the training data.
+    """
 
     candidate: AdapterManifest
     champion: AdapterManifest | None
     golden: Golden
     command: str
+    leak: Verdict = NOTHING_COMPARED
 
     @property
     def manifests(self) -> dict[Side, AdapterManifest]:

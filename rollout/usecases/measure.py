@@ -75,6 +75,7 @@ def measure(
             noise={},
             not_finite={},
             stopped=why,
+            leak=contest.leak,
         )
         return Found(measured=stopped, timings=shard_timings(engine.describe(), scope, {}))
     answers = answer_suite(contest, engine, means.cache, scope, progress)
@@ -90,6 +91,7 @@ def measure(
         noise=noise,
         not_finite=_not_finite(contest, answers),
         missing=_unread(answers) | outside.missing,
+        leak=contest.leak,
     )
     return Found(measured=measured, timings=timings, notes=tuple(outside.notes))
 
@@ -150,7 +152,8 @@ def _case(
         slice=item.slice,
         tags=item.tags,
         expect=item.expect,
-        messages=item.messages,
+        cluster=item.cluster,
+        messages=item.turns,
         reference=item.reference,
         replies={side: tuple(reply for reply, _ in by_question[item.id, side]) for side in contest.adapters},
         scores=scores,
@@ -221,7 +224,7 @@ def _ask_outside(
 def _answered(item: Item, contest: Contest, answers: Answers) -> AnsweredItem:
     return AnsweredItem(
         id=item.id,
-        prompt="\n\n".join(turn.content for turn in item.messages),
+        prompt="\n\n".join(turn.content for turn in item.turns),
         reference=item.reference,
         answers={str(side): answers.replies[side, item.id, 0].answer.text for side in contest.adapters},
     )

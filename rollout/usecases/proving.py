@@ -36,6 +36,7 @@ def read_probes(contest: Contest, engine: Engine, progress: Progress, doing: str
             LikelihoodRequest(
                 id=f"{side}:{item.id}:0",
                 messages=messages_of(item),
+                prompt=item.prompt,
                 continuation=_continuation(item),
                 adapter=adapter,
             )
@@ -87,7 +88,7 @@ def told(engine: EngineInfo) -> str:
 
 
 def _continuation(item: Item) -> str:
-    return (item.reference.strip() or item.messages[-1].content.strip())[:_MOST_LETTERS]
+    return (item.reference.strip() or item.turns[-1].content.strip())[:_MOST_LETTERS]
 
 
 def _unread() -> Shift:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from rollout.core.evaluation import Evaluation, Partial
     from rollout.core.manifest import AdapterManifest
     from rollout.core.planning import ShardNumber
+    from rollout.core.suite import Golden
+    from rollout.core.verdict import Verdict
     from rollout.wiring import EngineChoice
 
 NO_CHAMPION = "none"
@@ -71,6 +73,12 @@ _SHARDS = 2
     "--max-cases", type=click.IntRange(1), help="Ask a fair sample of each suite; limits then need proof."
 )
 @click.option(
+    "--training-data",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="What the adapter was trained on, to look for items of the suites in it.  [default: the manifest's dataset, "
+    "where it lies in the repository]",
+)
+@click.option(
     "--budget-seconds", type=click.FloatRange(min=0, min_open=True), help="Ask nothing more after this time."
 )
 @click.option(
@@ -106,6 +114,7 @@ def command(
     shards: int | None,
     ray_address: str | None,
     max_cases: int | None,
+    training_data: Path | None,
     budget_seconds: float | None,
     cache: bool,
     reference: bool,
@@ -172,6 +181,8 @@ def command(
                 load_adapters=load_adapters,
             ),
             words=words,
+            manifest=manifest,
+            training_data=training_data,
             shard=number,
             max_cases=max_cases,
             budget_seconds=budget_seconds,
@@ -245,6 +256,8 @@ def _measure(
     policy_ref: str | None,
     choice: EngineChoice,
     words: list[str],
+    manifest: Path,
+    training_data: Path | None,
     shard: ShardNumber,
     max_cases: int | None,
     budget_seconds: float | None,
@@ -262,7 +275,14 @@ def _measure(
     goldens = load_goldens(policies, candidate)
     again = shlex.join(["rollout", *words])
     contests = [
-        Contest(candidate=candidate, champion=champion, golden=golden, command=again) for golden in goldens
+        Contest(
+            candidate=candidate,
+            champion=champion,
+            golden=golden,
+            command=again,
+            leak=_leak(root, golden, training_data, manifest),
+        )
+        for golden in goldens
     ]
     scope = Scope(
         shard=shard,
@@ -281,6 +301,15 @@ def _measure(
             base=choice.base_folder,
             progress=progress,
         )
+
+
+def _leak(root: Path, golden: Golden, training_data: Path | None, manifest: Path) -> Verdict:
+    """Whether items stand in the training data, as far as that is at hand."""
+    from rollout import wiring
+    from rollout.core.leak import NOTHING_COMPARED, find_leaks
+
+    texts = wiring.training_texts(root, training_data, manifest)
+    return NOTHING_COMPARED if texts is None else find_leaks(golden.items, texts).verdict
 
 
 def _stopwatch(seconds: float) -> Callable[[], bool]:
