@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from rollout.core.manifest import Document, Line, Sha256, Text
+from rollout.core.manifest import Document, Dtype, Line, Sha256, Text
+from rollout.core.score import TASK_PREFIX
 
-TASK_PREFIX = "task_"
 _PART = r"\.?[A-Za-z0-9_][A-Za-z0-9._-]*"
 Place = Annotated[str, StringConstraints(pattern=rf"^/?{_PART}(/{_PART})*$", max_length=500)]
 """A folder: relative to the repository and below it, or absolute; never with `..`."""
@@ -100,6 +100,7 @@ class Task(Document):
     name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_]{0,56}$")]
     samples: tuple[Annotated[int, Field(ge=0, lt=10_000_000)], ...] = Field(min_length=1, max_length=100_000)
     metric: Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]{1,60}$")] = "acc"
+    filter: Line | None = Field(default=None, description="Needed only where the task has several.")
 
     @property
     def metric_id(self) -> str:
@@ -125,6 +126,7 @@ class LmEval(Document):
     )
     backend: Literal["hf", "vllm", "server"] = "hf"
     url: SafeUrl | None = Field(default=None, description="Of the backend `server`, up to and with `/v1`.")
+    dtype: Dtype | None = Field(default=None, description="As the base model's config says, if not named.")
     num_fewshot: int | None = Field(
         default=None, ge=0, le=100, description="As each task says, if not named."
     )

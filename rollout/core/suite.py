@@ -18,6 +18,7 @@ from rollout.core.expectation import Assertion
 from rollout.core.expectation import Expect as Expect
 from rollout.core.gatefile import Gates
 from rollout.core.manifest import Document, Line, Name, Sha256
+from rollout.core.panel import Panel
 from rollout.core.score import is_known
 from rollout.errors import Unreadable
 
@@ -117,6 +118,7 @@ class Suite(Document):
         max_length=200,
         description="How else a refusal begins: openings of a sentence, beside those that are known.",
     )
+    panel: Panel = Panel()
     gates: Name = Field(description="Name of the gate file.")
 
     @model_validator(mode="after")

@@ -18,6 +18,7 @@ from rollout.wiring.checks import (
     replace_file,
 )
 from rollout.wiring.drafting import manifest_writing, new_files, read_adapter, scaffold_files, write_draft
+from rollout.wiring.panel import build_panel, build_tasks
 from rollout.wiring.places import (
     commit_at,
     find_root,
@@ -38,7 +39,9 @@ __all__ = [
     "build_checks",
     "build_engine",
     "build_gatekeeper",
+    "build_panel",
     "build_signature",
+    "build_tasks",
     "build_tools",
     "build_world",
     "champion_of",
