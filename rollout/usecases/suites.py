@@ -20,8 +20,8 @@ from rollout.core.suiteimport import ImportedSuite
 from rollout.core.verdict import Outcome, Verdict, worst
 from rollout.errors import Unreadable, Usage
 from rollout.ports import Documents, Tree
-from rollout.usecases.evaluate import applicable
 from rollout.usecases.golden import SUITES, load_golden
+from rollout.usecases.power import applicable
 
 
 class NewFolder(Protocol):

@@ -43,6 +43,7 @@ def policy_problems(
     except Unreadable as error:
         return [_problem(str(POLICIES), error.message)]
     problems += _missing(head, frozenset(rulebook.suites), frozenset(rulebook.plans))
+    problems += _unusable_suites(head, frozenset(rulebook.suites), touched)
     return problems
 
 
@@ -69,6 +70,28 @@ def _missing(head: Workspace, suites: frozenset[str], plans: frozenset[str]) -> 
             yield manifest.problem(("evaluation", "suite"), "this change removes the suite", found=suite)
         if plan not in plans:
             yield manifest.problem(("rollout", "plan"), "this change removes the plan", found=plan)
+
+
+def _unusable_suites(
+    head: Workspace, suites: frozenset[str], touched: frozenset[PurePosixPath]
+) -> Iterator[Problem]:
+    """Suites that could prove nothing: files that do not fit, or margins that so few items cannot detect."""
+    policy = head.evaluation_policy()
+    for name in () if policy is None else policy.value.required_suites:
+        if policy is not None and name not in suites:
+            yield policy.problem(("required_suites",), "there is no such suite", found=name)
+    if not any(file.is_relative_to(POLICIES / folder) for file in touched for folder in ("suites", "gates")):
+        return
+    from rollout.usecases.golden import load_golden  # Scorers and their tables: few changes touch suites.
+    from rollout.usecases.power import require_power
+
+    for name in sorted(suites):
+        try:
+            require_power(load_golden(head.tree, head.documents, name))
+        except DocumentErrors as error:
+            yield from error.problems
+        except Unreadable as error:
+            yield _problem(str(POLICIES / "suites" / f"{name}.yaml"), error.message)
 
 
 def stray_files(head: Workspace) -> Iterator[Problem]:
@@ -107,6 +130,8 @@ def _model_of(path: PurePosixPath) -> type[Document] | None:
     match path.relative_to(POLICIES).parts:
         case (("waivers.yaml" | "freezes.yaml" | "signers.yaml" | "sources.yaml") as name,):
             return model_of(name.removesuffix(".yaml"))
+        case ("evaluation.yaml",):
+            return model_of("evaluation-policy")
         case ("rules", _, "rule.yaml"):
             return model_of("rule")
         case (("environments" | "plans" | "metrics" | "suites") as folder, _):
