@@ -61,17 +61,18 @@ def _resource(name: str) -> Html:
 def _page(evaluation: Evaluation, embedded: Embedded) -> Html:
     reports = worst_suites(evaluation)
     several = len(reports) > 1
+    main = tag("main", *(_suite(report, several=several) for report in reports), _cases(evaluation, embedded))
     return tag(
         "div",
         tag("a", "Skip to the cases", href="#cases", class_="skip"),
-        _head(evaluation, reports),
-        tag("main", *(_suite(report, several=several) for report in reports), _cases(evaluation, embedded)),
+        _head(evaluation, reports, main),
+        main,
         tag("footer", *(small_print(report, several=several) for report in reports), id="details"),
         class_="page",
     )
 
 
-def _head(evaluation: Evaluation, reports: list[EvalReport]) -> Html:
+def _head(evaluation: Evaluation, reports: list[EvalReport], main: Html) -> Html:
     first = reports[0]
     candidate = first.subject.candidate
     where = None if len(reports) > 1 else f"against {opponent(first)}, on {extent(first)}"
@@ -84,18 +85,17 @@ def _head(evaluation: Evaluation, reports: list[EvalReport]) -> Html:
         ),
         tag("h1", glyph(evaluation.outcome), tag("span", headline(evaluation))),
         tag("p", where, class_="where") if where else None,
-        tag("nav", *_links(reports), aria_label="Sections"),
+        tag("nav", *_links(reports, main), aria_label="Sections"),
     )
 
 
-def _links(reports: list[EvalReport]) -> list[Html]:
+def _links(reports: list[EvalReport], main: Html) -> list[Html]:
+    """A link to every section that there is."""
     names = [("reasons", "Reasons"), ("metrics", "Metrics"), ("plots", "Plots"), ("slices", "Slices")]
     if len(reports) > 1:
         names = [(_named_suite(report), report.subject.suite) for report in reports]
-    return [
-        tag("a", label, href=f"#{name}")
-        for name, label in [*names, ("cases", "Cases"), ("details", "Details")]
-    ]
+    there = [(name, label) for name, label in [*names, ("cases", "Cases")] if f' id="{name}"' in main]
+    return [tag("a", label, href=f"#{name}") for name, label in [*there, ("details", "Details")]]
 
 
 def _named_suite(report: EvalReport) -> str:

@@ -146,7 +146,6 @@ def small_print(report: EvalReport, *, several: bool) -> Html:
         "section",
         tag("h2", title),
         tag("dl", *rows, *codes, class_="facts"),
-        id=None if several else "details",
     )
 
 
