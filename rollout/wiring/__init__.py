@@ -18,6 +18,8 @@ from rollout.wiring.checks import (
     replace_file,
 )
 from rollout.wiring.drafting import manifest_writing, new_files, read_adapter, scaffold_files, write_draft
+from rollout.wiring.engines import EngineKind, build_engine, reference_engine
+from rollout.wiring.evaluations import EngineChoice, adapter_inspector, build_means
 from rollout.wiring.panel import build_panel, build_tasks
 from rollout.wiring.places import (
     commit_at,
@@ -31,14 +33,18 @@ from rollout.wiring.places import (
 from rollout.wiring.serving import engine_middleware, gateway_app
 from rollout.wiring.signatures import private_key, sign_adapter, sigstore_identity, verify_artifact
 from rollout.wiring.trainingdata import training_texts
-from rollout.wiring.worlds import build_engine, build_signature, build_world, champion_of
+from rollout.wiring.worlds import build_signature, build_world, champion_of
 
 __all__ = [
+    "EngineChoice",
+    "EngineKind",
+    "adapter_inspector",
     "artifact_folder",
     "ask_rego",
     "build_checks",
     "build_engine",
     "build_gatekeeper",
+    "build_means",
     "build_panel",
     "build_signature",
     "build_tasks",
@@ -60,6 +66,7 @@ __all__ = [
     "private_key",
     "read_adapter",
     "read_pull_request",
+    "reference_engine",
     "replace_file",
     "repository_above",
     "scaffold_files",

@@ -12,8 +12,8 @@ from rollout.wiring.artifacts import _locate
 from rollout.wiring.places import working_folder
 
 if TYPE_CHECKING:
-    from rollout.core.manifest import AdapterManifest, Base
-    from rollout.ports import Engine, World
+    from rollout.core.manifest import AdapterManifest
+    from rollout.ports import World
     from rollout.usecases.book import Signature
 
 
@@ -76,13 +76,3 @@ def champion_of(root: Path, environment: str, name: str) -> AdapterManifest | No
     world = build_world(root, environment)
     champion = fold(world.ledger.read(name)).champion
     return None if champion is None else read_manifest(world, champion).value
-
-
-def build_engine(folder: Path, base: Base, *, batch_size: int, threads: int | None) -> Engine:
-    """The base model in this process, in the precision of the manifest, once its tokenizer is known to fit."""
-    from rollout.integrations.basemodel import verify_base
-    from rollout.integrations.transformers import TransformersEngine, open_base
-
-    verify_base(folder, base)
-    opened = open_base(folder, dtype=base.dtype, quantization=base.quantization, threads=threads)
-    return TransformersEngine(opened, batch_size=batch_size)
