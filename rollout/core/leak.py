@@ -1,10 +1,11 @@
 """Leaks: items of a suite that the training data already holds, so that a right answer proves nothing.
 
 An item leaks if its prompt is a training text, word by word (letter case, punctuation and spaces do not count), or
-if it shares a long run of words with them. For texts of 13 words and more one shared run of 13 is enough, as in
-Brown et al., "Language Models are Few-Shot Learners" (2020), appendix C; for shorter ones 70 % of their runs of 8, as
-in Chowdhery et al., "PaLM" (2022), section 8. Scripts without spaces count letters, twice as many. What stands in
-more than ten training texts, or in more than a tenth of the items, is boilerplate and shows nothing (Brown et al.).
+if 70 % of the runs of words in one of its texts are in the training data, the share of Chowdhery et al., "PaLM"
+(2022), section 8. Runs have 13 words, as in Brown et al., "Language Models are Few-Shot Learners" (2020), appendix C,
+and 8 in texts of fewer words; scripts without spaces count letters, twice as many. One run alone makes an item kin,
+which is told and no leak: sentences of one template share runs. What stands in more than ten training texts, or in
+more than a tenth of the items, is boilerplate and shows nothing (Brown et al.).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from rollout.core.suite import Item
 from rollout.core.verdict import Outcome, Verdict
 
 LONG_RUN, SHORT_RUN = 13, 8
-SHORT_SHARE = 0.7
+LEAK_SHARE = 0.7
 FEWEST_WORDS = 4
 """A prompt of fewer words ("Hello") is a training text by chance: nothing is said of it."""
 BOILERPLATE_TEXTS = 10
@@ -37,7 +38,7 @@ class LeakKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leak:
-    """One item that leaks; `share` of its runs of words are in the training data. `evidence` is one of them.
+    """One item that leaks; `share` of the runs of one of its texts are in the training data. `evidence` is one.
 
     `text` is the number of the first training text it was found in, from 1.
     """
@@ -51,11 +52,15 @@ class Leak:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leaks:
-    """What was compared, and what leaks. `unjudged` items are too short to say anything of them."""
+    """What was compared, and what leaks.
+
+    `kin` share a run of words with the training data and no more. `unjudged` are too short to say anything of them.
+    """
 
     items: int
     texts: int
     leaks: tuple[Leak, ...]
+    kin: tuple[str, ...]
     unjudged: tuple[str, ...]
 
     @property
@@ -69,7 +74,8 @@ class Leaks:
         if not self.texts or len(self.unjudged) == self.items:
             what = "the training data has no text" if not self.texts else "every item is too short to compare"
             return Verdict(subject="leak", outcome=Outcome.NO_DATA, reason=what, samples=counts)
-        left = f"; {len(self.unjudged)} are too short to say" if self.unjudged else ""
+        left = f"; {len(self.kin)} share a run of words with them" if self.kin else ""
+        left += f"; {len(self.unjudged)} are too short to say" if self.unjudged else ""
         reason = f"none of {self.items} items stands in {self.texts} training texts{left}"
         return Verdict(subject="leak", outcome=Outcome.PASS, reason=reason, samples=counts)
 
@@ -90,9 +96,8 @@ def find_leaks(items: Sequence[Item], texts: Iterable[str]) -> Leaks:
     number = 0
     for number, text in enumerate(texts, start=1):
         watched.see(tokens(text), number)
-    return Leaks(
-        items=len(items), texts=number, leaks=tuple(watched.leaks()), unjudged=tuple(watched.unjudged)
-    )
+    leaks, kin = watched.found()
+    return Leaks(items=len(items), texts=number, leaks=leaks, kin=kin, unjudged=tuple(watched.unjudged))
 
 
 class _Watched:
@@ -100,63 +105,73 @@ class _Watched:
 
     def __init__(self, items: Sequence[Item]) -> None:
         self.unjudged: list[str] = []
-        self._runs: dict[str, tuple[set[Run], float]] = {}
+        self._parts: dict[str, list[list[Run]]] = {}
         self._prompts: defaultdict[Run, list[str]] = defaultdict(list)
-        self._same: dict[str, int] = {}
+        self._same: dict[str, tuple[int, Run]] = {}
         self._first: dict[Run, int] = {}
         self._seen: Counter[Run] = Counter()
         for item in items:
             self._add(item)
         self._drop_boilerplate(len(items))
-        self._ends = {(len(run), run[0], run[-1]) for runs, _ in self._runs.values() for run in runs}
-        self._wanted = {run for runs, _ in self._runs.values() for run in runs}
-        self._widths = sorted({width for width, _, _ in self._ends})
+        self._wanted = {run for parts in self._parts.values() for runs in parts for run in runs}
+        self._ends = {(len(run), run[0], run[-1]) for run in self._wanted}
+        self._widths = sorted({len(run) for run in self._wanted})
 
     def see(self, words: list[str], number: int) -> None:
         """Take note of one training text."""
         whole = tuple(words)
         for item in self._prompts.get(whole, ()):
-            self._same.setdefault(item, number)
+            self._same.setdefault(item, (number, whole))
         for run in set(self._runs_in(words)):
             self._seen[run] += 1
             self._first.setdefault(run, number)
 
-    def leaks(self) -> Iterator[Leak]:
-        """In the order of the items."""
-        prompts = {item: " ".join(prompt) for prompt, of in self._prompts.items() for item in of}
-        for item, (runs, least) in self._runs.items():
-            seen = {run for run in runs if 0 < self._seen[run] <= BOILERPLATE_TEXTS}
-            share = len(seen) / len(runs) if runs else 0.0
-            if item in self._same:
-                yield Leak(
-                    item=item, kind=LeakKind.SAME, share=1.0, evidence=prompts[item], text=self._same[item]
-                )
-            elif seen and share >= least:
-                first = min(seen, key=lambda run: (self._first[run], run))
-                yield Leak(
-                    item=item,
-                    kind=LeakKind.OVERLAP,
-                    share=share,
-                    evidence=" ".join(first),
-                    text=self._first[first],
-                )
+    def found(self) -> tuple[tuple[Leak, ...], tuple[str, ...]]:
+        """The leaks and the kin, in the order of the items."""
+        leaks, kin = [], []
+        for item in self._parts:
+            leak = self._leak(item)
+            if leak is not None and leak.share >= LEAK_SHARE:
+                leaks.append(leak)
+            elif leak is not None:
+                kin.append(item)
+        return tuple(leaks), tuple(kin)
+
+    def _leak(self, item: str) -> Leak | None:
+        """What speaks against an item most, however little."""
+        if item in self._same:
+            number, prompt = self._same[item]
+            return Leak(item=item, kind=LeakKind.SAME, share=1.0, evidence=" ".join(prompt), text=number)
+        shares = [(self._share(runs), runs) for runs in self._parts[item] if runs]
+        share, runs = max(shares, key=lambda each: each[0], default=(0.0, []))
+        if not share:
+            return None
+        first = next(filter(self._shows, runs))
+        evidence = " ".join(first)
+        return Leak(item=item, kind=LeakKind.OVERLAP, share=share, evidence=evidence, text=self._first[first])
+
+    def _share(self, runs: list[Run]) -> float:
+        return sum(map(self._shows, runs)) / len(runs)
+
+    def _shows(self, run: Run) -> bool:
+        return 0 < self._seen[run] <= BOILERPLATE_TEXTS
 
     def _add(self, item: Item) -> None:
         asked = [tokens(turn.content) for turn in item.turns if turn.role == "user"]
-        parts = [*asked, tokens(item.reference)]
         if len(asked[-1]) >= FEWEST_WORDS:
             self._prompts[tuple(asked[-1])].append(item.id)
-        long = {run for words in parts for run in _runs(words, LONG_RUN * _scale(words))}
-        short = {run for words in asked for run in _runs(words, SHORT_RUN * _scale(words))}
-        self._runs[item.id] = (long, 0.0) if long else (short, SHORT_SHARE)
-        if len(asked[-1]) < FEWEST_WORDS and not long and not short:
+        self._parts[item.id] = parts = [_runs(words) for words in (*asked, tokens(item.reference))]
+        if len(asked[-1]) < FEWEST_WORDS and not any(parts):
             self.unjudged.append(item.id)
 
     def _drop_boilerplate(self, items: int) -> None:
-        held = Counter(run for runs, _ in self._runs.values() for run in runs)
+        held = Counter(
+            run for parts in self._parts.values() for run in {run for runs in parts for run in runs}
+        )
         most = max(2.0, BOILERPLATE_ITEMS * items)
-        for runs, _ in self._runs.values():
-            runs -= {run for run in runs if held[run] > most}
+        for parts in self._parts.values():
+            for runs in parts:
+                runs[:] = [run for run in runs if held[run] <= most]
 
     def _runs_in(self, words: list[str]) -> Iterator[Run]:
         """The wanted runs of a text. First and last word are looked up before the run is put together."""
@@ -168,8 +183,11 @@ class _Watched:
                         yield run
 
 
-def _runs(words: list[str], width: int) -> Iterator[Run]:
-    return (tuple(words[start : start + width]) for start in range(len(words) - width + 1))
+def _runs(words: list[str]) -> list[Run]:
+    """Runs of 13 words; of 8 where there are fewer than 13."""
+    scale = _scale(words)
+    width = scale * (LONG_RUN if len(words) >= scale * LONG_RUN else SHORT_RUN)
+    return list(dict.fromkeys(tuple(words[start : start + width]) for start in range(len(words) - width + 1)))
 
 
 def _scale(words: list[str]) -> int:

@@ -35,18 +35,32 @@ def test_a_prompt_that_was_trained_on_is_found_whatever_its_spelling() -> None:
     assert leaks.verdict.reason == "1 of 1 items stand in the training data: a"
 
 
-def test_thirteen_words_in_a_row_are_a_leak() -> None:
+def test_most_runs_of_thirteen_words_are_a_leak() -> None:
     words = LONG.split()
-    (leak,) = found([asked(LONG)], "hello there " + " ".join(words[4:17]) + " and so on").leaks
-    assert (leak.kind, leak.evidence) == (LeakKind.OVERLAP, " ".join(words[4:17]).lower())
-    assert 0 < leak.share < 0.2
+    (leak,) = found([asked(LONG)], "hello there " + " ".join(words[2:]) + " and so on").leaks
+    assert (leak.kind, leak.evidence) == (LeakKind.OVERLAP, " ".join(words[2:15]).lower())
+    assert 0.7 <= leak.share < 1
 
 
-def test_twelve_words_in_a_row_are_none() -> None:
+def test_thirteen_words_in_a_row_are_told_and_no_leak() -> None:
+    words = LONG.split()
+    leaks = found([asked(LONG)], "hello there " + " ".join(words[4:17]) + " and so on")
+    assert (leaks.leaks, leaks.kin, leaks.verdict.outcome) == ((), ("a",), Outcome.PASS)
+    assert (
+        leaks.verdict.reason == "none of 1 items stands in 1 training texts; 1 share a run of words with them"
+    )
+
+
+def test_twelve_words_in_a_row_are_nothing() -> None:
     words = LONG.split()
     leaks = found([asked(LONG)], "hello there " + " ".join(words[4:16]) + " and so on")
-    assert (leaks.leaks, leaks.verdict.outcome) == ((), Outcome.PASS)
-    assert leaks.verdict.reason == "none of 1 items stands in 1 training texts"
+    assert (leaks.leaks, leaks.kin, leaks.verdict.outcome) == ((), (), Outcome.PASS)
+
+
+def test_one_text_of_an_item_is_enough() -> None:
+    other = " ".join(f"word{number}" for number in range(200))
+    assert len(found([asked(LONG, reference=other)], f"so: {LONG}").leaks) == 1
+    assert len(found([asked(other, reference=LONG)], f"so: {LONG}").leaks) == 1
 
 
 def test_a_short_prompt_leaks_by_the_share_of_its_runs() -> None:
