@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -211,13 +212,17 @@ def test_temperature_and_seed_reach_the_decoder(engine: TransformersEngine) -> N
     assert len({text(1.0, seed) for seed in range(4)} | {text(0.0, 0)}) > 2
 
 
-def test_a_closed_engine_holds_no_adapter_and_closes_twice(engine: TransformersEngine) -> None:
-    before = reading(engine, None)
-    engine.close()
-    engine.close()
-    assert reading(engine, None) == before
-    with pytest.raises(Unreadable, match="was not loaded"):
-        reading(engine, "good-1.0.0")
+def test_a_closed_engine_lets_its_base_go(family: Family) -> None:
+    base = open_base(family.base)
+    model, engine = weakref.ref(base.model), TransformersEngine(base)
+    engine.load({"good-1.0.0": family.good})
+    list(engine.generate([ask("good-1.0.0")]))
+    del base
+    for _ in range(2):
+        engine.close()
+    assert model() is None
+    with pytest.raises(Usage, match="closed"):
+        reading(engine, None)
 
 
 def test_the_hardware_is_named(engine: TransformersEngine) -> None:

