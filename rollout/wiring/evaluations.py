@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rollout.core.artifact import ArtifactFacts
     from rollout.core.manifest import AdapterManifest, Base
     from rollout.core.suite import Golden
+    from rollout.ports import Engine
     from rollout.usecases.contest import Means
 
 ANSWERS = ".rollout/answers.sqlite"
@@ -84,7 +85,7 @@ def adapter_inspector(base_folder: Path | None) -> Callable[[AdapterManifest, Pa
     return look
 
 
-def _reference(choice: EngineChoice) -> Callable[[], object] | None:
+def _reference(choice: EngineChoice) -> Callable[[], Engine] | None:
     if choice.base_folder is None or choice.is_reference:
         return None
     return partial(reference_engine, choice.base_folder, choice.base)
