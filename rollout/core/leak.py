@@ -4,8 +4,9 @@ An item leaks if its prompt is a training text, word by word (letter case, punct
 if 70 % of the runs of words in one of its texts are in the training data, the share of Chowdhery et al., "PaLM"
 (2022), section 8. Runs have 13 words, as in Brown et al., "Language Models are Few-Shot Learners" (2020), appendix C,
 and 8 in texts of fewer words; scripts without spaces count letters, twice as many. One run alone makes an item kin,
-which is told and no leak: sentences of one template share runs. What stands in more than ten training texts, or in
-more than a tenth of the items, is boilerplate and shows nothing (Brown et al.).
+which is told and no leak: sentences of one template share runs. What stands in more than a tenth of the items is
+boilerplate and shows nothing, nor does an answer that stands in more than ten training texts (Brown et al.); but a
+prompt is never excused by how often it was trained on.
 """
 
 from __future__ import annotations
@@ -105,6 +106,7 @@ class _Watched:
 
     def __init__(self, items: Sequence[Item]) -> None:
         self.unjudged: list[str] = []
+        # Of each item: the turns of the user, and the reference as the last one.
         self._parts: dict[str, list[list[Run]]] = {}
         self._prompts: defaultdict[Run, list[str]] = defaultdict(list)
         self._same: dict[str, tuple[int, Run]] = {}
@@ -142,19 +144,18 @@ class _Watched:
         if item in self._same:
             number, prompt = self._same[item]
             return Leak(item=item, kind=LeakKind.SAME, share=1.0, evidence=" ".join(prompt), text=number)
-        shares = [(self._share(runs), runs) for runs in self._parts[item] if runs]
-        share, runs = max(shares, key=lambda each: each[0], default=(0.0, []))
+        *asked, answer = self._parts[item]
+        usual = {run for run in answer if self._seen[run] > BOILERPLATE_TEXTS}
+        shares = [(self._share(runs), runs) for runs in (*asked, [run for run in answer if run not in usual])]
+        share, runs = max(shares, key=lambda each: each[0])
         if not share:
             return None
-        first = next(filter(self._shows, runs))
+        first = next(run for run in runs if self._seen[run])
         evidence = " ".join(first)
         return Leak(item=item, kind=LeakKind.OVERLAP, share=share, evidence=evidence, text=self._first[first])
 
     def _share(self, runs: list[Run]) -> float:
-        return sum(map(self._shows, runs)) / len(runs)
-
-    def _shows(self, run: Run) -> bool:
-        return 0 < self._seen[run] <= BOILERPLATE_TEXTS
+        return sum(self._seen[run] > 0 for run in runs) / len(runs) if runs else 0.0
 
     def _add(self, item: Item) -> None:
         asked = [tokens(turn.content) for turn in item.turns if turn.role == "user"]

@@ -79,10 +79,15 @@ def test_a_label_as_reference_is_no_leak() -> None:
     assert found([asked("I want my money back", reference=label, expect="json")], label).leaks == ()
 
 
-def test_what_every_training_text_says_is_boilerplate() -> None:
+def test_an_answer_that_every_training_text_gives_is_boilerplate() -> None:
+    items = [asked("what happened to it?", reference=LONG)]
     once = [f"{number} {LONG}" for number in range(BOILERPLATE_TEXTS)]
-    assert len(found([asked(LONG)], *once).leaks) == 1
-    assert found([asked(LONG)], *once, f"again {LONG}").leaks == ()
+    assert len(found(items, *once).leaks) == 1
+    assert found(items, *once, f"again {LONG}").leaks == ()
+
+
+def test_a_prompt_is_not_excused_by_how_often_it_was_trained_on() -> None:
+    assert len(found([asked(LONG)], *(f"{number} {LONG}" for number in range(50))).leaks) == 1
 
 
 def test_what_many_items_say_is_boilerplate() -> None:
