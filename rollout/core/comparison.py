@@ -35,13 +35,15 @@ DEFAULT_MARGIN = Margin(max_loss=0.05)
 class Pairs:
     """One metric on the items that both sides answered; `gains` are positive where the candidate is better.
 
-    Items of one cluster are not independent: they count as one, with the mean of their gains.
+    Items of one cluster are not independent: they count as one, with the mean of their gains. `one_sided` are items
+    that have the metric on one side only: what is left of the others speaks for neither.
     """
 
     name: str
     ids: tuple[str, ...]
     gains: tuple[float, ...]
     binary: bool
+    one_sided: tuple[str, ...] = ()
 
     @property
     def lost(self) -> int:
@@ -115,16 +117,15 @@ def comparisons(rules: Rules, opponent: Side) -> tuple[Comparison, ...]:
 def pair(measured: Measured, name: str, *, against: Side | None = None, slice_: str | None = None) -> Pairs:
     """The paired gains of one metric over another side, over all items or one slice."""
     other, sign = against or measured.opponent, metric(name).sign
-    found = [
-        (case, ours[name], theirs[name])
+    asked = [
+        (case, case.scores.get(Side.CANDIDATE, {}).get(name), case.scores.get(other, {}).get(name))
         for case in measured.cases
-        if (slice_ is None or slice_ in case.slices)
-        and name in (ours := case.scores.get(Side.CANDIDATE, {}))
-        and name in (theirs := case.scores.get(other, {}))
+        if slice_ is None or slice_ in case.slices
     ]
+    found = [(case, ours, theirs) for case, ours, theirs in asked if ours is not None and theirs is not None]
     units: dict[str, list[float]] = {}
-    for case, mine, other_s in found:
-        units.setdefault(f"cluster {case.cluster}" if case.cluster else case.id, []).append(mine - other_s)
+    for case, ours, theirs in found:
+        units.setdefault(f"cluster {case.cluster}" if case.cluster else case.id, []).append(ours - theirs)
     return Pairs(
         name=name,
         ids=tuple(units),
@@ -133,6 +134,7 @@ def pair(measured: Measured, name: str, *, against: Side | None = None, slice_: 
         binary=metric(name).unit is Unit.SHARE
         and len(units) == len(found)
         and all({ours, theirs} <= {0.0, 1.0} for _, ours, theirs in found),
+        one_sided=tuple(case.id for case, ours, theirs in asked if (ours is None) is not (theirs is None)),
     )
 
 
@@ -172,13 +174,8 @@ def _stricter(one: Comparison, other: Comparison, rules: Rules) -> Comparison:
 
 def _no_worse(one: Comparison, pairs: Pairs, measured: Measured, rules: Rules, p: float) -> Verdict:
     of, n = metric(one.metric), len(pairs.gains)
-    if n == 0 or not pairs.is_finite:
-        why = measured.missing.get(one.metric, "no item of the suite applies")
-        reason = (
-            f"{of.title} was not measured on both sides: {why}" if n == 0 else f"{of.title} is not finite"
-        )
-        outcome = Outcome.NO_DATA if n == 0 else Outcome.ERROR
-        return Verdict(subject=one.subject, outcome=outcome, reason=reason, required=one.required)
+    if (unusable := _unusable(one, pairs, measured)) is not None:
+        return unusable
     confidence = one.margin.confidence or rules.confidence
     gain = pairs.interval(two_sided(confidence), rules.seed)
     outcome, why = _settle(one, pairs, gain, p, confidence)
@@ -199,6 +196,23 @@ def _no_worse(one: Comparison, pairs: Pairs, measured: Measured, rules: Rules, p
     )
 
 
+def _unusable(one: Comparison, pairs: Pairs, measured: Measured) -> Verdict | None:
+    """Pairs of which nothing can be told: none, incomplete ones, or numbers that are none."""
+    title, outcome = metric(one.metric).title, Outcome.NO_DATA
+    if not pairs.gains and not pairs.one_sided:
+        why = measured.missing.get(one.metric, "no item of the suite applies")
+        reason = f"{title} was not measured on both sides: {why}"
+    elif pairs.one_sided:
+        reason = (
+            f"{title} was measured on one side only for {len(pairs.one_sided)} items{named(pairs.one_sided)}"
+        )
+    elif not pairs.is_finite:
+        outcome, reason = Outcome.ERROR, f"{title} is not finite"
+    else:
+        return None
+    return Verdict(subject=one.subject, outcome=outcome, reason=reason, required=one.required)
+
+
 def _settle(
     one: Comparison, pairs: Pairs, gain: Interval, p: float, confidence: float
 ) -> tuple[Outcome, str]:
@@ -209,7 +223,9 @@ def _settle(
     )
     if not pairs.binary and n < FEWEST_SCORES:
         return Outcome.INCONCLUSIVE, f"{n} items are too few for an interval, {FEWEST_SCORES} are the least"
-    if gain.low > -margin:
+    # Shares that are no yes and no (repeats, clusters) have an interval that can lack width: it is not believed below
+    # what yes and no would need.
+    if gain.low > -margin and (pairs.binary or n >= fewest):
         return Outcome.PASS, "shown to be no worse"
     if p < 1 - confidence and pairs.effect <= -margin:
         return Outcome.FAIL, f"proven worse (p {probability(p)} after Holm)"

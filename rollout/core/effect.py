@@ -54,6 +54,9 @@ def _finite(measured: Measured) -> Verdict:
     if bad or not measured.cases:
         reason = f"answers of {', '.join(bad)} are not finite" if bad else "nothing was answered"
         return Verdict(subject="finite", outcome=Outcome.ERROR, reason=f"{reason}: nothing can be compared")
+    if uncounted := [side for side in measured.sides if side not in measured.not_finite]:
+        reason = f"nobody counted what is not finite of {', '.join(uncounted)}"
+        return Verdict(subject="finite", outcome=Outcome.NO_DATA, reason=reason)
     return Verdict(subject="finite", outcome=Outcome.PASS, reason="every log-probability is a finite number")
 
 
@@ -87,7 +90,10 @@ def _moves_answers(subject: str, harmful: Outcome, shift: Shift, again: Mapping[
     """Without log-probabilities: more answers must differ from the base's than the engine changes by itself."""
     differ = (shift.compared - shift.same) / shift.compared
     asked = sum(repeat.asked for repeat in again.values())
-    noise = sum(repeat.changed for repeat in again.values()) / asked if asked else 1.0
+    if not asked:
+        reason = "this engine cannot read fixed answers, and none was asked again: its noise is not known"
+        return Verdict(subject=subject, outcome=Outcome.NO_DATA, reason=reason)
+    noise = sum(repeat.changed for repeat in again.values()) / asked
     told = (
         f"{shift.compared - shift.same} of {shift.compared} answers differ from the base's, while {noise:.0%} change "
         "by themselves; this engine cannot read fixed answers"
@@ -111,7 +117,7 @@ def _agrees(measured: Measured, rules: Rules, tolerance: float) -> Verdict:
     if found is None or not found.probes or Side.CANDIDATE not in found.distances:
         reason = "the engine was not compared with a full-precision reference"
         return Verdict(subject=subject, outcome=Outcome.NO_DATA, reason=reason, required=required)
-    unknown = [side for side, distance in found.distances.items() if distance is None]
+    unknown = [side for side, distance in sorted(found.distances.items()) if distance is None]
     if unknown:
         outcome = Outcome.FAIL if Side.CANDIDATE in unknown else Outcome.ERROR
         reason = f"log-probabilities of {', '.join(unknown)} are not finite, here or in the reference"
@@ -143,7 +149,7 @@ def _repeats(noise: Mapping[Side, Repeat]) -> Verdict:
         outcome = Outcome.INCONCLUSIVE
         moved = [
             f"{metric(name).title} {shown(value, metric(name).unit, difference=True)}"
-            for repeat in noise.values()
+            for _, repeat in sorted(noise.items())
             for name, value in sorted(repeat.differences.items())
             if value > 0 and name in ("success", "rouge_l")
         ]

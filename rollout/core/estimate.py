@@ -26,6 +26,23 @@ def scores_of(measured: Measured, name: str, side: Side) -> list[float]:
     return [scores[name] for case in measured.cases if name in (scores := case.scores.get(side, {}))]
 
 
+def lacking(measured: Measured, name: str) -> list[str]:
+    """Items where another side has the metric and the candidate has not: a mean of the others flatters it."""
+    return [
+        case.id
+        for case in measured.cases
+        if name not in case.scores.get(Side.CANDIDATE, {})
+        and any(name in scores for scores in case.scores.values())
+    ]
+
+
+def shows(interval: Interval | None, least: float | None, most: float | None) -> bool:
+    """Whether an interval lies within limits."""
+    if interval is None:
+        return False
+    return (least is None or interval.low >= least) and (most is None or interval.high <= most)
+
+
 def mean_interval(values: Sequence[float], name: str, confidence: float, seed: int) -> Interval:
     """Two-sided interval of a mean: Wilson's for yes and no, bootstrap for scores. Values must be finite."""
     if metric(name).unit is Unit.SHARE and set(values) <= {0.0, 1.0}:
@@ -84,13 +101,13 @@ def quantile_interval(values: Sequence[float], share: float, confidence: float) 
     below = 0.0  # P(at most `place` values lie below the quantile)
     for place in range(n):
         below += comb(n, place) * share**place * (1 - share) ** (n - place)
-        low = place + 1 if below <= tail else low
+        low = place if below <= tail else low
         if below >= 1 - tail:
             high = place
             break
     else:
         high = n - 1
-    return Interval(low=ordered[min(low, n - 1)], high=ordered[high], confidence=confidence)
+    return Interval(low=ordered[low], high=ordered[high], confidence=confidence)
 
 
 _QUANTILES: Mapping[str, tuple[str, float]] = MappingProxyType(

@@ -16,7 +16,15 @@ from math import isfinite
 
 from rollout.core.comparison import judge_margins, named, pair, two_sided
 from rollout.core.effect import judge_effect
-from rollout.core.estimate import estimate, mean_interval, scores_of, timed_estimate, timed_interval
+from rollout.core.estimate import (
+    estimate,
+    lacking,
+    mean_interval,
+    scores_of,
+    shows,
+    timed_estimate,
+    timed_interval,
+)
 from rollout.core.evaluation import (
     Estimate,
     EvalReport,
@@ -54,6 +62,7 @@ def conclude_quality(subject: Subject, measured: Measured) -> Quality:
         slices=slice_rows(measured, rules),
         verdicts=(
             *proofs,
+            *_absent_champion(subject, measured),
             *_leaked(measured),
             *(_absolute(measured, name, gate, rules) for name, gate in limits if _is_absolute(gate)),
             *judge_margins(measured, rules),
@@ -115,6 +124,9 @@ def _absolute(measured: Measured, name: str, gate: Gate, rules: Rules) -> Verdic
         return Verdict(subject=subject, outcome=Outcome.NO_DATA, reason=reason, required=gate.required)
     if found.value is None:
         return _not_finite(subject, of, (0, found.n), gate)
+    if gone := lacking(measured, name):
+        reason = f"{of.title} was not measured for {len(gone)} answers of the candidate{named(gone)}"
+        return Verdict(subject=subject, outcome=Outcome.NO_DATA, reason=reason, required=gate.required)
     values = scores_of(measured, name, Side.CANDIDATE)
     interval = mean_interval(values, name, two_sided(rules.confidence), rules.seed)
     verdict = _within(subject, of, found, interval, gate, is_sample=measured.is_sample)
@@ -141,15 +153,9 @@ def _within(
         reason, outcome = f"{reason}, below the minimum of {shown(gate.min, of.unit)}", Outcome.FAIL
     elif gate.max is not None and found.value > gate.max:
         reason, outcome = f"{reason}, above the maximum of {shown(gate.max, of.unit)}", Outcome.FAIL
-    elif is_sample and not _surely_within(interval, gate):
+    elif is_sample and not shows(interval, gate.min, gate.max):
         reason, outcome = f"{reason}: a part of the suite that does not show the limit", Outcome.INCONCLUSIVE
     return Verdict(subject=subject, outcome=outcome, reason=reason)
-
-
-def _surely_within(interval: Interval | None, gate: Gate) -> bool:
-    if interval is None:
-        return False
-    return (gate.min is None or interval.low >= gate.min) and (gate.max is None or interval.high <= gate.max)
 
 
 def _measure(found: Estimate, interval: Interval | None, unit: Unit) -> str:
@@ -209,6 +215,14 @@ def _timed_on(shard: ShardTimings, name: str, gate: Gate, rules: Rules) -> Verdi
         samples=(0, found.n),
         required=gate.required,
     )
+
+
+def _absent_champion(subject: Subject, measured: Measured) -> list[Verdict]:
+    """Without its answers everything would be compared with the base, which is easily beaten."""
+    if subject.champion is None or Side.CHAMPION in measured.sides:
+        return []
+    reason = f"no answer of {subject.champion.served_name} is there to compare with"
+    return [Verdict(subject="champion", outcome=Outcome.NO_DATA, reason=reason)]
 
 
 def _leaked(measured: Measured) -> list[Verdict]:

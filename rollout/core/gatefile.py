@@ -100,6 +100,11 @@ class Gates(Document):
             paired = gate.vs_champion or gate.vs_base or gate.slices
             if metric(name).timed and paired is not None:
                 raise ValueError(f"{name} is timed and not paired by item: it takes min or max, not a margin")
+            lost = gate.slices is not None and gate.slices.max_loss is not None
+            if metric(name).absolute and (gate.vs_champion or gate.vs_base or lost):
+                raise ValueError(
+                    f"{name} speaks of the candidate alone: it takes min or max, not a loss against another side"
+                )
         return self
 
 

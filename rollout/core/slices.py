@@ -7,10 +7,11 @@ its `tags`, so that one item may stand in several.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from math import fsum
 
 from rollout.core.comparison import Pairs, named, pair, probability, two_sided
+from rollout.core.estimate import lacking, mean_interval, shows
 from rollout.core.evaluation import Measured, Rules, Side, SliceRow
 from rollout.core.gatefile import SliceLimits
 from rollout.core.paired import holm, smallest_provable_loss
@@ -51,9 +52,8 @@ def _worst_of(measured: Measured, name: str, limits: SliceLimits, required: bool
         for each in _slice_names(measured)
         if (values := _values(measured, name, each, Side.CANDIDATE))
     }
-    if not present:
-        reason = f"{of.title} was not measured in any slice"
-        return Verdict(subject=subject, outcome=Outcome.NO_DATA, reason=reason, required=required)
+    if (unknown := _unknown(measured, name, limits, present)) is not None:
+        return Verdict(subject=subject, outcome=Outcome.NO_DATA, reason=unknown, required=required)
     means = {each: fsum(values) / len(values) for each, values in present.items()}
     beyond = [
         f"{each}: {shown(mean, of.unit)} of {len(present[each])} items"
@@ -71,7 +71,35 @@ def _worst_of(measured: Measured, name: str, limits: SliceLimits, required: bool
         )
     least = min(means, key=lambda each: of.sign * means[each])
     reason = f"{of.title} in {len(means)} slices: worst {least} with {shown(means[least], of.unit)}"
+    if measured.is_sample and (unproven := _unproven(present, name, limits, rules)):
+        reason += f"; a part of the suite that does not show the limit in {', '.join(unproven)}"
+        return Verdict(subject=subject, outcome=Outcome.INCONCLUSIVE, reason=reason, required=required)
     return Verdict(subject=subject, outcome=Outcome.PASS, reason=reason, required=required)
+
+
+def _unknown(
+    measured: Measured, name: str, limits: SliceLimits, present: Mapping[str, Sequence[float]]
+) -> str | None:
+    """Why the limits cannot be judged in every slice, if they cannot."""
+    title = metric(name).title
+    if not present:
+        return f"{title} was not measured in any slice"
+    if gone := lacking(measured, name):
+        return f"{title} was not measured for {len(gone)} answers of the candidate{named(gone)}"
+    alone = [each for each in present if limits.max_loss and not pair(measured, name, slice_=each).gains]
+    return f"{title} has nothing to be compared with in {', '.join(alone)}" if alone else None
+
+
+def _unproven(
+    present: Mapping[str, Sequence[float]], name: str, limits: SliceLimits, rules: Rules
+) -> list[str]:
+    """Slices of a sample whose intervals reach beyond a limit."""
+    confidence = two_sided(rules.confidence)
+    return [
+        each
+        for each, values in present.items()
+        if not shows(mean_interval(values, name, confidence, rules.seed), limits.min, limits.max)
+    ]
 
 
 def _lost_too_much(
