@@ -77,7 +77,7 @@ def _wrong(replica: str, name: str, folder: Path, model: ServedModel | None) -> 
 def _chats(golden: Golden) -> list[list[Message]]:
     """The first prompts of the suite: what the adapter was made to answer."""
     return [
-        [Message(role=turn.role, content=turn.content) for turn in item.messages]
+        [Message(role=turn.role, content=turn.content) for turn in item.turns]
         for item in golden.items[:_PROBES]
     ]
 
