@@ -9,9 +9,10 @@ import click
 import pytest
 
 from rollout.core.evaluation import Case, EvalReport, Evaluation, Reply, Side
+from rollout.core.gate import conclude_quality, conclude_speed
 from rollout.core.suite import Turn
 from rollout.core.verdict import Interval, Outcome, Verdict
-from rollout.report.evaluation import headline, to_json, to_markdown, to_text
+from rollout.report.evaluation import headline, to_html, to_json, to_markdown, to_text
 from rollout.report.evaluation.lines import open_verdicts
 from rollout.report.evaluation.markdown import MAX_BYTES, escaped, fenced
 from rollout.report.evaluation.plain import plain
@@ -329,3 +330,25 @@ def test_an_interval_that_is_not_known_is_not_invented(passing: Evaluation) -> N
         interval=Interval(low=800.0, high=950.0, confidence=0.9),
     )
     assert dict(prove(passing.reports[0], known).figures)["interval"] == "800 ms to 950 ms (90%)"
+
+
+def test_a_run_that_stopped_before_the_first_question_says_why(failing: Evaluation) -> None:
+    report = failing.reports[0]
+    subject, measured = report.subject, report.measured
+    stopped = measured.model_copy(update={"cases": (), "stopped": "the adapter has no effect", "noise": {}})
+    bare = report.model_copy(
+        update={"quality": conclude_quality(subject, stopped), "speed": conclude_speed(subject.rules, ())}
+    )
+    evaluation = Evaluation(reports=(bare,))
+    for told in (text_of(evaluation), to_markdown(evaluation), to_html(evaluation)):
+        assert "support-triage, of which nothing was asked: the adapter has no effect" in told
+        assert "no answer differs" not in told
+    assert "  metric " not in text_of(evaluation)
+
+
+def test_what_outside_scorers_say_and_what_leaked_is_told(failing: Evaluation) -> None:
+    leak = Verdict(subject="leak", outcome=Outcome.PASS, reason="no item stands in the training data")
+    report = measuring(failing.reports[0], leak=leak).model_copy(update={"notes": ("judge: 3 answers kept",)})
+    for told in (text_of(Evaluation(reports=(report,))), to_html(Evaluation(reports=(report,)))):
+        assert "judge: 3 answers kept" in told
+        assert "no item stands in the training data" in told

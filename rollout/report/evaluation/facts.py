@@ -92,6 +92,7 @@ def _trust(report: EvalReport) -> list[Fact]:
         ("effect", effect(report)),
         ("agreement", agreement(report)),
         ("noise", noise(report) or "nothing was asked twice"),
+        ("leak", "" if report.measured.leak is None else report.measured.leak.reason),
         ("missing", "; ".join(f"{title}: {why}" for title, why in missing(report))),
         ("asked", "; ".join(asked)),
     ]
@@ -106,6 +107,7 @@ def _when(report: EvalReport) -> list[Fact]:
         ("measured", f"{report.started_at:%Y-%m-%d %H:%M:%S} UTC, {took:.1f} s, rollout {report.tool}"),
         ("report", report.digest),
         ("again", report.command),
+        ("notes", "; ".join(report.notes)),
         ("claimed", f"{claims} (by the trainer, not trusted)" if claims else ""),
     ]
 

@@ -85,6 +85,8 @@ def opponent(report: EvalReport) -> str:
 def extent(report: EvalReport) -> str:
     """The suite and how much of it was asked."""
     measured, suite = report.measured, report.subject.suite
+    if measured.stopped is not None:
+        return f"{suite}, of which nothing was asked: {measured.stopped}"
     asked = sum(bool(case.messages) for case in measured.cases)
     if measured.is_sample:
         return f"a part of {suite}: {asked} of {measured.planned} cases"

@@ -124,6 +124,8 @@ def _reason(report: EvalReport, verdict: Verdict) -> str:
 
 
 def _metrics(report: EvalReport) -> str:
+    if not report.metrics:
+        return ""
     sides = report.measured.sides
     sure = f"change ({2 * report.subject.rules.confidence - 1:.0%} interval)"
     head = ["metric", *sides, sure, "n", "allowed", ""]

@@ -65,12 +65,14 @@ def reasons(report: EvalReport, keys: Mapping[str, tuple[str, int]], mark: Mark)
     )
 
 
-def metrics(report: EvalReport, mark: Mark) -> Html:
+def metrics(report: EvalReport, mark: Mark) -> Html | None:
     """The metric table, and why others are not in it."""
     sides = report.measured.sides
     sure = f"{2 * report.subject.rules.confidence - 1:.0%} interval"
     head = ["metric", *sides, "change", sure, "n", "allowed"]
     absent = [tag("li", tag("strong", title), tag("span", why)) for title, why in missing(report)]
+    if not report.metrics and not absent:
+        return None
     return tag(
         "section",
         tag("h2", "Metrics"),

@@ -101,6 +101,8 @@ def _reason(report: EvalReport, verdict: Verdict, width: int) -> list[str]:
 
 
 def _metrics(report: EvalReport) -> str:
+    if not report.metrics:
+        return ""
     sides = report.measured.sides
     sure = f"{2 * report.subject.rules.confidence - 1:.0%} interval"
     head = ["metric", *sides, "change", sure, "n", "allowed", ""]
@@ -122,7 +124,8 @@ def _slices(report: EvalReport) -> str:
 
 def _examples(report: EvalReport) -> str:
     measured, opponent_ = report.measured, report.measured.opponent
-    asked = [case for case in worst_first(measured) if case.messages]
+    if not (asked := [case for case in worst_first(measured) if case.messages]):
+        return ""
     moved = [case for case in asked if case.text(opponent_) != case.text(Side.CANDIDATE)][:EXAMPLES]
     return (
         "\n".join(_example(case, report) for case in moved) or f"  no answer differs from the {opponent_}'s"
