@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: help demo test check fast bench clean
+.PHONY: help demo test chromium check fast bench clean
 .DEFAULT_GOAL := help
 
 help: ## Show what there is
@@ -18,8 +18,19 @@ help: ## Show what there is
 demo: $(VENV)/.local ## Install, then run the demo (at most 3 minutes)
 	$(BIN)/rollout demo
 
-test: $(VENV)/.dev check ## Install, then run every check and every test
+test: $(VENV)/.dev chromium check ## Install, then run every check and every test
 	$(BIN)/python -m pytest -q
+
+# Pages are tested in a real browser. Root, as in a container of CI, installs it; anybody else is told how.
+chromium:
+	@for each in chromium chromium-browser google-chrome google-chrome-stable; do \
+	  command -v $$each >/dev/null && exit 0; \
+	done; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; \
+	else \
+	  echo "There is no Chromium, so the tests of pages will not run: sudo apt-get install chromium"; \
+	fi
 
 check: $(VENV)/.dev ## Lint, types and architecture
 	$(BIN)/ruff check
@@ -28,7 +39,7 @@ check: $(VENV)/.dev ## Lint, types and architecture
 	$(BIN)/lint-imports
 
 fast: $(VENV)/.dev ## Only the tests that need neither the model nor processes
-	$(BIN)/python -m pytest -q -m "not model and not e2e"
+	$(BIN)/python -m pytest -q -m "not model and not e2e and not browser"
 
 bench: $(VENV)/.dev ## Print the figures of all benchmarks
 	for each in startup validation gateway serving rollback inspector; do $(BIN)/python -m tests.benchmarks.$$each || exit 1; done
