@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,15 +18,23 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from rollout import __version__
+from rollout.core.generation import Decoding
 from rollout.errors import Unreadable
 from rollout.ports import Message
 from rollout.server.answer import Piece
 from rollout.server.decoder import Codec, Decoder
 from rollout.server.errors import Refusal, answer_crash, answer_refusal, bad_request, not_valid
 from rollout.server.generating import Limits, decoding, prompts, respond
-from rollout.server.requests import ChatRequest, CompletionRequest, LoadRequest, UnloadRequest
+from rollout.server.requests import (
+    ChatMessage,
+    ChatRequest,
+    CompletionRequest,
+    LoadRequest,
+    TokenizeRequest,
+    UnloadRequest,
+)
 from rollout.server.rows import Rows
-from rollout.server.shapes import ChatShape, CompletionShape, TokenNames
+from rollout.server.shapes import ChatShape, CompletionShape, Document, TokenNames, reading
 from rollout.server.shelf import Offer, Shelf
 from rollout.server.worker import Failure, Post, Sink, Worker
 
@@ -59,6 +67,7 @@ def create_app(decoder: Decoder, codec: Codec, settings: ServerSettings) -> Star
     routes = [
         Route("/v1/chat/completions", api.chat, methods=["POST"]),
         Route("/v1/completions", api.complete, methods=["POST"]),
+        Route("/tokenize", api.tokenize, methods=["POST"]),
         Route("/v1/models", api.models),
         Route("/health", api.health),
         Route("/version", api.version),
@@ -122,17 +131,18 @@ class _Api:
             for prompt in prompts(body, self._codec)
         ]
         names = TokenNames(self._codec, as_ids=body.return_tokens_as_token_ids)
+        readings = None if body.prompt_logprobs is None else await self._readings(asked, body.prompt_logprobs)
         rows = Rows(self._worker, self._codec, asked, body.stops)
-        return await respond(request, body, rows, CompletionShape(names, body.logprobs))
+        return await respond(request, body, rows, CompletionShape(names, body.logprobs, readings))
+
+    async def _readings(self, asked: Sequence[Decoding], top: int) -> list[list[Document | None]]:
+        futures = [self._worker.read(row.prompt, row.adapter, top=top) for row in asked]
+        return [reading(await asyncio.wrap_future(future), self._codec) for future in futures]
 
     async def chat(self, request: Request) -> Response:
         body = await _read(request, ChatRequest)
         adapter = self._shelf.find(body.model)
-        messages = [Message(role=message.role, content=message.text) for message in body.messages]
-        try:
-            prompt = self._codec.encode_chat(messages)
-        except Unreadable as error:
-            raise bad_request(error.message, param="messages") from error
+        prompt = self._encode_chat(body.messages)
         limit = body.max_completion_tokens or body.max_tokens
         asked = decoding(
             body,
@@ -145,6 +155,24 @@ class _Api:
         names = TokenNames(self._codec, as_ids=body.return_tokens_as_token_ids)
         rows = Rows(self._worker, self._codec, [asked], body.stops)
         return await respond(request, body, rows, ChatShape(names, logprobs=body.logprobs))
+
+    async def tokenize(self, request: Request) -> Response:
+        body = await _read(request, TokenizeRequest)
+        self._shelf.find(body.model)
+        if body.messages is not None:
+            tokens = self._encode_chat(body.messages)
+        else:
+            encode = self._codec.encode if body.add_special_tokens else self._codec.encode_continuation
+            tokens = encode(body.prompt or "")
+        length = self._settings.limits.context_length
+        return JSONResponse({"count": len(tokens), "max_model_len": length, "tokens": tokens})
+
+    def _encode_chat(self, turns: Sequence[ChatMessage]) -> tuple[int, ...]:
+        messages = [Message(role=turn.role, content=turn.text) for turn in turns]
+        try:
+            return self._codec.encode_chat(messages)
+        except Unreadable as error:
+            raise bad_request(error.message, param="messages") from error
 
     async def models(self, _request: Request) -> Response:
         return JSONResponse({"object": "list", "data": self._shelf.entries()})

@@ -29,6 +29,12 @@ class Decoder(Protocol):
         """Let a row leave."""
         ...
 
+    def read(
+        self, prompt: Sequence[int], adapter: str | None, *, first: int = 1, top: int = 0
+    ) -> Sequence[Token]:
+        """How an adapter reads a prompt from place `first` on, without making a token."""
+        ...
+
     def step(self) -> Sequence[tuple[int, Token]]:
         """Make the next tokens. Rows whose token carries `finish` have left."""
         ...
@@ -55,6 +61,10 @@ class Codec(Protocol):
 
     def encode_chat(self, messages: Sequence[Message]) -> tuple[int, ...]:
         """Tokens of a conversation. Raises Unreadable if the chat template refuses it."""
+        ...
+
+    def encode_continuation(self, text: str) -> tuple[int, ...]:
+        """Tokens of a text that follows others, without special tokens."""
         ...
 
     def token_text(self, token: int) -> str:

@@ -80,6 +80,10 @@ class Sampling(_Body):
 class CompletionRequest(Sampling):
     """`POST /v1/completions`."""
 
+    unsupported: ClassVar[dict[str, tuple[object, ...]]] = {
+        name: neutral for name, neutral in Sampling.unsupported.items() if name != "prompt_logprobs"
+    }
+
     prompt: (
         Prompt
         | Annotated[list[TokenId], Field(min_length=1, max_length=500_000)]
@@ -87,6 +91,13 @@ class CompletionRequest(Sampling):
         | Annotated[list[Annotated[list[TokenId], Field(min_length=1)]], Field(min_length=1, max_length=64)]
     )
     logprobs: int | None = Field(default=None, ge=0, le=20)
+    prompt_logprobs: int | None = Field(default=None, ge=0, le=20)
+
+    @model_validator(mode="after")
+    def _readings_are_whole(self) -> CompletionRequest:
+        if self.stream and self.prompt_logprobs is not None:
+            raise ValueError("prompt_logprobs are not available when stream is true")
+        return self
 
 
 class TextPart(_Body):
@@ -122,6 +133,22 @@ class ChatRequest(Sampling):
     def _top_logprobs_need_logprobs(self) -> ChatRequest:
         if self.top_logprobs and not self.logprobs:
             raise ValueError("top_logprobs needs logprobs to be true")
+        return self
+
+
+class TokenizeRequest(_Body):
+    """`POST /tokenize`, of a prompt or a conversation."""
+
+    model: str = ""
+    prompt: Prompt | None = None
+    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=1024)] | None = None
+    add_special_tokens: bool = True
+    add_generation_prompt: Literal[True] = True
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> TokenizeRequest:
+        if (self.prompt is None) == (self.messages is None):
+            raise ValueError("either prompt or messages is needed")
         return self
 
 

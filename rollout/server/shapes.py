@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from rollout.core.generation import Token
@@ -44,20 +45,49 @@ class TokenNames:
         return f"token_id:{token}" if self._as_ids else self._codec.token_text(token)
 
 
+def reading(tokens: Sequence[Token], codec: Codec) -> list[Document | None]:
+    """How a prompt was read, in vLLM's form: nothing for the first token, then by token id, likeliest first.
+
+    Raises Refusal if a value is not finite.
+    """
+    places: list[Document | None] = [None]
+    for token in tokens:
+        ranked: dict[int, tuple[float, int | None]] = {
+            id_: (value, rank) for rank, (id_, value) in enumerate(token.top, start=1)
+        }
+        ranked.setdefault(token.id, (token.logprob, None))
+        entries: Document = {
+            str(id_): {"logprob": value, "rank": rank, "decoded_token": codec.token_text(id_)}
+            for id_, (value, rank) in ranked.items()
+        }
+        places.append(_finite(entries))
+    return places
+
+
 class CompletionShape:
-    """`/v1/completions`. `alternatives` is the number of other tokens to name, None for no log-probabilities."""
+    """`/v1/completions`. `alternatives` is the number of other tokens to name, None for no log-probabilities;
+    `readings` are those of the prompts, where they were asked for."""
 
     prefix = "cmpl"
     whole_object = chunk_object = "text_completion"
 
-    def __init__(self, names: TokenNames, alternatives: int | None) -> None:
+    def __init__(
+        self,
+        names: TokenNames,
+        alternatives: int | None,
+        readings: Sequence[Sequence[Document | None]] | None = None,
+    ) -> None:
         self._names = names
         self._alternatives = alternatives
+        self._readings = readings
 
     def whole(self, choice: Choice) -> Document:
         """A finished choice."""
         logprobs = self._logprobs(choice.tokens, choice.offsets)
-        return _choice(choice, {"text": choice.text}, _finite(logprobs))
+        content: Document = {"text": choice.text}
+        if self._readings is not None:
+            content["prompt_logprobs"] = self._readings[choice.index]
+        return _choice(choice, content, _finite(logprobs))
 
     def opening(self, _choice: Choice, /) -> Document | None:
         """Nothing."""

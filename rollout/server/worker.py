@@ -9,18 +9,20 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
-from rollout.core.generation import Decoding
+from rollout.core.generation import Decoding, Token
 from rollout.server.answer import Answer, Piece
 from rollout.server.decoder import Decoder
 
 _log = logging.getLogger(__name__)
 _WAITING_LIMIT: Final = 2048
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,13 @@ class Worker:
     def load(self, key: str, folder: Path) -> Future[None]:
         """Load an adapter between two steps; the future carries LoadRefused or Unreadable."""
         future: Future[None] = Future()
-        self._inbox.put(lambda: self._load(future, key, folder))
+        self._inbox.put(lambda: _settle(future, partial(self._decoder.load, key, folder)))
+        return future
+
+    def read(self, prompt: Sequence[int], adapter: str | None, *, top: int) -> Future[Sequence[Token]]:
+        """Read a prompt between two steps."""
+        future: Future[Sequence[Token]] = Future()
+        self._inbox.put(lambda: _settle(future, partial(self._decoder.read, prompt, adapter, top=top)))
         return future
 
     def forget(self, key: str) -> None:
@@ -169,16 +177,6 @@ class Worker:
         if self._running.pop(number, None) is not None:
             self._decoder.drop(number)
 
-    def _load(self, future: Future[None], key: str, folder: Path) -> None:
-        if not future.set_running_or_notify_cancel():
-            return
-        try:
-            self._decoder.load(key, folder)
-        except BaseException as error:
-            future.set_exception(error)
-        else:
-            future.set_result(None)
-
     def _let_go(self) -> None:
         if not self._forgotten:
             return
@@ -197,3 +195,12 @@ class Worker:
     def _halt(self) -> None:
         self._stopping = True
         self._break("the server is stopping")
+
+
+def _settle(future: Future[_T], do: Callable[[], _T]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        future.set_result(do())
+    except BaseException as error:
+        future.set_exception(error)

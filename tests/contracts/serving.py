@@ -272,6 +272,41 @@ class ServingContract:
             assert entry["top_logprobs"][0]["logprob"] == entry["logprob"]
             assert len(entry["top_logprobs"]) == 2
 
+    def test_a_prompt_is_read_token_by_token(self, server: Server) -> None:
+        ids = self.tokens_of(server, {"prompt": PROMPT})
+        with server.loaded(good=server.family.good):
+            base, again, good = (
+                server.complete(name, ids, max_tokens=1, prompt_logprobs=3)["choices"][0]["prompt_logprobs"]
+                for name in ("base", "base", "good")
+            )
+        assert len(base) == len(ids)
+        assert base[0] is None
+        for token, place in zip(ids[1:], base[1:], strict=True):
+            ranked = sorted((entry for entry in place.values() if entry["rank"] in (1, 2, 3)), key=by_rank)
+            assert str(token) in place
+            assert len(ranked) == 3
+            assert [entry["logprob"] for entry in ranked] == sorted(
+                (entry["logprob"] for entry in ranked), reverse=True
+            )
+        assert again == base
+        assert good != base
+
+    def test_prompts_and_conversations_are_told_as_tokens(self, server: Server) -> None:
+        turns = {"messages": [{"role": "user", "content": PROMPT}]}
+        prompt, chat = self.tokens_of(server, {"prompt": PROMPT}), self.tokens_of(server, turns)
+        assert self.tokens_of(server, {"prompt": PROMPT, "add_special_tokens": False}) == prompt
+        assert " ".join(map(str, prompt)) in " ".join(map(str, chat))
+        assert len(chat) > len(prompt)
+        assert server.post("/tokenize", {"model": "nobody", "prompt": PROMPT}).status_code == 404
+
+    def tokens_of(self, server: Server, body: Body) -> list[int]:
+        response = server.post("/tokenize", {"model": "base"} | body)
+        assert response.status_code == 200, response.text
+        assert response.json()["count"] == len(response.json()["tokens"])
+        assert response.json()["max_model_len"] == 256
+        tokens: list[int] = response.json()["tokens"]
+        return tokens
+
     def test_too_many_logprobs_are_refused(self, server: Server) -> None:
         body = {"model": "base", "prompt": PROMPT, "logprobs": 21}
         assert server.post("/v1/completions", body).status_code == 400
@@ -346,11 +381,17 @@ class ServingContract:
         with server.loaded(nan=server.family.nan):
             body = {"model": "nan", "prompt": PROMPT, "max_tokens": 4, "temperature": 0}
             assert server.post("/v1/completions", body).status_code == 200
-            response = server.post("/v1/completions", body | {"logprobs": 1})
-            assert response.status_code == 400
-            assert "Out of range float values are not JSON compliant" in error_of(response)["message"]
+            for asked in ({"logprobs": 1}, {"prompt_logprobs": 1}):
+                response = server.post("/v1/completions", body | asked)
+                assert response.status_code == 400
+                assert "Out of range float values are not JSON compliant" in error_of(response)["message"]
             with pytest.raises(LoadRefused, match="values that are not finite"):
                 Replica("r1", server.url, timeout=60).logprobs("nan", CHAT, max_tokens=4)
+
+
+def by_rank(entry: Body) -> int:
+    rank: int = entry["rank"]
+    return rank
 
 
 def _text_of(line: str) -> str:
