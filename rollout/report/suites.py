@@ -86,7 +86,8 @@ def import_as_text(found: ImportedSuite, paths: Sequence[PurePosixPath], *, name
     done = "would take" if dry_run else "took"
     lines = [f"{done} {len(found.items)} cases from {found.format}", *(f"  {path}" for path in paths)]
     if found.lost:
-        cases = f", among it {found.lost_cases} whole cases" if found.lost_cases else ""
+        count = found.lost_cases
+        cases = f", among it {count} whole case{'' if count == 1 else 's'}" if count else ""
         lines += [click.style(f"left out{cases}:", fg="yellow"), *_left_out(found)]
     if not dry_run:
         lines += ["", f"Next: rollout suite check {name}"]

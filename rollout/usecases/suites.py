@@ -14,6 +14,7 @@ from rollout.core.comparison import comparisons, fewest_pairs
 from rollout.core.document import DocumentErrors
 from rollout.core.evaluation import Rules, Side
 from rollout.core.leak import NOTHING_COMPARED, find_leaks
+from rollout.core.score import metric, shown
 from rollout.core.scorers import SCORERS, SUCCESS, Scorers
 from rollout.core.suite import SUITE_SCHEMA, Expect, Golden, Item
 from rollout.core.suiteimport import ImportedSuite
@@ -50,10 +51,13 @@ class Listed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Power:
-    """Whether a margin can be shown: it needs `fewest` items at least, and the metric applies to `items`."""
+    """Whether a margin can be shown: it needs `fewest` items at least, and the metric applies to `items`.
+
+    `max_loss` is the margin with its unit.
+    """
 
     subject: str
-    max_loss: float
+    max_loss: str
     items: int
     fewest: int
     required: bool
@@ -62,7 +66,7 @@ class Power:
     def verdict(self) -> Verdict:
         """`fail` where the suite is too small for its margin."""
         enough = self.items >= self.fewest
-        reason = f"{self.items} items, a loss of {self.max_loss:g} needs {self.fewest}"
+        reason = f"{self.items} items, a loss of {self.max_loss} needs {self.fewest}"
         outcome = Outcome.PASS if enough else Outcome.FAIL
         return Verdict(
             subject=f"power/{self.subject}", outcome=outcome, reason=reason, required=self.required
@@ -181,7 +185,7 @@ def _powers(golden: Golden) -> Iterator[Power]:
         if one.metric in counts or one.metric in own:
             yield Power(
                 subject=one.subject,
-                max_loss=one.margin.max_loss,
+                max_loss=shown(one.margin.max_loss, metric(one.metric).unit, difference=True),
                 items=counts.get(one.metric, 0),
                 fewest=fewest_pairs(one.metric, one.margin, rules.confidence),
                 required=one.required,
@@ -200,7 +204,7 @@ def _falls(scorers: Scorers, item: Item) -> bool:
     answer = Answer(text=item.reference, prompt_tokens=0, completion_tokens=1, finish_reason="stop")
     scores = scorers.score(item, answer)
     must = ["success", "assertion_rate", "json_compliance"]
-    refuses = item.expect is not Expect.REFUSAL and scores["over_refusal_rate"] == 1
+    refuses = item.expect is not Expect.REFUSAL and scores.get("over_refusal_rate") == 1
     return refuses or any(scores[name] < 1 for name in must if name in scores)
 
 
