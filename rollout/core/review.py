@@ -46,6 +46,37 @@ class Opinion:
     ratings: Mapping[Letter, int]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blinding:
+    """Which letter hides which side: the key, derived and never written down."""
+
+    digest: str
+    opponent: Side
+    seed: int
+
+    @classmethod
+    def of(cls, report: EvalReport, seed: int) -> Blinding:
+        """The key of a report."""
+        return cls(digest=report.digest, opponent=report.measured.opponent, seed=seed)
+
+    def sides(self, case: str) -> dict[Letter, Side]:
+        """Whose answer A is, and whose B."""
+        if _draw(self.seed, self.digest, case)[0] % 2:
+            return {"A": Side.CANDIDATE, "B": self.opponent}
+        return {"A": self.opponent, "B": Side.CANDIDATE}
+
+    def task(self, case: Case) -> Task:
+        """The case with its first answers, in their order."""
+        sides = self.sides(case.id)
+        return Task(
+            case=case.id,
+            prompt=_prompt(case),
+            reference=case.reference,
+            answer_a=case.text(sides["A"]),
+            answer_b=case.text(sides["B"]),
+        )
+
+
 def draw(report: EvalReport, size: int, seed: int) -> tuple[Task, ...]:
     """The sample: half of it the worst cases, half drawn evenly from the slices, in an order that tells nothing.
 
@@ -55,30 +86,11 @@ def draw(report: EvalReport, size: int, seed: int) -> tuple[Task, ...]:
     worst = asked[: (size + 1) // 2]
     rest = _evenly(asked[len(worst) :], seed)[: size - len(worst)]
     chosen = sorted((*worst, *rest), key=lambda case: _draw(seed, "order", case.id))
-    return tuple(task_of(report, case, seed) for case in chosen)
+    blinding = Blinding.of(report, seed)
+    return tuple(blinding.task(case) for case in chosen)
 
 
-def task_of(report: EvalReport, case: Case, seed: int) -> Task:
-    """The case with its first answers, in the order that this report and seed give."""
-    sides = letters(report, case.id, seed)
-    return Task(
-        case=case.id,
-        prompt=_prompt(case),
-        reference=case.reference,
-        answer_a=case.text(sides["A"]),
-        answer_b=case.text(sides["B"]),
-    )
-
-
-def letters(report: EvalReport, case: str, seed: int) -> dict[Letter, Side]:
-    """Whose answer A is, and whose B: the key of the blinding."""
-    opponent = report.measured.opponent
-    if _draw(seed, report.digest, case)[0] % 2:
-        return {"A": Side.CANDIDATE, "B": opponent}
-    return {"A": opponent, "B": Side.CANDIDATE}
-
-
-def scores_of(report: EvalReport, opinions: Iterable[Opinion], seed: int) -> dict[str, dict[Side, Scores]]:
+def scores_of(blinding: Blinding, opinions: Iterable[Opinion]) -> dict[str, dict[Side, Scores]]:
     """Scores of every reviewed case, as means over its reviewers.
 
     The preference of a side is 1 if it is preferred, 0 if the other is, 0.5 for a tie; a rating r is (r - 1) / 4.
@@ -86,7 +98,7 @@ def scores_of(report: EvalReport, opinions: Iterable[Opinion], seed: int) -> dic
     by_case: dict[str, list[Opinion]] = {}
     for opinion in opinions:
         by_case.setdefault(opinion.case, []).append(opinion)
-    return {case: _scores(letters(report, case, seed), found) for case, found in sorted(by_case.items())}
+    return {case: _scores(blinding.sides(case), found) for case, found in sorted(by_case.items())}
 
 
 def krippendorff(units: Iterable[Sequence[float]], level: Literal["nominal", "interval"]) -> float | None:
@@ -104,12 +116,12 @@ def krippendorff(units: Iterable[Sequence[float]], level: Literal["nominal", "in
     return 1 - observed / expected
 
 
-def agreement(report: EvalReport, opinions: Sequence[Opinion], seed: int) -> dict[str, str]:
+def agreement(blinding: Blinding, opinions: Sequence[Opinion]) -> dict[str, str]:
     """How many reviewed what, and how far they agree, as the report keeps it."""
     preferences: dict[str, list[float]] = {}
     ratings: dict[tuple[str, Side], list[float]] = {}
     for each in opinions:
-        sides = letters(report, each.case, seed)
+        sides = blinding.sides(each.case)
         preferences.setdefault(each.case, []).append(_preferred(each, sides, Side.CANDIDATE))
         for letter, rating in each.ratings.items():
             ratings.setdefault((each.case, sides[letter]), []).append(rating)
@@ -120,7 +132,7 @@ def agreement(report: EvalReport, opinions: Sequence[Opinion], seed: int) -> dic
         "cases of several reviewers": str(shared),
         "alpha of preferences (nominal)": _told(krippendorff(preferences.values(), "nominal")),
         "alpha of ratings (interval)": _told(krippendorff(ratings.values(), "interval")),
-        "seed": str(seed),
+        "seed": str(blinding.seed),
     }
 
 

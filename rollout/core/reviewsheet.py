@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from rollout.core.document import DocumentErrors, Place, Problem
 from rollout.core.evaluation import Case, EvalReport
-from rollout.core.review import LARGEST_RATING, Letter, Opinion, Preference, Task, task_of
+from rollout.core.review import LARGEST_RATING, Blinding, Letter, Opinion, Preference, Task
 from rollout.errors import Unreadable
 
 COLUMNS = (
@@ -63,9 +63,9 @@ def read_sheets(sheets: Mapping[str, bytes], report: EvalReport, seed: int) -> t
     there is no row at all.
     """
     cases = {case.id: case for case in report.measured.cases}
-    problems: list[Problem] = []
+    blinding, problems = Blinding.of(report, seed), list[Problem]()
     rows = [row for source, content in sheets.items() for row in _rows(content, source, problems)]
-    opinions = [_opinion(row, report, cases, seed, problems) for row in rows]
+    opinions = [_opinion(row, cases, blinding, problems) for row in rows]
     problems += _doubles(rows)
     if problems:
         raise DocumentErrors(tuple(problems))
@@ -158,7 +158,7 @@ def _has_columns(found: Sequence[str], source: str, line: int, problems: list[Pr
 
 
 def _opinion(
-    row: Row, report: EvalReport, cases: Mapping[str, Case], seed: int, problems: list[Problem]
+    row: Row, cases: Mapping[str, Case], blinding: Blinding, problems: list[Problem]
 ) -> Opinion | None:
     """The row as an opinion, or None if something is wrong with it, which is added to the problems."""
     case = cases.get(row.cells["case"].strip())
@@ -168,7 +168,7 @@ def _opinion(
         )
         return None
     before = len(problems)
-    problems += _strange(row, task_of(report, case, seed))
+    problems += _strange(row, blinding.task(case))
     preference = _PREFERENCES.get(row.cells["preference"].strip().lower())
     if preference is None:
         why = f"{row.cells['preference'][:40]!r} is no preference: write A, B or tie"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from rollout.core.evaluation import Case, EvalReport, Evaluation, Scores, Side
 from rollout.core.gate import judged_again
-from rollout.core.review import PREFERENCE, RATING, agreement, draw, scores_of
+from rollout.core.review import PREFERENCE, RATING, Blinding, agreement, draw, scores_of
 from rollout.core.reviewsheet import SheetForm, read_sheets, write_sheet
 from rollout.errors import Unreadable, Usage
 
@@ -52,7 +52,8 @@ def import_reviews(
         )
     chosen = _seed(report, seed)
     opinions = read_sheets(sheets, report, chosen)
-    reviewed = _with_scores(report, scores_of(report, opinions, chosen), agreement(report, opinions, chosen))
+    blinding = Blinding.of(report, chosen)
+    reviewed = _with_scores(report, scores_of(blinding, opinions), agreement(blinding, opinions))
     others = (each if each is not report else judged_again(reviewed) for each in evaluation.reports)
     return Evaluation(reports=tuple(others))
 
