@@ -20,10 +20,10 @@ def digests(report: EvalReport) -> list[Fact]:
     subject = report.subject
     sides = [("candidate", subject.candidate), ("champion", subject.champion)]
     return [
-        ("report", report.digest),
-        ("suite", subject.suite_digest),
-        ("gates", subject.gates_digest),
-        *((side, contender.identity) for side, contender in sides if contender is not None),
+        ("report digest", report.digest),
+        ("suite digest", subject.suite_digest),
+        ("gates digest", subject.gates_digest),
+        *((f"{side} identity", contender.identity) for side, contender in sides if contender is not None),
         ("base revision", subject.base.revision),
     ]
 
