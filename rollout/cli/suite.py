@@ -115,6 +115,19 @@ def check(
     return {Outcome.PASS: 0, Outcome.NO_DATA: 6, Outcome.INCONCLUSIVE: 6}.get(found.outcome, 1)
 
 
+@command.command()
+@click.option(
+    "--format", "form", type=click.Choice(["text", "json", "markdown"]), default="text", show_default=True
+)
+def metrics(*, form: str) -> int:
+    """List the metrics that gates may name."""
+    from rollout.report.metrics import metrics_as_json, metrics_as_page, metrics_as_text
+
+    render = {"text": metrics_as_text, "json": metrics_as_json, "markdown": metrics_as_page}[form]
+    click.echo(render(), nl=False)
+    return 0
+
+
 def _workspace(root: Path | None) -> Workspace:
     from rollout import wiring
 

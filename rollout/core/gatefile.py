@@ -98,8 +98,9 @@ class Gates(Document):
             if not is_known(name, None):
                 raise ValueError(f"there is no metric {name!r}")
             paired = gate.vs_champion or gate.vs_base or gate.slices
-            if metric(name).timed and paired is not None:
-                raise ValueError(f"{name} is timed and not paired by item: it takes min or max, not a margin")
+            if paired is not None and (metric(name).timed or metric(name).absolute):
+                why = "is timed and not paired by item" if metric(name).timed else "is the candidate's alone"
+                raise ValueError(f"{name} {why}: it takes min or max, not a margin")
             lost = gate.slices is not None and gate.slices.max_loss is not None
             if metric(name).absolute and (gate.vs_champion or gate.vs_base or lost):
                 raise ValueError(

@@ -49,7 +49,8 @@ def test_no_schema_is_left_of_a_document_that_is_gone() -> None:
 def test_every_schema_is_one_of_draft_2020_12_with_id_and_title(document: str) -> None:
     schema = build_schema(document)
     jsonschema.Draft202012Validator.check_schema(schema)
-    assert schema["$id"] == f"urn:adapter-rollout:schema:{document}:v1"
+    version = "v2" if document == "evaluation-report" else "v1"
+    assert schema["$id"] == f"urn:adapter-rollout:schema:{document}:{version}"
     assert schema["title"]
     assert schema["additionalProperties"] is False
 
