@@ -216,3 +216,25 @@ def test_a_cluster_that_is_not_there_is_said(tmp_path: Path) -> None:
         env={**os.environ, "RAY_gcs_rpc_server_connect_timeout_s": "5", "RAY_NUM_REDIS_GET_RETRIES": "2"},
     )
     assert "127.0.0.1:1 cannot be used" in done.stdout, done.stderr[-2000:]
+
+
+@pytest.mark.model
+def test_a_real_evaluation_is_divided_and_united(cluster: None, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    from rollout.cli.evaluate.merge import merged
+    from rollout.core.verdict import Outcome
+    from rollout.demo.model import BASE
+    from rollout.demo.scratch import MANIFEST, ScratchRepository
+
+    repository = ScratchRepository(tmp_path)
+    repository.create(server=1, gateway=2)
+    repository.propose("1.2.0", "never closes the JSON of an invoice")
+    options = ["--champion", "none", "--base-model", str(BASE), "--threads", "1", "--no-reference"]
+    argv = [sys.executable, "-m", "rollout", "evaluate", str(MANIFEST), *options]
+    files = tmp_path / "files"
+    files.mkdir()
+    paths = run_shards(argv, 2, address=None, folder=files, progress=lambda *_: None, cwd=repository.root)
+    (report,) = merged(paths).reports
+    assert len(report.speed.shards) == 2
+    assert len({case.id for case in report.measured.cases}) >= 114
+    assert any(verdict.outcome is Outcome.FAIL and "json" in verdict.subject for verdict in report.verdicts)
