@@ -8,9 +8,11 @@ from importlib.resources import files
 
 from rollout.core.evaluation import EvalReport, Evaluation
 from rollout.report.evaluation.cases import Embedded, checks, embed
+from rollout.report.evaluation.heat import heat
 from rollout.report.evaluation.lines import extent, headline, opponent, tally, worst_suites
 from rollout.report.evaluation.markup import Html, joined, tag
-from rollout.report.evaluation.sections import Mark, glyph, heat, metrics, plots, reasons, small_print
+from rollout.report.evaluation.pieces import Mark, glyph
+from rollout.report.evaluation.sections import metrics, plots, reasons, small_print
 
 _CHANGES = {
     "lost": "right before, or better",

@@ -1,50 +1,25 @@
-"""The sections of the page: reasons, metrics, plots, slices and the small print."""
+"""The sections of the page: reasons, metrics, plots and the small print."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from itertools import chain
-from math import fsum
+from collections.abc import Mapping, Sequence
 
-from rollout.core.evaluation import EvalReport, SliceRow
-from rollout.core.score import Unit
+from rollout.core.evaluation import EvalReport
 from rollout.core.verdict import Outcome, Verdict
-from rollout.core.worst import SUCCESS, gains_of
 from rollout.report.evaluation.facts import digests, facts, missing
+from rollout.report.evaluation.forest import forests
+from rollout.report.evaluation.latency import latencies
 from rollout.report.evaluation.lines import (
     WORDS,
     Line,
-    failed_slices,
     lines,
     open_verdicts,
-    probability,
 )
 from rollout.report.evaluation.markup import Html, joined, tag
-from rollout.report.evaluation.metrics import change_of, known
-from rollout.report.evaluation.plots import forests, latencies
+from rollout.report.evaluation.pieces import Mark, glyph, scrolling, table
 from rollout.report.evaluation.proof import prove
 
-_GLYPHS = {
-    Outcome.PASS: "✓",
-    Outcome.INCONCLUSIVE: "?",
-    Outcome.NO_DATA: "–",
-    Outcome.ERROR: "!",
-    Outcome.FAIL: "✕",
-}
-# A loss or gain of so much is shown so strongly: points of a share, else per cent of the opponent's value.
-_STRENGTHS = (0.005, 0.02, 0.05, 0.1)
 _NAMED = 8
-_MOST_COLUMNS = 8
-_ROWS = 12
-
-
-Mark = Callable[[str, EvalReport], str]
-"""Names a section of a report, so that no two of the page have the same name."""
-
-
-def glyph(outcome: Outcome) -> Html:
-    """The outcome as a sign that does not need its colour."""
-    return tag("span", _GLYPHS[outcome], class_=f"glyph {outcome}", role="img", aria_label=WORDS[outcome])
 
 
 def reasons(report: EvalReport, keys: Mapping[str, tuple[str, int]], mark: Mark) -> Html:
@@ -76,9 +51,7 @@ def metrics(report: EvalReport, mark: Mark) -> Html | None:
     return tag(
         "section",
         tag("h2", "Metrics"),
-        _scrolling(
-            _table(head, [_metric(each) for each in lines(report)], "Metrics of every side"), "Metrics"
-        ),
+        scrolling(table(head, [_metric(each) for each in lines(report)], "Metrics of every side"), "Metrics"),
         joined(tag("h3", "Not measured"), tag("ul", *absent, class_="notes")) if absent else None,
         id=mark("metrics", report),
         class_="metrics-section",
@@ -111,31 +84,6 @@ def plots(report: EvalReport, mark: Mark) -> Html | None:
         )
         if kept
         else None
-    )
-
-
-def heat(report: EvalReport, mark: Mark) -> Html | None:
-    """Slices and metrics, coloured by what the candidate lost or gained, worst slice first."""
-    rows = report.quality.slices
-    if not rows:
-        return None
-    names, failed = _heated(report), failed_slices(report)
-    head = ["slice", "n", "lost", "gained", "p (Holm)", *(known(name).title for name in names)]
-    body = [
-        _heat_row(report, row, names, failed=row.slice in failed, hidden=place >= _ROWS)
-        for place, row in enumerate(rows)
-    ]
-    more = f"Show all {len(rows)} slices"
-    return tag(
-        "section",
-        tag("h2", "Slices"),
-        tag("p", f"Candidate minus {report.measured.opponent}, worst slice first.", _scale(), class_="lead"),
-        _scrolling(_table(head, body, "Change of every metric in every slice", class_="heat"), "Slices"),
-        tag("button", more, type="button", class_="button", data_unfold="true")
-        if len(rows) > _ROWS
-        else None,
-        id=mark("slices", report),
-        class_="slices-section",
     )
 
 
@@ -212,84 +160,6 @@ def _metric(line: Line) -> Html:
         tag("td", line.allowed, class_="allowed"),
         class_="judged" if line.verdict is not None else "told",
     )
-
-
-def _heated(report: EvalReport) -> list[str]:
-    """Right answers first, then what is judged, then the rest that both sides have."""
-    judged = [line.metric for line in lines(report) if line.verdict is not None]
-    rest = [row.metric for row in report.quality.metrics]
-    compared = set(
-        chain.from_iterable(gains_of(case, report.measured.opponent) for case in report.measured.cases)
-    )
-    ordered = dict.fromkeys([SUCCESS, *judged, *rest])
-    return [name for name in ordered if name in compared][:_MOST_COLUMNS]
-
-
-def _heat_row(report: EvalReport, row: SliceRow, names: Sequence[str], *, failed: bool, hidden: bool) -> Html:
-    mark = glyph(Outcome.FAIL) if failed else None
-    link = tag("a", row.slice, href="#cases", data_slice=row.slice, data_suite=report.subject.suite)
-    counts = [str(row.n), str(row.lost), str(row.gained), probability(row.p)]
-    return tag(
-        "tr",
-        tag("th", link, mark, scope="row"),
-        *(tag("td", text, class_="number") for text in counts),
-        *(_heat_cell(report, row.slice, name) for name in names),
-        hidden=hidden,
-    )
-
-
-def _heat_cell(report: EvalReport, slice_: str, name: str) -> Html:
-    opponent, of = report.measured.opponent, known(name)
-    within = [case for case in report.measured.cases if slice_ in case.slices]
-    gains = [found[name] for case in within if name in (found := gains_of(case, opponent))]
-    if not gains:
-        return tag("td", "–", class_="number none")
-    gain = fsum(gains) / len(gains)
-    scale = 1.0
-    if of.unit not in (Unit.SHARE, Unit.SCORE):
-        before = [case.scores[opponent][name] for case in within if name in gains_of(case, opponent)]
-        scale = abs(fsum(before) / len(before)) or 1.0
-    return tag("td", change_of(of.sign * gain, name), class_=f"number {_strength(gain / scale)}")
-
-
-def _strength(gain: float) -> str:
-    level = sum(abs(gain) >= limit for limit in _STRENGTHS)
-    return f"{'gain' if gain > 0 else 'loss'}-{level}" if level else "even"
-
-
-def _scale() -> Html:
-    steps = [
-        *(f"loss-{level}" for level in (4, 3, 2, 1)),
-        "even",
-        *(f"gain-{level}" for level in (1, 2, 3, 4)),
-    ]
-    return tag(
-        "span",
-        "worse",
-        *(tag("i", class_=f"swatch {step}") for step in steps),
-        "better",
-        class_="scale",
-        aria_hidden="true",
-    )
-
-
-def _table(head: Sequence[str], rows: Sequence[Html], caption: str, class_: str | None = None) -> Html:
-    titles = [
-        tag("th", title, scope="col", class_="number" if place > 0 else None)
-        for place, title in enumerate(head)
-    ]
-    return tag(
-        "table",
-        tag("caption", caption, class_="hidden"),
-        tag("thead", tag("tr", *titles)),
-        tag("tbody", *rows),
-        class_=class_,
-    )
-
-
-def _scrolling(table: Html, name: str) -> Html:
-    """Wide tables scroll by themselves, also by keyboard."""
-    return tag("div", table, class_="scrolling", role="region", aria_label=name, tabindex="0")
 
 
 def _term(name: str, text: str, *, code: bool = False) -> Html:
