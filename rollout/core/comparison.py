@@ -199,9 +199,10 @@ def _no_worse(one: Comparison, pairs: Pairs, measured: Measured, rules: Rules, p
 def _unusable(one: Comparison, pairs: Pairs, measured: Measured) -> Verdict | None:
     """Pairs of which nothing can be told: none, incomplete ones, or numbers that are none."""
     title, outcome = metric(one.metric).title, Outcome.NO_DATA
-    if not pairs.gains and not pairs.one_sided:
-        why = measured.missing.get(one.metric, "no item of the suite applies")
-        reason = f"{title} was not measured on both sides: {why}"
+    if one.metric in measured.missing:
+        reason = f"{title} was not measured on both sides: {measured.missing[one.metric]}"
+    elif not pairs.gains and not pairs.one_sided:
+        reason = f"{title} was not measured on both sides: no item of the suite applies"
     elif pairs.one_sided:
         reason = (
             f"{title} was measured on one side only for {len(pairs.one_sided)} items{named(pairs.one_sided)}"

@@ -118,7 +118,7 @@ def _is_absolute(gate: Gate) -> bool:
 
 def _absolute(measured: Measured, name: str, gate: Gate, rules: Rules) -> Verdict:
     found, of, subject = estimate(measured, name, Side.CANDIDATE), metric(name), f"gate/{name}"
-    if found.n == 0:
+    if found.n == 0 or name in measured.missing:
         why = measured.missing.get(name, "no item of the suite applies")
         reason = f"{of.title} was not measured: {why}"
         return Verdict(subject=subject, outcome=Outcome.NO_DATA, reason=reason, required=gate.required)

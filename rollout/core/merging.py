@@ -75,8 +75,12 @@ def _united(parts: Sequence[Measured]) -> Measured:
     if twice := [case_id for case_id, count in Counter(case.id for case in cases).items() if count > 1]:
         raise Unreadable(f"items that more than one shard asked: {', '.join(sorted(twice)[:5])}")
     measured_names = {name for case in cases for scores in case.scores.values() for name in scores}
+    # What one machine could not measure is not known of the whole, whatever the others measured.
     missing = {
-        name: why for part in parts for name, why in part.missing.items() if name not in measured_names
+        name: why
+        for part in reversed(parts)
+        for name, why in part.missing.items()
+        if part.cases or name not in measured_names
     }
     unasked = set[str].intersection(*(set(part.unasked) for part in parts))
     return Measured(

@@ -82,6 +82,8 @@ def _unknown(
 ) -> str | None:
     """Why the limits cannot be judged in every slice, if they cannot."""
     title = metric(name).title
+    if name in measured.missing:
+        return f"{title} was not measured: {measured.missing[name]}"
     if not present:
         return f"{title} was not measured in any slice"
     if gone := lacking(measured, name):
