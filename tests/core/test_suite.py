@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from rollout.core.document import DocumentErrors
-from rollout.core.suite import Item, Suite, check_fit, read_items
+from rollout.core.suite import Item, Suite, check_fit, digest_of, read_items
 from rollout.errors import Unreadable
 from tests.support.suites import golden, item
 
@@ -96,3 +96,46 @@ def test_json_without_anything_to_compare_is_refused() -> None:
     with pytest.raises(Unreadable, match="neither fields nor a response_schema: a"):
         check_fit(of.suite, [item(expect="json", reference="{}")], of.gates, "s.yaml")
     check_fit(of.suite, [item(expect="json", reference="{}", schema={"type": "object"})], of.gates, "s.yaml")
+
+
+def test_items_keep_their_order_and_blank_lines_are_skipped() -> None:
+    items = read_items(line(id="b") + b"\n\n" + line(id="a") + b"\n", "golden.jsonl")
+    assert [each.id for each in items] == ["b", "a"]
+
+
+def test_every_bad_line_is_named_at_once_with_file_and_line() -> None:
+    content = b"\n".join(
+        [line(), b"{not json", line(id="a"), line(id="c", slcie="typo"), line(id="d", messages=[])]
+    )
+    with pytest.raises(DocumentErrors) as caught:
+        read_items(content, "golden.jsonl")
+    text = caught.value.message
+    assert "golden.jsonl:2:1" in text
+    assert "golden.jsonl:3:1: /id: 'a' is also the id of line 1" in text
+    assert "golden.jsonl:4:1: /slcie" in text
+    assert "golden.jsonl:5:1: " in text
+
+
+@pytest.mark.parametrize("content", [b"", b"\n \n"])
+def test_an_empty_suite_proves_nothing(content: bytes) -> None:
+    with pytest.raises(Unreadable, match="an empty suite proves nothing"):
+        read_items(content, "golden.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"items": "../secrets.jsonl"}, "pattern"),
+        ({"items": "/etc/passwd"}, "pattern"),
+        ({"items_sha256": "123"}, "pattern"),
+        ({"latency": {"samples": 1}}, "greater than or equal to 4"),
+        ({"surprise": 1}, "Extra inputs"),
+    ],
+)
+def test_a_suite_that_cannot_be_meant_is_refused(change: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValidationError, match=reason):
+        Suite.model_validate(SUITE | change)
+
+
+def test_the_digest_sees_where_one_part_ends() -> None:
+    assert digest_of(b"ab", b"c") != digest_of(b"a", b"bc")
