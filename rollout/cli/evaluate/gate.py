@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from rollout.cli.evaluate.outputs import FORMATS, exit_status, read_evaluation, show
+from rollout.cli.evaluate.outputs import exit_status, read_evaluation, rendering, show
+from rollout.cli.outputs import Output
 
 
 @click.command()
 @click.argument("report", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True)
-@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write the report to a file.")
-def command(*, report: Path, form: str, output: Path | None) -> int:
+@rendering
+def command(*, report: Path, form: str, outputs: tuple[Output, ...]) -> int:
     """Judge stored reports again, from what they measured.
 
     The verdicts are the same bytes as on the day of the evaluation; where they are not, somebody changed the file,
@@ -24,7 +24,7 @@ def command(*, report: Path, form: str, output: Path | None) -> int:
 
     stored = read_evaluation(report)
     again = Evaluation(reports=tuple(judged_again(each) for each in stored.reports))
-    show(again, form, output)
+    show(again, form, outputs)
     changed = [each.subject.suite for each in stored.reports if is_tampered(each)]
     for suite in changed:
         click.secho(f"{report}: what it concludes on {suite} is not what it measured", fg="red", err=True)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rollout.cli.evaluate.outputs import FORMATS, exit_status, show
+from rollout.cli.evaluate.outputs import exit_status, rendering, show
+from rollout.cli.outputs import Output
 
 if TYPE_CHECKING:
     from rollout.core.evaluation import Evaluation, Shard
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder of the repository.  [default: the one around the working folder]",
 )
-@click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True)
-@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write the report to a file.")
+@rendering
 @click.option(
     "--record", is_flag=True, help="Keep the reports as evidence and tell the environment's ledger."
 )
@@ -36,7 +36,7 @@ def command(
     environment: str | None,
     root: Path | None,
     form: str,
-    output: Path | None,
+    outputs: tuple[Output, ...],
     record: bool,
     actor: str | None,
 ) -> int:
@@ -51,7 +51,7 @@ def command(
     if record and environment is None:
         raise click.UsageError("--record needs --environment: a ledger belongs to one")
     evaluation = merged(files)
-    show(evaluation, form, output)
+    show(evaluation, form, outputs)
     if record and environment is not None:
         record_reports(evaluation, wiring.find_root(root or Path.cwd()), environment, actor)
     return exit_status(evaluation)

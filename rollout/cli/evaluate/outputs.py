@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from rollout.cli.outputs import Output, OutputType, write_reports
 
 if TYPE_CHECKING:
     from rollout.core.evaluation import Evaluation
@@ -13,20 +16,39 @@ if TYPE_CHECKING:
 FORMATS = ("text", "json", "markdown", "html")
 
 
-def show(evaluation: Evaluation, form: str, output: Path | None) -> None:
-    """Print it, or write it to a file and say in one line per suite what it says."""
-    from rollout.durable import replace
+def rendering(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of a command that shows an evaluation: `form` and `outputs`."""
+    command = click.option(
+        "--output",
+        "outputs",
+        type=OutputType(FORMATS),
+        multiple=True,
+        help="Write the report to a file, in --format or in one of its own, and as often as you like: "
+        "--output json=report.json --output html=report.html",
+    )(command)
+    return click.option(
+        "--format",
+        "form",
+        type=click.Choice(FORMATS),
+        default="text",
+        show_default=True,
+        help="On the screen.",
+    )(command)
+
+
+def show(evaluation: Evaluation, form: str, outputs: Sequence[Output], root: Path | None = None) -> None:
+    """Print it, and write it to files; where a file has what the screen would show, the screen has the headlines."""
     from rollout.report.evaluation import headline, to_html, to_json, to_markdown, to_text
     from rollout.report.evaluation.plain import plain
 
-    render = {"text": to_text, "json": to_json, "markdown": to_markdown, "html": to_html}[form]
-    text = render(evaluation)
-    if output is None:
-        click.echo(text, nl=False)
-        return
-    replace(output, click.unstyle(text).encode())
-    for report in evaluation.reports:
-        click.echo(plain(headline(report), 400), err=True)
+    renderers = {"text": to_text, "json": to_json, "markdown": to_markdown, "html": to_html}
+
+    def render(form: str, coloured: bool) -> str:
+        text = renderers[form](evaluation)
+        return text if coloured else click.unstyle(text)
+
+    summary = "\n".join(plain(headline(report), 400) for report in evaluation.reports)
+    write_reports(render, form, outputs, summary=summary, root=(root or Path.cwd()).resolve())
 
 
 def exit_status(evaluation: Evaluation) -> int:
@@ -49,5 +71,5 @@ def read_evaluation(path: Path) -> Evaluation:
         why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error.strerror
         raise Unreadable(
             f"{path} is no stored evaluation: {why}",
-            advice="Name a file that `rollout evaluate --format json --output FILE` wrote.",
+            advice="Name a file that `rollout evaluate --output json=FILE` wrote.",
         ) from None

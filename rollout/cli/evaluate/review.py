@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from rollout.cli.evaluate.outputs import FORMATS, exit_status, read_evaluation, show
+from rollout.cli.evaluate.outputs import exit_status, read_evaluation, rendering, show
+from rollout.cli.outputs import Output
 
 _REPORT = click.argument("report", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 _SUITE = click.option("--suite", metavar="NAME", help="Which suite, where the report has several.")
@@ -46,7 +47,11 @@ def export_command(
     sheet = export_review(
         read_evaluation(report), suite, cases=cases, seed=seed, form=SheetForm(form), reviewer=reviewer
     )
-    output.write_bytes(sheet)
+    try:
+        with output.open("xb") as file:  # what a reviewer filled in is not written over
+            file.write(sheet)
+    except OSError as error:
+        raise click.UsageError(f"{output} cannot be written: {error.strerror}") from None
     click.echo(f"wrote {output}: fill in preference, rating_a, rating_b and reviewer", err=True)
     return 0
 
@@ -58,8 +63,7 @@ def export_command(
 )
 @_SUITE
 @_SEED
-@click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True)
-@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write the report to a file.")
+@rendering
 def import_command(
     *,
     report: Path,
@@ -67,7 +71,7 @@ def import_command(
     suite: str | None,
     seed: int | None,
     form: str,
-    output: Path | None,
+    outputs: tuple[Output, ...],
 ) -> int:
     """Judge REPORT again with what reviewers wrote into SHEETS, all of them at once.
 
@@ -78,5 +82,5 @@ def import_command(
 
     contents = {str(sheet): sheet.read_bytes() for sheet in sheets}
     reviewed = import_reviews(read_evaluation(report), suite, contents, seed=seed)
-    show(reviewed, form, output)
+    show(reviewed, form, outputs)
     return exit_status(reviewed)

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rollout.cli.evaluate.outputs import FORMATS, exit_status, show
+from rollout.cli.evaluate.outputs import exit_status, rendering, show
 
 if TYPE_CHECKING:
+    from rollout.cli.outputs import Output
     from rollout.core.evaluation import Evaluation, Partial
     from rollout.core.manifest import AdapterManifest
     from rollout.core.planning import ShardNumber
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from rollout.wiring import EngineChoice
 
 NO_CHAMPION = "none"
-_KINDS = ("transformers", "vllm", "http")
+_BATCH_SIZES = {"transformers": 32, "vllm": 256, "http": 8}
+_KINDS = tuple(_BATCH_SIZES)
 _OVER_RAY = "ray"
 _SHARDS = 2
 
@@ -62,7 +64,11 @@ _SHARDS = 2
 @click.option("--served-base", help="Name of the base model on that server.  [default: the one it lists]")
 @click.option("--load-adapters", is_flag=True, help="Let --engine http load what the server does not list.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, or auto.")
-@click.option("--batch-size", default=32, show_default=True, type=click.IntRange(1, 1024))
+@click.option(
+    "--batch-size",
+    type=click.IntRange(1, 1024),
+    help="Answers under way at once.  [default: 32; vllm 256; http 8]",
+)
 @click.option("--threads", type=click.IntRange(1), help="CPU threads of one operation.")
 @click.option(
     "--shard", metavar="I/N", help="Do one part of the work; --output takes it, `merge` unites the parts."
@@ -89,8 +95,7 @@ _SHARDS = 2
     default=True,
     help="Compare the engine with PEFT in full precision, which must fit into memory.",
 )
-@click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True)
-@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write the report to a file.")
+@rendering
 @click.option(
     "--record", is_flag=True, help="Keep the reports as evidence and tell the environment's ledger."
 )
@@ -108,7 +113,7 @@ def command(
     served_base: str | None,
     load_adapters: bool,
     device: str,
-    batch_size: int,
+    batch_size: int | None,
     threads: int | None,
     shard: str | None,
     shards: int | None,
@@ -119,7 +124,7 @@ def command(
     cache: bool,
     reference: bool,
     form: str,
-    output: Path | None,
+    outputs: tuple[Output, ...],
     record: bool,
     actor: str | None,
 ) -> int:
@@ -135,7 +140,7 @@ def command(
     from rollout.core.merging import conclude
     from rollout.core.planning import WHOLE, ShardNumber
 
-    _check(record, environment, shard, shards, engine, url, output)
+    _check(record, environment, shard, shards, engine, url, outputs)
     place = wiring.find_root(root or Path.cwd())
     path = wiring.path_below(place, manifest)
     kind, over_ray = _kind(engine)
@@ -149,6 +154,7 @@ def command(
         "served-base": served_base,
         "device": None if device == "auto" else device,
         "max-cases": None if max_cases is None else str(max_cases),
+        "training-data": None if training_data is None else _seen_from(place, training_data),
     }
     flags = {
         "load-adapters": load_adapters,
@@ -173,7 +179,7 @@ def command(
                 kind=wiring.EngineKind(kind),
                 base=candidate.base,
                 base_folder=_base_folder(place, environment, base_model, optional=kind == "http"),
-                batch_size=batch_size,
+                batch_size=batch_size or _BATCH_SIZES[kind],
                 threads=threads,
                 device=device,
                 url=url,
@@ -190,9 +196,9 @@ def command(
             referenced=reference,
         )
         if shard is not None:
-            return _write_shard(partials, output)
+            return _write_shard(partials, outputs[0].file)
         evaluation = Evaluation(reports=tuple(conclude([partial]) for partial in partials))
-    show(evaluation, form, output)
+    show(evaluation, form, outputs, place)
     if record and environment is not None:
         record_reports(evaluation, place, environment, actor)
     return exit_status(evaluation)
@@ -222,15 +228,15 @@ def _check(
     shards: int | None,
     engine: str,
     url: str | None,
-    output: Path | None,
+    outputs: tuple[Output, ...],
 ) -> None:
     """What does not fit together is said before anything is read."""
     kind, over_ray = _kind(engine)
     if record and environment is None:
         raise click.UsageError("--record needs --environment: a ledger belongs to one")
-    if shard is not None and (record or output is None or over_ray):
+    if shard is not None and (record or over_ray or [output.form for output in outputs] != [None]):
         raise click.UsageError(
-            "--shard writes one part to --output; `rollout evaluate merge` makes and records the report"
+            "--shard writes one part to --output FILE; `rollout evaluate merge` makes and records the report"
         )
     if shards is not None and not over_ray:
         raise click.UsageError("--shards belongs to --engine ray")
@@ -317,12 +323,16 @@ def _stopwatch(seconds: float) -> Callable[[], bool]:
     return lambda: time.monotonic() >= end
 
 
-def _write_shard(partials: tuple[Partial, ...], output: Path | None) -> int:
+def _write_shard(partials: tuple[Partial, ...], output: Path) -> int:
     from rollout.core.evaluation import Shard
-    from rollout.durable import replace
+    from rollout.errors import Usage
 
-    assert output is not None
-    replace(output, (Shard(partials=partials).model_dump_json(by_alias=True) + "\n").encode())
+    aside = output.with_name(f".{output.name}.writing")
+    try:
+        aside.write_text(Shard(partials=partials).model_dump_json(by_alias=True) + "\n", encoding="utf-8")
+        aside.replace(output)
+    except OSError as error:
+        raise Usage(f"{output} cannot be written: {error.strerror}") from None
     asked = sum(len(partial.measured.cases) for partial in partials)
     click.echo(
         f"shard {partials[0].shard}: {asked} cases in {output}; unite with `rollout evaluate merge`", err=True
