@@ -67,6 +67,8 @@ def _doubt(world: World, desire: Desire, digest: str) -> str | None:
         return f"the evaluation report {digest[:12]} cannot be read: {error.errors()[0]['msg']}"
     if report.subject.candidate.identity != desire.version.identity:
         return f"the evaluation report {digest[:12]} speaks of {report.subject.candidate.served_name}"
+    if report.measured.is_sample:
+        return f"the evaluation report {digest[:12]} is about a part of its suite: a release needs the whole"
     if is_tampered(report) or report.outcome is not Outcome.PASS:
         return (
             f"the measurements of the evaluation report {digest[:12]} do not pass when they are judged again"
