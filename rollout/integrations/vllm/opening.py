@@ -56,8 +56,7 @@ def open_vllm(opening: Opening) -> Any:
         raise Unreadable(
             "the base model folder has no config.json", advice="Name the folder of a local model."
         )
-    _set_environment(verbose=opening.verbose)
-    with _silence(opening.verbose):
+    with _environment(verbose=opening.verbose), _silence(opening.verbose):
         _import_vllm()
         _check(opening)
         return _start(opening)
@@ -126,15 +125,28 @@ def _cache_bytes() -> int:
     return max(_LEAST_CACHE, min(_MOST_CACHE, int(free * _CACHE_SHARE)))
 
 
-def _set_environment(*, verbose: bool) -> None:
-    """Before the import: vLLM and its libraries read these once."""
-    # In one process: the order in which requests are taken up then depends on nothing but their order.
-    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
-    os.environ["VLLM_NO_USAGE_STATS"] = os.environ["DO_NOT_TRACK"] = "1"
-    os.environ["HF_HUB_OFFLINE"] = "1"
+@contextmanager
+def _environment(*, verbose: bool) -> Iterator[None]:
+    """What vLLM and its libraries read from the environment while they start; afterwards it is as it was."""
+    settings = {
+        # In one process: the order in which requests are taken up then depends on nothing but their order.
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        "VLLM_NO_USAGE_STATS": "1",
+        "HF_HUB_OFFLINE": "1",
+    }
     if not verbose:
-        os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+        settings["VLLM_LOGGING_LEVEL"] = "ERROR"
         logging.getLogger("vllm").setLevel(logging.ERROR)
+    kept = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
+    try:
+        yield
+    finally:
+        for name, value in kept.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _import_vllm() -> None:
