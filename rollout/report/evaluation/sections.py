@@ -51,7 +51,10 @@ def metrics(report: EvalReport, mark: Mark) -> Html | None:
     return tag(
         "section",
         tag("h2", "Metrics"),
-        scrolling(table(head, [_metric(each) for each in lines(report)], "Metrics of every side"), "Metrics"),
+        scrolling(
+            table(head, [_metric(each, head[1:]) for each in lines(report)], "Metrics of every side"),
+            "Metrics",
+        ),
         joined(tag("h3", "Not measured"), tag("ul", *absent, class_="notes")) if absent else None,
         id=mark("metrics", report),
         class_="metrics-section",
@@ -150,14 +153,16 @@ def _again(report: EvalReport) -> Html:
     )
 
 
-def _metric(line: Line) -> Html:
+def _metric(line: Line, names: Sequence[str]) -> Html:
+    """A row; each cell knows its column, for screens too narrow for a table."""
     verdict = tag("span", class_="glyph") if line.verdict is None else glyph(line.verdict)
-    cells = [*line.values, line.change, line.interval, str(line.n)]
+    *columns, last = names
+    cells = zip(columns, (*line.values, line.change, line.interval, str(line.n)), strict=True)
     return tag(
         "tr",
         tag("th", verdict, line.title, scope="row"),
-        *(tag("td", cell, class_="number") for cell in cells),
-        tag("td", line.allowed, class_="allowed"),
+        *(tag("td", cell, class_="number", data_column=column) for column, cell in cells),
+        tag("td", line.allowed, class_="allowed", data_column=last),
         class_="judged" if line.verdict is not None else "told",
     )
 
