@@ -114,6 +114,19 @@ class Task(Document):
         return self
 
 
+# What a backend may be told beside model and adapter: how much room it has, never what it runs.
+ModelSetting = Literal[
+    "add_bos_token",
+    "enforce_eager",
+    "gpu_memory_utilization",
+    "load_in_4bit",
+    "max_length",
+    "max_loras",
+    "max_model_len",
+    "tensor_parallel_size",
+]
+
+
 class LmEval(Document):
     """How lm-eval is run, and on what: in its own process, in its own environment if need be, never online."""
 
@@ -127,6 +140,9 @@ class LmEval(Document):
     backend: Literal["hf", "vllm", "server"] = "hf"
     url: SafeUrl | None = Field(default=None, description="Of the backend `server`, up to and with `/v1`.")
     dtype: Dtype | None = Field(default=None, description="As the base model's config says, if not named.")
+    model_args: dict[ModelSetting, bool | int | float] = Field(
+        default_factory=dict, description="More settings of the backend, under lm-eval's own names."
+    )
     num_fewshot: int | None = Field(
         default=None, ge=0, le=100, description="As each task says, if not named."
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from rollout.core.panel import LmEval, PinnedFolder, Task
 from rollout.demo.model import ARTIFACTS
@@ -310,6 +311,20 @@ def test_a_report_can_say_what_was_run(stand_in: StandIn) -> None:
         "tasks": "ticket_intent (5 documents)",
         "include": pinned().sha256,
     }
+
+
+def test_settings_of_the_backend_never_replace_model_or_adapter() -> None:
+    setting = LmEval(tasks=(INTENTS,), model_args={"max_model_len": 512})
+    asked = json.loads(request(setting, ARTIFACTS / "base", CANDIDATE, include=None, output=Path("/out")))
+    assert asked["model_args"] == {
+        "max_model_len": 512,
+        "pretrained": str(ARTIFACTS / "base"),
+        "dtype": "auto",
+        "peft": str(CANDIDATE.adapter),
+    }
+    for name in ("peft", "pretrained", "trust_remote_code", "lora_local_path"):
+        with pytest.raises(ValidationError, match=name):
+            LmEval.model_validate({"tasks": [INTENTS], "model_args": {name: 1}})
 
 
 def test_each_backend_is_told_of_the_adapter_in_its_own_words() -> None:

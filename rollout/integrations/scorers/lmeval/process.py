@@ -20,7 +20,7 @@ _PASSED_ON = frozenset({
 })  # fmt: skip
 _OWN = {
     **dict.fromkeys(("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE"), "1"),
-    "HF_HUB_DISABLE_TELEMETRY": "1",
+    **dict.fromkeys(("HF_HUB_DISABLE_TELEMETRY", "VLLM_NO_USAGE_STATS", "DO_NOT_TRACK"), "1"),
     "TOKENIZERS_PARALLELISM": "false",
     # The folder that it runs in holds tasks, not modules.
     "PYTHONSAFEPATH": "1",

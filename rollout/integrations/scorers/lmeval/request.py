@@ -38,6 +38,11 @@ def request(setting: LmEval, base: Path, side: TaskSide, *, include: Path | None
 
 
 def _model(setting: LmEval, base: Path, side: TaskSide) -> dict[str, object]:
+    more: dict[str, object] = {str(name): value for name, value in setting.model_args.items()}
+    return more | _contender(setting, base, side)
+
+
+def _contender(setting: LmEval, base: Path, side: TaskSide) -> dict[str, object]:
     dtype = "auto" if setting.dtype is None else setting.dtype.value
     match setting.backend:
         case "hf":
