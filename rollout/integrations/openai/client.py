@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import httpx
 
 _ATTEMPTS: Final = 5
-_BACKOFF_S: Final = 0.5
+BACKOFF_S: Final = 0.5
 _LONGEST_WAIT_S: Final = 30.0
 _PASSING: Final = frozenset({429, 503})
 _MOST_BYTES: Final = 64 << 20
@@ -51,10 +51,18 @@ def server_root(url: str) -> str:
 class Client:
     """One server, for use by several threads. `token` is sent as a bearer token and shown nowhere."""
 
-    def __init__(self, root: str, *, token: str | None, timeout_s: float, connections: int) -> None:
+    def __init__(
+        self,
+        root: str,
+        *,
+        token: str | None,
+        timeout_s: float,
+        connections: int,
+        backoff_s: float = BACKOFF_S,
+    ) -> None:
         import httpx
 
-        self._root, self._token = root, token
+        self._root, self._token, self._backoff_s = root, token, backoff_s
         # Proxies of the environment are not for servers of our own; a redirect is an answer that nobody expects.
         self._client = httpx.Client(
             base_url=root,
@@ -88,7 +96,7 @@ class Client:
                 reply, wait_s = None, None
             if reply is not None and (reply.status not in _PASSING or attempt == _ATTEMPTS - 1):
                 return self._allowed(reply)
-            _wait(attempt, wait_s)
+            time.sleep(pause(attempt, wait_s, backoff_s=self._backoff_s))
         raise AssertionError("the last attempt returns or raises")
 
     @contextmanager
@@ -107,7 +115,7 @@ class Client:
                         yield self._events(response) if ok else self._allowed(self._reply(response))
                         return
                     wait_s = _retry_after(response)
-                _wait(attempt, wait_s)
+                time.sleep(pause(attempt, wait_s, backoff_s=self._backoff_s))
         except httpx.TransportError as error:
             raise self.unavailable(f"broke off {path}: {type(error).__name__}") from None
 
@@ -159,8 +167,9 @@ class Client:
         return text if self._token is None else text.replace(self._token, "***")
 
 
-def _wait(attempt: int, asked_s: float | None) -> None:
-    time.sleep(min(max(_BACKOFF_S * 2**attempt, asked_s or 0.0), _LONGEST_WAIT_S))
+def pause(attempt: int, asked_s: float | None, *, backoff_s: float) -> float:
+    """Seconds to wait before the next attempt: twice as long each time, or as long as the server asks for, in bounds."""
+    return min(max(backoff_s * 2.0**attempt, asked_s or 0.0), _LONGEST_WAIT_S)
 
 
 def _retry_after(response: httpx.Response) -> float | None:

@@ -12,7 +12,7 @@ from rollout.core.manifest import Dtype, Quantization
 from rollout.errors import Unavailable
 from rollout.integrations.openai.answers import Version
 from rollout.integrations.openai.chats import Chats
-from rollout.integrations.openai.client import Client, server_root
+from rollout.integrations.openai.client import BACKOFF_S, Client, server_root
 from rollout.integrations.openai.readings import Readings
 from rollout.integrations.openai.served import ServedModels
 from rollout.ports import (
@@ -44,13 +44,16 @@ class HttpEngine:
         batch_size: int = 16,
         token: str | None = None,
         timeout_s: float = 120.0,
+        backoff_s: float = BACKOFF_S,
         dtype: Dtype = Dtype.BFLOAT16,
         quantization: Quantization = Quantization.NONE,
     ) -> None:
         """`serving` lists, loads and unloads on the same server; `dtype` and `quantization` are what it is said to
         run in. Raises Usage for an address that is none."""
         self._root = server_root(url)
-        self._client = Client(self._root, token=token, timeout_s=timeout_s, connections=batch_size)
+        self._client = Client(
+            self._root, token=token, timeout_s=timeout_s, connections=batch_size, backoff_s=backoff_s
+        )
         self._models = ServedModels(serving, base=served_base, load_adapters=load_adapters)
         self._chats, self._readings = Chats(self._client), Readings(self._client, codec)
         self._batch_size, self._dtype, self._quantization = batch_size, dtype, quantization
