@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from rollout.core.decide import (
     Advance,
+    AskedSuite,
     Begin,
     Coverage,
     Decision,
@@ -27,6 +29,7 @@ from rollout.core.verdict import NOTHING_JUDGED, Analysis, Outcome, Verdict, wor
 from tests.core.factories import (
     NEW,
     OLD,
+    SHA,
     evaluated,
     event,
     flag,
@@ -230,13 +233,18 @@ def test_the_share_never_rises_unless_everything_passed(
 # --- admission --------------------------------------------------------------------------------------------------
 
 
-def _admit(*events: object, desired: object = NEW, **changes: object) -> Begin | Refuse:
+GOLDEN = AskedSuite(name="golden", suite_digest="1" * 64, gates_digest="2" * 64)
+SAFETY = AskedSuite(name="safety", suite_digest="5" * 64, gates_digest="6" * 64)
+
+
+def _admit(
+    *events: object, desired: object = NEW, suites: Sequence[AskedSuite] = (GOLDEN,), **changes: object
+) -> Begin | Refuse:
     return admit(
         desired=desired,  # type: ignore[arg-type]
         state=state(*events),  # type: ignore[arg-type]
         plan=plan(**changes),
-        suite_digest="1" * 64,
-        gates_digest="2" * 64,
+        suites=suites,
     )
 
 
@@ -268,6 +276,40 @@ def test_without_the_right_evaluation_nothing_begins(events: tuple[object, ...],
 def test_the_last_evaluation_counts() -> None:
     assert isinstance(_admit(ADOPTED, evaluated(outcome=Outcome.FAIL), evaluated()), Begin)
     assert isinstance(_admit(ADOPTED, evaluated(), evaluated(outcome=Outcome.FAIL)), Refuse)
+
+
+ON_SAFETY = {"suite_digest": "5" * 64, "gates_digest": "6" * 64, "report": "7" * 64}
+
+
+def test_every_suite_that_the_policy_asks_for_must_be_passed() -> None:
+    begun = _admit(ADOPTED, evaluated(**ON_SAFETY), evaluated(), suites=(GOLDEN, SAFETY))
+    assert isinstance(begun, Begin)
+    assert begun.reports == (SHA, "7" * 64), "in the order of the suites, not of the evaluations"
+
+
+@pytest.mark.parametrize(
+    ("events", "reason"),
+    [
+        ((evaluated(),), "safety is missing"),
+        ((evaluated(**ON_SAFETY),), "golden is missing"),
+        ((evaluated(), evaluated(**ON_SAFETY, outcome=Outcome.FAIL)), "on safety ended with fail"),
+        ((evaluated(), evaluated(**ON_SAFETY, champion=None)), "another champion"),
+    ],
+)
+def test_a_required_suite_that_is_not_passed_keeps_the_door_shut(
+    events: tuple[object, ...], reason: str
+) -> None:
+    verdict = _admit(ADOPTED, *events, suites=(GOLDEN, SAFETY))
+    assert isinstance(verdict, Refuse)
+    assert reason in verdict.reason
+
+
+def test_an_evaluation_on_another_suite_takes_nothing_back() -> None:
+    assert isinstance(_admit(ADOPTED, evaluated(), evaluated(**ON_SAFETY, outcome=Outcome.FAIL)), Begin)
+
+
+def test_a_policy_that_asks_for_no_suite_lets_nothing_begin() -> None:
+    assert isinstance(_admit(ADOPTED, evaluated(), suites=()), Refuse)
 
 
 def test_the_first_release_has_the_base_as_its_champion() -> None:

@@ -248,7 +248,9 @@ def report_on(version: Version) -> EvalReport:
     """A real report that passes, made out to a version."""
     named = {"version": version.version, "served_name": version.served_name, "identity": version.identity}
     passing = _passing()
-    return passing.model_copy(update={"candidate": passing.candidate.model_copy(update=named)})
+    subject = passing.subject
+    made_out = subject.model_copy(update={"candidate": subject.candidate.model_copy(update=named)})
+    return passing.model_copy(update={"quality": passing.quality.model_copy(update={"subject": made_out})})
 
 
 def record(

@@ -10,7 +10,8 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from rollout.core.evaluation import EvalReport, Side
+from rollout.core.evaluation import Case, EvalReport, Side
+from rollout.core.gate import judged_again
 from rollout.core.lifecycle import Evaluated, Looked, Phase, Settling, Started
 from rollout.core.plan import Share
 from rollout.core.verdict import Outcome
@@ -103,8 +104,9 @@ def test_what_the_gatekeeper_denies_does_not_begin(site: Site) -> None:
         (lambda report: report.content.replace(b'"outcome":"fail"', b'"outcome":"pass"'), None),
         (lambda _: report_on(OTHER).content, "speaks of bot-1.0.0"),
         (lambda report: worsened(report).content, "do not pass when they are judged again"),
+        (lambda report: halved(report).content, "is about a part of its suite: a release needs the whole"),
     ],
-    ids=["empty", "unchanged", "of another adapter", "with other measurements"],
+    ids=["empty", "unchanged", "of another adapter", "with other measurements", "of a part of the suite"],
 )
 def test_a_forged_report_opens_no_door(
     site: Site, forge: Callable[[EvalReport], bytes], reason: str | None
@@ -123,15 +125,26 @@ def test_a_forged_report_opens_no_door(
 
 def worsened(report: EvalReport) -> EvalReport:
     """The same conclusions over other measurements."""
-    items = tuple(
-        item.model_copy(
+    cases = tuple(
+        case.model_copy(
             update={
-                "scores": {**item.scores, Side.CANDIDATE: dict.fromkeys(item.scores[Side.CANDIDATE], 0.0)}
+                "scores": {**case.scores, Side.CANDIDATE: dict.fromkeys(case.scores[Side.CANDIDATE], 0.0)}
             }
         )
-        for item in report.measured.items
+        for case in report.measured.cases
     )
-    return report.model_copy(update={"measured": report.measured.model_copy(update={"items": items})})
+    return measuring(report, cases)
+
+
+def halved(report: EvalReport) -> EvalReport:
+    """An honest report, judged on half of its suite."""
+    cases = report.measured.cases
+    return judged_again(measuring(report, tuple(case for case in cases if case.id[-1] in "02468")))
+
+
+def measuring(report: EvalReport, cases: tuple[Case, ...]) -> EvalReport:
+    measured = report.measured.model_copy(update={"cases": cases})
+    return report.model_copy(update={"quality": report.quality.model_copy(update={"measured": measured})})
 
 
 def test_a_report_that_is_missing_opens_no_door(site: Site) -> None:
@@ -173,7 +186,7 @@ def test_harm_is_taken_back_even_where_somebody_moved_the_flag(site: Site) -> No
 def test_an_evaluation_that_failed_later_closes_the_door_again(site: Site) -> None:
     site.propose("1.1.0")
     site.record_evaluation(Outcome.FAIL)
-    assert site.tick().reason == "its evaluation ended with fail"
+    assert site.tick().reason == "its evaluation on support-triage ended with fail"
 
 
 def test_no_traffic_at_all_never_advances(site: Site) -> None:
