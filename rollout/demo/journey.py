@@ -115,11 +115,13 @@ class Journey:
         self._validate()
         self._note_served("1.2.0")
         report = self._evaluate(expected=1)
+        quality, speed = report["quality"], report["speed"]
         worst = min(
-            report["slices"], key=lambda each: each["success"]["candidate"] - each["success"]["champion"]
+            quality["slices"], key=lambda each: each["success"]["candidate"] - each["success"]["champion"]
         )
         self.facts.blocked_slice = str(worst["slice"])
-        self.facts.blocked_by = [each["subject"] for each in report["verdicts"] if each["outcome"] == "fail"]
+        verdicts = [*quality["verdicts"], *speed["verdicts"]]
+        self.facts.blocked_by = [each["subject"] for each in verdicts if each["outcome"] == "fail"]
         success = worst["success"]
         self._say(
             f"the pull request is not merged; worst slice {worst['slice']}: {success['champion']:.0%} right "
@@ -199,7 +201,7 @@ class Journey:
         )  # fmt: skip
         for line in done.stderr.strip().splitlines():
             self._say(line)
-        loaded = json.loads(report.read_text())
+        loaded = json.loads(report.read_text())["reports"][0]
         assert isinstance(loaded, dict)
         return loaded
 
