@@ -49,7 +49,9 @@ def build_engine(
     if kind is EngineKind.HTTP:
         return _http_engine(base_folder, base, url, served_base, batch_size, load_adapters=load_adapters)
     if base_folder is None:
-        raise Usage(f"the {kind} engine needs the folder of the base model", advice="Name it with --base.")
+        raise Usage(
+            f"the {kind} engine needs the folder of the base model", advice="Name it with --base-model."
+        )
     if kind is EngineKind.VLLM:
         return _vllm_engine(base_folder, base, batch_size, threads, device)
     from rollout.integrations.transformers import TransformersEngine, open_base

@@ -48,7 +48,6 @@ class VllmEngine:
         threads: int | None = None,
         device: str = "auto",
         room: int = 0,
-        verbose: bool = False,
     ) -> None:
         """`folder` is the base model's; `room` is the number of adapters that later loads may bring."""
         self._codec, self._room = codec, room
@@ -59,7 +58,6 @@ class VllmEngine:
             batch_size=batch_size,
             threads=threads,
             device=device,
-            verbose=verbose,
         )
         self._running: RunningVllm | None = None
         self._folders: dict[str, Path] = {}

@@ -20,6 +20,8 @@ ENGINE_SEED: Final = 0
 _CACHE_SHARE: Final = 0.25  # of the memory that is free, for keys and values on a CPU
 _MOST_CACHE: Final = 4 << 30
 _LEAST_CACHE: Final = 256 << 20
+_LOGGING: Final = "VLLM_LOGGING_LEVEL"
+_SILENT: Final = "ERROR"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +34,6 @@ class Opening:
     batch_size: int
     threads: int | None
     device: str
-    verbose: bool
     adapters: int = 0
     rank: int = 0
 
@@ -56,7 +57,7 @@ def open_vllm(opening: Opening) -> Any:
         raise Unreadable(
             "the base model folder has no config.json", advice="Name the folder of a local model."
         )
-    with _environment(verbose=opening.verbose), _silence(opening.verbose):
+    with _environment(), _silence():
         _import_vllm()
         _check(opening)
         return _start(opening)
@@ -66,7 +67,7 @@ def close_vllm(llm: Any) -> None:
     """Stop it and give its memory back, so that another one can start in this process."""
     from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
 
-    with _silence(verbose=False):
+    with _silence():
         llm.llm_engine.engine_core.shutdown()
         cleanup_dist_env_and_memory()
 
@@ -84,7 +85,7 @@ def _start(opening: Opening) -> Any:
         raise Unreadable(f"vLLM cannot open the base model: {_first_line(error)}") from error
     except (RuntimeError, MemoryError) as error:
         raise Unavailable(
-            f"vLLM did not start: {_first_line(error)}", advice="Look at its log with --verbose."
+            f"vLLM did not start: {_first_line(error)}", advice=f"Set {_LOGGING}=INFO to see its log."
         ) from error
     finally:
         torch.set_num_threads = set_num_threads  # on a CPU vLLM puts a function there that does nothing
@@ -126,7 +127,7 @@ def _cache_bytes() -> int:
 
 
 @contextmanager
-def _environment(*, verbose: bool) -> Iterator[None]:
+def _environment() -> Iterator[None]:
     """What vLLM and its libraries read from the environment while they start; afterwards it is as it was."""
     settings = {
         # In one process: the order in which requests are taken up then depends on nothing but their order.
@@ -134,8 +135,8 @@ def _environment(*, verbose: bool) -> Iterator[None]:
         "VLLM_NO_USAGE_STATS": "1",
         "HF_HUB_OFFLINE": "1",
     }
-    if not verbose:
-        settings["VLLM_LOGGING_LEVEL"] = "ERROR"
+    if _LOGGING not in os.environ:
+        settings[_LOGGING] = _SILENT
         logging.getLogger("vllm").setLevel(logging.ERROR)
     kept = {name: os.environ.get(name) for name in settings}
     os.environ.update(settings)
@@ -187,9 +188,12 @@ def _check(opening: Opening) -> None:
 
 
 @contextmanager
-def _silence(verbose: bool) -> Iterator[None]:
-    """Neither banners nor warnings on our output, those of compiled code included: it belongs to the report."""
-    if verbose:
+def _silence() -> Iterator[None]:
+    """Neither banners nor warnings on our output, those of compiled code included: it belongs to the report.
+
+    Whoever sets vLLM's own variable for its log wants to read it.
+    """
+    if os.environ.get(_LOGGING, _SILENT) != _SILENT:
         yield
         return
     kept = [os.dup(1), os.dup(2)]
