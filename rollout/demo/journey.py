@@ -232,7 +232,7 @@ class Journey:
             capture_output=True,
             text=True,
             check=False,
-            env=one_thread(),
+            env=one_thread() | {"ROLLOUT_CACHE": str(self.repository.state / "answers")},
             timeout=_PATIENCE_S,
         )
         if expected is not None and done.returncode != expected:

@@ -50,7 +50,7 @@ class AnswerFile:
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with closing(sqlite3.connect(self._path, timeout=_WAIT_S)) as file:
                 file.execute("PRAGMA journal_mode=WAL")
                 file.execute("PRAGMA synchronous=FULL")

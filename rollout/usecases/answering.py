@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite, nan
 
+from rollout import __version__
 from rollout.core.answer import Answer
 from rollout.core.answerkey import AnswerKeys
 from rollout.core.evaluation import Side
@@ -124,7 +125,7 @@ class _Asker:
         suite = contest.golden.suite
         self._keys = AnswerKeys(
             base=contest.candidate.base,
-            engine=_facts(engine.describe()),
+            engine=_facts(engine.describe()) | {"tool": __version__},
             max_tokens=suite.max_tokens,
             temperature=suite.sampling.temperature,
         )

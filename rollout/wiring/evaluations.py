@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rollout.wiring.artifacts import artifact_folder
 from rollout.wiring.engines import EngineKind, build_engine, reference_engine
 from rollout.wiring.panel import build_panel, build_tasks
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from rollout.ports import Engine
     from rollout.usecases.contest import Means
 
-ANSWERS = ".rollout/answers.sqlite"
+CACHE = "ROLLOUT_CACHE"
+"""The environment variable with the folder of kept answers; else it is the user's own cache."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +53,7 @@ def build_means(
     from rollout.integrations.answercache import AnswerFile, NoAnswers, origin_of_this_run
     from rollout.usecases.contest import Means
 
-    kept = AnswerFile(artifact_folder(root, ANSWERS), origin=origin_of_this_run()) if cached else NoAnswers()
+    kept = AnswerFile(_kept() / "answers.sqlite", origin=origin_of_this_run()) if cached else NoAnswers()
     runners = {golden.suite.name: build_tasks(root, golden.suite.panel) for golden in goldens}
     return Means(
         open_engine=lambda: build_engine(
@@ -83,6 +84,14 @@ def adapter_inspector(base_folder: Path | None) -> Callable[[AdapterManifest, Pa
         return inspect(folder, dtypes=frozenset({manifest.base.dtype}), bases=bases)
 
     return look
+
+
+def _kept() -> Path:
+    """Outside of the repository: a change must not be able to bring answers along."""
+    if named := os.environ.get(CACHE):
+        return Path(named).absolute()
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home and Path(home).is_absolute() else Path.home() / ".cache") / "adapter-rollout"
 
 
 def _reference(choice: EngineChoice) -> Callable[[], Engine] | None:
