@@ -16,6 +16,7 @@ from rollout.demo.model import BASE, adapter, broken
 from rollout.errors import LoadRefused, Unreadable, Usage
 from rollout.integrations.vllm import VllmEngine
 from rollout.integrations.vllm.adapters import RANKS, rank_of, slot_rank
+from rollout.integrations.vllm.memory import cache_bytes
 from rollout.ports import Codec, GenerationRequest, Message
 from tests.support.vllms import NEEDS_VLLM
 
@@ -143,6 +144,52 @@ def configured(tmp_path: Path, **changes: object) -> Path:
     document = json.loads((folder / "adapter_config.json").read_bytes()) | changes
     (folder / "adapter_config.json").write_text(json.dumps(document))
     return folder
+
+
+# Memory
+
+
+def shaped(folder: Path, **config: object) -> Path:
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+LARGE = {
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "hidden_size": 4096,
+    "max_position_embeddings": 8192,
+}
+
+
+def test_memory_for_keys_and_values_is_what_the_rows_need_and_never_most_of_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("VLLM_CPU_KVCACHE_SPACE", raising=False)
+    tiny = cache_bytes(BASE, Dtype.FLOAT32, rows=16)
+    assert tiny == 64 << 20
+    row = 2 * 32 * 8 * 128 * (8192 + 256) * 2  # keys and values, layers, heads, width, tokens, bytes
+    folder = shaped(tmp_path, **LARGE)
+    assert cache_bytes(folder, Dtype.BFLOAT16, rows=1) == row or row > 0.2 * total_bytes()
+    assert cache_bytes(folder, Dtype.FLOAT32, rows=10_000) < 0.3 * total_bytes()
+    monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "3")
+    assert cache_bytes(folder, Dtype.FLOAT32, rows=1) == 3 << 30
+
+
+@pytest.mark.parametrize(
+    "config", [{}, {"num_attention_heads": 0}, {"text_config": []}, {**LARGE, "head_dim": "x"}]
+)
+def test_a_model_of_another_shape_gets_a_share_of_what_is_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: dict[str, object]
+) -> None:
+    monkeypatch.delenv("VLLM_CPU_KVCACHE_SPACE", raising=False)
+    found = cache_bytes(shaped(tmp_path, **config), Dtype.FLOAT32, rows=1)
+    assert 64 << 20 <= found < 0.3 * total_bytes()
+
+
+def total_bytes() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 # The real one

@@ -15,11 +15,9 @@ from typing import Any, Final
 
 from rollout.core.manifest import Dtype, Quantization
 from rollout.errors import Unavailable, Unreadable, Usage
+from rollout.integrations.vllm.memory import cache_bytes
 
 ENGINE_SEED: Final = 0
-_CACHE_SHARE: Final = 0.25  # of the memory that is free, for keys and values on a CPU
-_MOST_CACHE: Final = 4 << 30
-_LEAST_CACHE: Final = 256 << 20
 _LOGGING: Final = "VLLM_LOGGING_LEVEL"
 _SILENT: Final = "ERROR"
 
@@ -108,22 +106,15 @@ def _settings(opening: Opening) -> dict[str, Any]:
         "seed": ENGINE_SEED,
         "max_num_seqs": opening.batch_size,
         "max_model_len": -1,  # the model's own, or what the memory has room for
-        "kv_cache_memory_bytes": _cache_bytes() if on_cpu else None,
+        "kv_cache_memory_bytes": cache_bytes(opening.folder, opening.dtype, rows=opening.batch_size)
+        if on_cpu
+        else None,
         "enable_prefix_caching": False,  # what was answered before must not change an answer
         "enforce_eager": on_cpu,
         "max_logprobs": 20,
         "disable_log_stats": True,
         "use_tqdm_on_load": False,
     }
-
-
-def _cache_bytes() -> int:
-    """Keys and values on a CPU; left to itself vLLM takes nine tenths of the machine."""
-    if gibibytes := os.environ.get("VLLM_CPU_KVCACHE_SPACE"):
-        return int(gibibytes) << 30 if gibibytes.isdigit() else _LEAST_CACHE
-    lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    free = next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:"))
-    return max(_LEAST_CACHE, min(_MOST_CACHE, int(free * _CACHE_SHARE)))
 
 
 @contextmanager
