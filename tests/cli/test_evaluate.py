@@ -22,12 +22,14 @@ from rollout.integrations.documents import render
 from rollout.integrations.ledgerfolder import FolderLedger
 from rollout.usecases.book import Book, Signature
 from tests.support.recorded import (
+    GATES,
     SUITE,
     RecordedEngine,
     base_answers,
     golden_lines,
     manifest_data,
     right_answers,
+    sound,
     write_policies,
 )
 
@@ -127,11 +129,13 @@ def says(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> Any:
         ]
         engine = RecordedEngine({None: base_answers(ROWS), names[0]: previous, names[1]: candidate})
 
-        def build(folder: Path, base: Any, **_: Any) -> RecordedEngine:
+        def build(_kind: Any, folder: Path, base: Any, **_: Any) -> RecordedEngine:
             verify_base(folder, base)
             return engine
 
-        monkeypatch.setattr(wiring, "build_engine", build)
+        # The recorded engine needs no weights, and there are none: nothing to inspect either.
+        monkeypatch.setattr("rollout.wiring.evaluations.build_engine", build)
+        monkeypatch.setattr(wiring, "adapter_inspector", lambda _folder: sound)
         return engine
 
     return wire
@@ -160,20 +164,136 @@ def test_a_proven_adapter_exits_zero_with_the_verdict_first(
     assert f"again      {again}\n" in out
 
 
+def test_the_word_run_may_be_said_or_left_out(says: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    says()
+    assert run(["evaluate", "run", CANDIDATE, *PREVIOUS]) == 0
+    assert "may go on" in capsys.readouterr().out
+    assert run(["evaluate"]) == 2
+    assert run(["evaluate", "--help"]) == 0
+    assert "merge" in capsys.readouterr().out
+
+
 def test_a_regression_exits_one_and_names_the_slice(says: Any, capsys: pytest.CaptureFixture[str]) -> None:
     says(BROKEN)
     assert run(["evaluate", CANDIDATE, *PREVIOUS]) == 1
     assert "slice/invoice" in capsys.readouterr().out.splitlines()[3]
 
 
-def test_too_few_items_exit_six(
+def test_a_suite_that_cannot_detect_its_margin_exits_three_with_the_size_it_needs(
+    says: Any, repository: Repository, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine = says()
+    gates = repository.root / "policies" / "gates" / "default.yaml"
+    gates.write_text(GATES.replace("exact_match: {vs_champion: {max_loss: 0.05}}",
+                                   "exact_match: {vs_champion: {max_loss: 0.001}}"))  # fmt: skip
+    assert run(["evaluate", CANDIDATE, *PREVIOUS]) == 3
+    assert "has 120 items, a margin of 0.1 points needs 2703" in capsys.readouterr().err
+    assert engine.asked == []
+
+
+def test_a_part_of_the_suite_that_settles_nothing_exits_six(
+    says: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    says()
+    assert run(["evaluate", CANDIDATE, *PREVIOUS, "--max-cases", "40"]) == 6
+    out = capsys.readouterr().out
+    assert "is not settled" in out
+    assert "--max-cases 40" in out, "the command that gives this again"
+
+
+def test_an_engine_that_was_not_compared_with_the_reference_is_blocked(
     says: Any, repository: Repository, capsys: pytest.CaptureFixture[str]
 ) -> None:
     says()
-    suite = repository.root / "policies" / "suites" / "triage.yaml"
-    suite.write_text(SUITE.replace("exact_match: 0.05", "exact_match: 0.001"))
-    assert run(["evaluate", CANDIDATE, *PREVIOUS]) == 6
-    assert "is not settled: 1 inconclusive" in capsys.readouterr().out
+    gates = repository.root / "policies" / "gates" / "default.yaml"
+    gates.write_text(GATES.replace("agreement: optional\n", ""))
+    assert run(["evaluate", CANDIDATE, *PREVIOUS]) == 1
+    assert "was not compared with a full-precision reference" in capsys.readouterr().out
+
+
+def test_required_suites_run_whatever_the_manifest_picks(
+    says: Any, repository: Repository, capsys: pytest.CaptureFixture[str]
+) -> None:
+    says(BROKEN)
+    policies = repository.root / "policies"
+    (policies / "suites" / "safety.yaml").write_text(SUITE.replace("name: triage", "name: safety"))
+    (policies / "evaluation.yaml").write_text(
+        "schema: adapter-rollout/evaluation-policy/v1\nrequired_suites: [safety]\n"
+    )
+    assert run(["evaluate", CANDIDATE, *PREVIOUS, "--format", "json"]) == 1
+    reports = json.loads(capsys.readouterr().out)["reports"]
+    assert [report["quality"]["subject"]["suite"] for report in reports] == ["triage", "safety"]
+
+
+def test_shards_are_merged_to_the_bytes_of_one_run(
+    says: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [str(tmp_path / f"{index}.json") for index in (1, 2)]
+    for index, file in enumerate(files, start=1):
+        says()
+        assert (
+            run(["evaluate", CANDIDATE, *PREVIOUS, "--no-cache", "--shard", f"{index}/2", "--output", file])
+            == 0
+        )
+    capsys.readouterr()
+    assert run(["evaluate", "merge", *reversed(files), "--format", "json"]) == 0
+    merged = json.loads(capsys.readouterr().out)["reports"][0]
+    says()
+    assert run(["evaluate", CANDIDATE, *PREVIOUS, "--no-cache", "--format", "json"]) == 0
+    whole = json.loads(capsys.readouterr().out)["reports"][0]
+    assert json.dumps(merged["quality"]) == json.dumps(whole["quality"])
+    assert [shard["shard"] for shard in merged["speed"]["shards"]] == ["1/2", "2/2"]
+    assert run(["evaluate", "merge", files[0]]) == 3
+    assert "missing or there twice: 2/2" in capsys.readouterr().err
+    assert run(["evaluate", "merge", CANDIDATE]) == 3
+    assert "is no shard of an evaluation" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--shard", "1/2"], "--shard writes one part to --output FILE"),
+        (["--shard", "3/2", "--output", "x"], "'3/2' is no shard"),
+        (["--shards", "2"], "--shards belongs to --engine ray"),
+        (["--engine", "tpu"], "there is no engine 'tpu'; there are transformers, vllm, http, ray"),
+        (["--engine", "http"], "--engine http and --url go together"),
+        (["--url", "http://localhost:1"], "--engine http and --url go together"),
+    ],
+)
+def test_options_that_do_not_fit_together_are_told_before_anything_is_read(
+    says: Any, options: list[str], reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine = says()
+    assert run(["evaluate", CANDIDATE, *PREVIOUS, *options]) == 2
+    assert reason in capsys.readouterr().err
+    assert engine.asked == []
+
+
+def test_a_stored_report_is_judged_again_to_the_same_bytes_and_an_edited_one_is_found_out(
+    says: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    says(BROKEN)
+    stored, again = tmp_path / "report.json", tmp_path / "again.json"
+    assert run(["evaluate", CANDIDATE, *PREVIOUS, "--output", f"json={stored}"]) == 1
+    assert run(["evaluate", "gate", str(stored), "--output", f"json={again}"]) == 1
+    assert again.read_bytes() == stored.read_bytes()
+    forged = stored.read_text().replace('"outcome": "fail"', '"outcome": "pass"')
+    stored.write_text(forged)
+    capsys.readouterr()
+    assert run(["evaluate", "gate", str(stored)]) == 1
+    captured = capsys.readouterr()
+    assert "what it concludes on triage is not what it measured" in captured.err
+    assert "slice/invoice" in captured.out
+
+
+def test_several_forms_are_written_in_one_run(says: Any, tmp_path: Path) -> None:
+    says()
+    files = {form: tmp_path / f"report.{form}" for form in ("json", "markdown", "html")}
+    outputs = [word for form, file in files.items() for word in ("--output", f"{form}={file}")]
+    assert run(["evaluate", CANDIDATE, *PREVIOUS, *outputs]) == 0
+    assert files["html"].read_text().startswith("<!doctype html>")
+    assert files["markdown"].read_text().startswith("<!-- rollout evaluate: support-bot -->")
+    assert json.loads(files["json"].read_text())["schema"] == "adapter-rollout/evaluation/v1"
 
 
 def test_colours_are_for_terminals_only(says: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -187,9 +307,11 @@ def test_colours_are_for_terminals_only(says: Any, capsys: pytest.CaptureFixture
 def test_json_is_the_report(says: Any, capsys: pytest.CaptureFixture[str]) -> None:
     says(BROKEN)
     assert run(["evaluate", CANDIDATE, *PREVIOUS, "--format", "json"]) == 1
-    report = json.loads(capsys.readouterr().out)
-    assert report["schema"] == "adapter-rollout/evaluation-report/v1"
-    assert report["slices"][0]["slice"] == "invoice"
+    evaluation = json.loads(capsys.readouterr().out)
+    assert evaluation["schema"] == "adapter-rollout/evaluation/v1"
+    (report,) = evaluation["reports"]
+    assert report["schema"] == "adapter-rollout/evaluation-report/v2"
+    assert report["quality"]["slices"][0]["slice"] == "invoice"
 
 
 def test_a_report_in_a_file_leaves_the_verdict_on_standard_error(
@@ -284,7 +406,7 @@ def test_a_recorded_report_stands_in_the_ledger(
     adopt(repository)
     assert run(["evaluate", CANDIDATE, "--environment", "staging", "--record", "--actor", "bob"]) == 1
     ledger = FolderLedger(repository.root / ".state" / "ledger", "staging")
-    (event,) = fold(ledger.read("support-bot")).evaluations.values()
+    ((event,),) = fold(ledger.read("support-bot")).evaluations.values()
     assert (event.outcome, event.actor) == (Outcome.FAIL, "bob")
     assert f"report {event.report[:12]}" in capsys.readouterr().err
     assert (repository.root / ".state" / "evidence" / event.report[:2] / event.report).is_file()
