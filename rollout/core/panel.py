@@ -137,7 +137,10 @@ class LmEval(Document):
     python: AbsolutePath | None = Field(
         default=None, description="Interpreter that has lm-eval; ours if none is named."
     )
-    backend: Literal["hf", "vllm", "server"] = "hf"
+    backend: Literal["hf", "vllm", "server"] = Field(
+        default="hf",
+        description="`server` needs one that echoes prompts with log-probabilities for tasks of multiple choice.",
+    )
     url: SafeUrl | None = Field(default=None, description="Of the backend `server`, up to and with `/v1`.")
     dtype: Dtype | None = Field(default=None, description="As the base model's config says, if not named.")
     model_args: dict[ModelSetting, bool | int | float] = Field(

@@ -24,7 +24,7 @@ _SHOWN = re.compile(
 
 @dataclass
 class JudgeServer:
-    """Answers by `rule`; the first `refuse` requests get the statuses that stand there."""
+    """Answers by `rule`; the first requests get the statuses of `refuse`, where 200 is an answer."""
 
     rule: Rule
     refuse: list[int] = field(default_factory=list)
@@ -52,9 +52,9 @@ class JudgeServer:
         body = json.loads(await request.body())
         self.requests.append(body)
         self.headers.append(dict(request.headers))
-        if self.refuse:
+        if self.refuse and (status := self.refuse.pop(0)) != 200:
             waits = {} if self.retry_after is None else {"Retry-After": self.retry_after}
-            return JSONResponse({"error": "no"}, self.refuse.pop(0), headers=waits)
+            return JSONResponse({"error": "no"}, status, headers=waits)
         content = self.rule(shown(body["messages"]))
         return JSONResponse({"choices": [{"message": {"role": "assistant", "content": content}}]})
 

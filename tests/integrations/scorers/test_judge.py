@@ -143,6 +143,13 @@ def test_once_several_questions_were_given_up_the_rest_is_not_asked() -> None:
     assert len(server.requests) == 3
 
 
+def test_failures_now_and_then_do_not_end_the_hearing() -> None:
+    server = JudgeServer(prefers("refund"), refuse=[400, 400, 200, 400])
+    scores = ask(server, *(item(number, GOOD) for number in range(5)), concurrency=1, repeats=1)
+    assert scores.values.keys() == {"item-2", "item-3", "item-4"}
+    assert len(server.requests) == 10
+
+
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_what_passes_is_tried_again(status: int) -> None:
     server = JudgeServer(prefers("refund"), refuse=[status, status])

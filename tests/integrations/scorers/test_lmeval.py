@@ -93,7 +93,7 @@ with (here / "asked.jsonl").open("a") as file:
         "files": sorted(os.listdir("."))}}) + "\\n")
 adapted = "peft" in config["model_args"]
 if (here / "fail").exists() and adapted:
-    print("ValueError: no such adapter", file=sys.stderr); sys.exit(3)
+    print("ValueError: no such adapter\\n 0%|      | 0/25", file=sys.stderr); sys.exit(3)
 if (here / "hang").exists():
     if os.fork():
         time.sleep(600)

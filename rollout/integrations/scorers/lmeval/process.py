@@ -85,5 +85,6 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 def _last_words(log: Path) -> str:
     lines: Sequence[str] = log.read_bytes()[-_TAIL:].decode(errors="replace").splitlines()
-    said = [line.strip() for line in lines if line.strip()]
+    # Bars of progress are drawn once more while the program ends.
+    said = [line.strip() for line in lines if line.strip() and "%|" not in line]
     return said[-1][:300] if said else "it said nothing"
