@@ -162,8 +162,10 @@ def command(
     }
     words = ["evaluate", path.as_posix(), *_words(again, flags)]
     if over_ray:
+        settings = {"batch-size": batch_size, "threads": threads}
         more = _words(
-            {"batch-size": str(batch_size), "threads": None if threads is None else str(threads)}, {}
+            {name: None if value is None else str(value) for name, value in settings.items()},
+            {"no-cache": not cache},
         )
         cut = [*more, *([] if budget_seconds is None else ["--budget-seconds", str(budget_seconds)])]
         evaluation = _over_ray(place, [*words, *cut], shards or _SHARDS, ray_address)
