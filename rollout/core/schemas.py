@@ -41,7 +41,11 @@ def build_schema(document: str) -> dict[str, object]:
     """The schema of a document, with its id."""
     model = model_of(document)
     field = model.model_fields.get("schema_")
-    version = str(field.default).rpartition("/")[2] if field is not None and isinstance(field.default, str) else "v1"
+    version = (
+        str(field.default).rpartition("/")[2]
+        if field is not None and isinstance(field.default, str)
+        else "v1"
+    )
     generated = model.model_json_schema(by_alias=True)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
