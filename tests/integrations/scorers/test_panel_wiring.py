@@ -72,7 +72,7 @@ def test_a_link_does_not_lead_out_of_the_repository(tmp_path: Path) -> None:
     assert build_panel(root, everyone(str(tmp_path / "outside"))), "its absolute path is no secret way"
 
 
-def test_a_panel_costs_nothing_before_it_scores(tmp_path: Path) -> None:
+def test_a_panel_costs_nothing_before_it_scores() -> None:
     import subprocess
 
     program = (
@@ -83,5 +83,5 @@ def test_a_panel_costs_nothing_before_it_scores(tmp_path: Path) -> None:
         "print([m for m in ('torch', 'transformers', 'spacy', 'presidio_analyzer', 'ray') if m in sys.modules])"
     )
     words = [sys.executable, "-c", program, everyone().model_dump_json()]
-    done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=tmp_path)
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
