@@ -4,6 +4,7 @@ answered with success proves nothing."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import comb
 from types import MappingProxyType
 
 from rollout.core.evaluation import Effect, Measured, Repeat, Rules, Shift, Side
@@ -20,6 +21,8 @@ About three times the largest distance that was measured between right engines a
 """
 _QUANTIZED_TOLERANCE = 0.5
 _DISTANCE_FACTOR = 3.0
+_CHANCE = 0.001
+"""How often an engine that ignores the adapter may seem to apply it, where only answers can be compared."""
 
 
 def judge_effect(measured: Measured, rules: Rules, *, dtype: str, quantization: str) -> list[Verdict]:
@@ -27,7 +30,7 @@ def judge_effect(measured: Measured, rules: Rules, *, dtype: str, quantization: 
     proven = {*measured.effect.shifts, *measured.sides, Side.CANDIDATE}
     sides = [side for side in (Side.CANDIDATE, Side.CHAMPION) if side in proven]
     asked = [] if measured.stopped is not None else [_finite(measured)]
-    again = [] if measured.stopped is not None else [_repeats(measured.noise)]
+    again = [] if measured.stopped is not None else [_repeats(measured)]
     moved = [_moves(measured.effect, side, measured.noise) for side in sides]
     return [*asked, *moved, _agrees(measured, rules, _tolerance(dtype, quantization)), *again]
 
@@ -44,6 +47,16 @@ def has_no_effect(effect: Effect, side: Side) -> bool:
     if shift is None or shift.largest is None or noise is None:
         return False
     return shift.largest <= max(SMALLEST_EFFECT, _NOISE_FACTOR * noise)
+
+
+def more_often(hits: int, items: int, other_hits: int, other_items: int) -> float:
+    """One-sided p-value of `hits` of `items` being more often than `other_hits` of `other_items` by chance alone.
+
+    Source: Fisher's exact test, from the hypergeometric distribution of the hits.
+    """
+    drawn = hits + other_hits
+    ways = (comb(items, k) * comb(other_items, drawn - k) for k in range(hits, min(items, drawn) + 1))
+    return sum(ways) / comb(items + other_items, drawn)
 
 
 def _finite(measured: Measured) -> Verdict:
@@ -88,17 +101,18 @@ def _moves(effect: Effect, side: Side, again: Mapping[Side, Repeat]) -> Verdict:
 
 def _moves_answers(subject: str, harmful: Outcome, shift: Shift, again: Mapping[Side, Repeat]) -> Verdict:
     """Without log-probabilities: more answers must differ from the base's than the engine changes by itself."""
-    differ = (shift.compared - shift.same) / shift.compared
+    differ = shift.compared - shift.same
     asked = sum(repeat.asked for repeat in again.values())
     if not asked:
         reason = "this engine cannot read fixed answers, and none was asked again: its noise is not known"
         return Verdict(subject=subject, outcome=Outcome.NO_DATA, reason=reason)
-    noise = sum(repeat.changed for repeat in again.values()) / asked
+    changed = sum(repeat.changed for repeat in again.values())
+    p = more_often(differ, shift.compared, changed, asked)
     told = (
-        f"{shift.compared - shift.same} of {shift.compared} answers differ from the base's, while {noise:.0%} change "
-        "by themselves; this engine cannot read fixed answers"
+        f"{differ} of {shift.compared} answers differ from the base's, while {changed} of {asked} change "
+        f"by themselves (p {p:.1g}); this engine cannot read fixed answers"
     )
-    if differ > _NOISE_FACTOR * noise:
+    if p < _CHANCE:
         return Verdict(subject=subject, outcome=Outcome.PASS, reason=told)
     return Verdict(subject=subject, outcome=harmful, reason=f"no effect beyond the noise: {told}")
 
@@ -139,8 +153,21 @@ def _tolerance(dtype: str, quantization: str) -> float:
     return TOLERANCES.get(dtype, 0.0) if quantization == "none" else _QUANTIZED_TOLERANCE
 
 
-def _repeats(noise: Mapping[Side, Repeat]) -> Verdict:
-    """Shown, never blocking: an engine that answers twice differently makes every paired count noisier."""
+def _repeats(measured: Measured) -> Verdict:
+    """Shown: an engine that answers twice differently makes every paired count noisier.
+
+    Where most answers change, it is another engine, or holds other weights, than the one that was compared.
+    """
+    noise = measured.noise
+    others = {side: each for side, each in sorted(noise.items()) if each.changed * 2 > each.asked}
+    # Several answers of one item are sampled ones, which no engine promises to give again.
+    if others and not any(len(of) > 1 for case in measured.cases for of in case.replies.values()):
+        told = ", ".join(f"{each.changed} of {each.asked} of {side}" for side, each in others.items())
+        reason = (
+            f"most answers changed when asked again ({told}): "
+            "the engine, or what it holds, is not the one that answered before"
+        )
+        return Verdict(subject="noise", outcome=Outcome.ERROR, reason=reason)
     asked = sum(repeat.asked for repeat in noise.values())
     changed = sum(repeat.changed for repeat in noise.values())
     if not asked:

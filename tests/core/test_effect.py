@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from math import comb
 from typing import Any
 
 import pytest
 
-from rollout.core.effect import SMALLEST_EFFECT, has_no_effect, noise_floor
-from rollout.core.evaluation import Agreement, Effect, Measured, Repeat, Shift, Side
+from rollout.core.effect import SMALLEST_EFFECT, has_no_effect, more_often, noise_floor
+from rollout.core.evaluation import Agreement, Effect, Measured, Repeat, Reply, Shift, Side
 from rollout.core.verdict import Outcome
 from tests.support.measurements import OK, concluded, measured, outcome, rules, verdict
 
@@ -85,15 +86,39 @@ def by_answers(differ: int, *, compared: int = 120, again: Repeat | None = None)
 
 def test_answers_prove_an_effect_where_probes_cannot_be_read() -> None:
     steady = Repeat(asked=32, changed=0)
-    said = verdict("effect", by_answers(1, again=steady))
+    said = verdict("effect", by_answers(60, again=steady))
     assert said.outcome is Outcome.PASS
-    assert said.reason.startswith("1 of 120 answers differ from the base's, while 0% change by themselves")
+    assert said.reason.startswith(
+        "60 of 120 answers differ from the base's, while 0 of 32 change by themselves (p 8e-09)"
+    )
+
+
+def test_the_p_value_of_changed_answers_is_that_of_fishers_exact_test() -> None:
+    # Fisher's tea: 3 of 4 against 1 of 4 is 17 / 70.
+    assert more_often(3, 4, 1, 4) == pytest.approx(17 / 70)
+    assert more_often(0, 120, 0, 32) == 1
+
+
+def test_an_ignored_adapter_on_an_engine_that_changes_two_answers_of_a_hundred_proves_no_effect() -> None:
+    def chance(hits: int, of: int) -> float:
+        return comb(of, hits) * 0.02**hits * 0.98 ** (of - hits)
+
+    proven = sum(
+        chance(differ, 300) * chance(changed, 32)
+        for differ in range(40)
+        for changed in range(33)
+        if more_often(differ, 300, changed, 32) < 0.001
+    )
+    assert proven < 0.001
+    six = by_answers(6, compared=300, again=Repeat(asked=32, changed=0))
+    assert verdict("effect", six).outcome is Outcome.FAIL, "six changes of 300 are what such an engine does"
 
 
 @pytest.mark.parametrize(
     ("differ", "again", "said"),
     [
         (0, Repeat(asked=32, changed=0), Outcome.FAIL),
+        (1, Repeat(asked=32, changed=0), Outcome.FAIL),
         (12, Repeat(asked=32, changed=2), Outcome.FAIL),
         (120, Repeat(asked=32, changed=32), Outcome.FAIL),
         (120, None, Outcome.NO_DATA),
@@ -205,6 +230,33 @@ def test_an_engine_that_answers_twice_differently_is_told_but_does_not_block() -
         "2 of 8 answers of champion changed when asked again in another batch "
         "(ROUGE-L 0.010, right answers 25.0 points on average)"
     )
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"), [(4, Outcome.INCONCLUSIVE), (5, Outcome.ERROR), (8, Outcome.ERROR)]
+)
+def test_an_engine_that_changes_most_answers_is_not_the_one_that_was_compared(
+    changed: int, said: Outcome
+) -> None:
+    found = PERFECT.model_copy(update={"noise": {CHAMPION: Repeat(asked=8, changed=changed)}})
+    about = verdict("noise", found)
+    assert (about.outcome, about.required) == (said, said is Outcome.ERROR)
+    assert (outcome(concluded(found)) is Outcome.PASS) == (said is not Outcome.ERROR)
+    if said is Outcome.ERROR:
+        assert f"({changed} of 8 of champion): the engine, or what it holds, is not the one" in about.reason
+
+
+def test_sampled_answers_may_change_when_asked_again() -> None:
+    reply = Reply(text="x", completion_tokens=1, finish_reason="stop")
+    sampled = PERFECT.cases[0].model_copy(update={"replies": {CHAMPION: (reply, reply)}})
+    found = PERFECT.model_copy(
+        update={
+            "noise": {CHAMPION: Repeat(asked=8, changed=8)},
+            "cases": (sampled, *PERFECT.cases[1:]),
+        }
+    )
+    about = verdict("noise", found)
+    assert (about.outcome, about.required) == (Outcome.INCONCLUSIVE, False)
 
 
 def test_nothing_asked_twice_is_no_data_about_noise() -> None:
