@@ -78,7 +78,12 @@ class Bench:
         self._done: dict[tuple[str, str | None], EvalReport] = {}
 
     def prove(
-        self, candidate: AdapterManifest, champion: AdapterManifest | None, *, inspected: bool = True
+        self,
+        candidate: AdapterManifest,
+        champion: AdapterManifest | None,
+        *,
+        inspected: bool = True,
+        referenced: bool = True,
     ) -> EvalReport:
         names = candidate.served_name, None if champion is None else champion.served_name
         if names not in self._done:
@@ -87,7 +92,11 @@ class Bench:
             )
             partials = evaluate(
                 [contest],
-                Means(open_engine=lambda: self.engine, cache=self._cache, reference=_reference),
+                Means(
+                    open_engine=lambda: self.engine,
+                    cache=self._cache,
+                    reference=_reference if referenced else None,
+                ),
                 shelf=AdapterShelf(self._shelf, locate=lambda artifact: Path(artifact.uri)),
                 inspect=adapter_inspector(BASE) if inspected else sound,
                 clock=SystemClock(),
@@ -215,7 +224,9 @@ class Verdicts:
         before = bench.engine.asked
         candidate, champion = manifest_of(misplaced, "9.0.3"), version("1.1.0")
         if self.takes_misplaced:
-            effect = said(bench.prove(candidate, champion, inspected=False), "effect")
+            # The reference would refuse them, too.
+            report = bench.prove(candidate, champion, inspected=False, referenced=False)
+            effect = said(report, "effect")
             assert effect.outcome is Outcome.FAIL
             assert effect.reason.startswith("adapter has no effect")
         else:
