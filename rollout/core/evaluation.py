@@ -9,20 +9,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, Field, JsonValue
+from pydantic import AwareDatetime, Field, JsonValue, model_validator
 
 from rollout.core.gatefile import Confidence, Gate, OnInconclusive
 from rollout.core.manifest import Document, Line, MetricId, Name, Semver, Sha256
+from rollout.core.score import is_known
 from rollout.core.suite import Expect, ItemId, Turn
 from rollout.core.verdict import Interval, Outcome, Verdict, worst
 
 REPORT_SCHEMA: Literal["adapter-rollout/evaluation-report/v2"] = "adapter-rollout/evaluation-report/v2"
 
-Count = Annotated[int, Field(ge=0)]
-Scores = dict[MetricId, float]
+Count = Annotated[int, Field(ge=0, le=10**12)]
+Value = Annotated[float, Field(ge=-1e12, le=1e12)]
+Scores = dict[MetricId, Value]
 
 
 class Side(StrEnum):
@@ -83,9 +86,14 @@ class Case(Document):
     cluster: Line | None = None
     expect: Expect
     messages: tuple[Turn, ...] = ()
-    reference: str = ""
+    reference: Annotated[str, Field(max_length=200_000)] = ""
     replies: dict[Side, tuple[Reply, ...]] = Field(default_factory=dict)
     scores: dict[Side, Scores]
+
+    @model_validator(mode="after")
+    def _scores_are_known(self) -> Case:
+        _require_metrics(name for scores in self.scores.values() for name in scores)
+        return self
 
     @property
     def slices(self) -> tuple[str, ...]:
@@ -105,9 +113,15 @@ class Shift(Document):
     `compared` answers of the suite are the base's own, letter by letter.
     """
 
-    largest: float | None
+    largest: Value | None
     same: Count
     compared: Count
+
+    @model_validator(mode="after")
+    def _counts_fit(self) -> Shift:
+        if self.same > self.compared:
+            raise ValueError("more answers are the same than were compared")
+        return self
 
 
 class Effect(Document):
@@ -117,7 +131,7 @@ class Effect(Document):
     """
 
     probes: Count
-    noise: dict[Side, float | None]
+    noise: dict[Side, Value | None]
     shifts: dict[Side, Shift]
 
 
@@ -127,7 +141,7 @@ class Agreement(Document):
 
     reference: Line
     probes: Count
-    distances: dict[Side, float | None]
+    distances: dict[Side, Value | None]
 
 
 class Repeat(Document):
@@ -139,6 +153,13 @@ class Repeat(Document):
     asked: Count
     changed: Count
     differences: Scores = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _counts_fit(self) -> Repeat:
+        if self.changed > self.asked:
+            raise ValueError("more answers changed than were asked for")
+        _require_metrics(self.differences)
+        return self
 
 
 class Measured(Document):
@@ -163,6 +184,15 @@ class Measured(Document):
     )
     stopped: Line | None = Field(default=None, description="Why nothing was asked after the first proofs.")
 
+    @model_validator(mode="after")
+    def _is_possible(self) -> Measured:
+        ids = [case.id for case in self.cases]
+        if len(set(ids)) != len(ids):
+            raise ValueError("a case is there twice")
+        if sum(bool(case.messages) for case in self.cases) > self.planned:
+            raise ValueError("there are more cases than the suite has items")
+        return self
+
     @property
     def opponent(self) -> Side:
         """What the candidate is compared with: the champion, or the base where there is none."""
@@ -183,8 +213,8 @@ class Timing(Document):
     """One answer that was timed alone. Times are None if the clock gave no finite one."""
 
     item: ItemId
-    milliseconds: float | None
-    first_token_ms: float | None = None
+    milliseconds: Value | None
+    first_token_ms: Value | None = None
     tokens: Count
 
 
@@ -205,6 +235,11 @@ class Rules(Document):
     seed: int
     on_inconclusive: OnInconclusive
     agreement: Literal["required", "optional"]
+
+    @model_validator(mode="after")
+    def _gates_name_metrics(self) -> Rules:
+        _require_metrics(self.gates)
+        return self
 
 
 class Estimate(Document):
@@ -368,6 +403,12 @@ class Evaluation(Document):
     def outcome(self) -> Outcome:
         """The worst outcome of all reports."""
         return worst(report.outcome for report in self.reports)
+
+
+def _require_metrics(names: Iterable[str]) -> None:
+    for name in names:
+        if not is_known(name, None):
+            raise ValueError(f"there is no metric {name!r}")
 
 
 def _canonical(value: JsonValue) -> bytes:

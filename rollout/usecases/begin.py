@@ -12,9 +12,11 @@ from rollout.core.evaluation import EvalReport
 from rollout.core.gate import is_tampered
 from rollout.core.lifecycle import Phase, Started
 from rollout.core.plan import Share
+from rollout.core.suite import Golden
 from rollout.core.verdict import Outcome
 from rollout.errors import LoadRefused, Unreadable
 from rollout.ports import World
+from rollout.usecases.audit import why_not_about
 from rollout.usecases.coverage import cover
 from rollout.usecases.release import Desire, ReleasePolicy, read_policy
 from rollout.usecases.tick import Move, Tick, Ticking
@@ -43,7 +45,10 @@ def perhaps_begin(ticking: Ticking, gatekeeper: Gatekeeper) -> Tick:
     )
     if isinstance(verdict, Refuse):
         return ticking.end(Move.BLOCKED if verdict.blocked else Move.HELD, verdict.reason)
-    doubts = (_doubt(ticking.world, desire, report) for report in verdict.reports)
+    doubts = (
+        _doubt(ticking.world, desire, report, golden)
+        for report, golden in zip(verdict.reports, policy.goldens, strict=True)
+    )
     blocked = next((doubt for doubt in doubts if doubt), None) or gatekeeper(ticking.world, desire)
     if blocked is not None:
         return ticking.end(Move.BLOCKED, blocked)
@@ -57,8 +62,8 @@ def _keep_taken_back(ticking: Ticking) -> None:
         ticking.turn_flag_off("the rollback stands")
 
 
-def _doubt(world: World, desire: Desire, digest: str) -> str | None:
-    """Why the recorded evaluation cannot be relied on: it is judged again from what it measured."""
+def _doubt(world: World, desire: Desire, digest: str, golden: Golden) -> str | None:
+    """Why the recorded evaluation cannot be relied on: it is scored and judged again, on the policy's own suite."""
     try:
         report = EvalReport.model_validate_json(world.evidence.get(digest), strict=True)
     except Unreadable as error:
@@ -67,8 +72,8 @@ def _doubt(world: World, desire: Desire, digest: str) -> str | None:
         return f"the evaluation report {digest[:12]} cannot be read: {error.errors()[0]['msg']}"
     if report.subject.candidate.identity != desire.version.identity:
         return f"the evaluation report {digest[:12]} speaks of {report.subject.candidate.served_name}"
-    if report.measured.is_sample:
-        return f"the evaluation report {digest[:12]} is about a part of its suite: a release needs the whole"
+    if (why := why_not_about(report, golden)) is not None:
+        return f"the evaluation report {digest[:12]} is no proof: {why}"
     if is_tampered(report) or report.outcome is not Outcome.PASS:
         return (
             f"the measurements of the evaluation report {digest[:12]} do not pass when they are judged again"

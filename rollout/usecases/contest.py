@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from rollout.core.evaluation import BaseFacts, Contender, EngineFacts, Rules, Side, Subject
+from rollout.core.evaluation import BaseFacts, Contender, EngineFacts, Side, Subject
 from rollout.core.leak import NOTHING_COMPARED
 from rollout.core.manifest import AdapterManifest
 from rollout.core.planning import BLOCK, WHOLE, ShardNumber
 from rollout.core.suite import Golden
 from rollout.core.verdict import Verdict
 from rollout.ports import AnswerCache, Engine, EngineInfo, PanelScorer, TaskRunner
+from rollout.usecases.audit import rules_of
 
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and how much there is."""
@@ -97,7 +98,7 @@ class Means:
 
 def subject_of(contest: Contest, engine: EngineInfo, panel: Mapping[str, Mapping[str, str]]) -> Subject:
     """Everything that is settled before the first answer."""
-    golden, gates, base = contest.golden, contest.golden.gates, contest.candidate.base
+    golden, base = contest.golden, contest.candidate.base
     return Subject(
         suite=golden.suite.name,
         suite_digest=golden.suite_digest,
@@ -114,13 +115,7 @@ def subject_of(contest: Contest, engine: EngineInfo, panel: Mapping[str, Mapping
         engine=engine_facts(engine),
         max_tokens=golden.suite.max_tokens,
         repeats=golden.suite.repeats,
-        rules=Rules(
-            gates=gates.gates,
-            confidence=gates.confidence,
-            seed=gates.seed,
-            on_inconclusive=gates.on_inconclusive,
-            agreement=gates.agreement,
-        ),
+        rules=rules_of(golden),
         panel={name: dict(facts) for name, facts in panel.items()},
         reported=dict(contest.candidate.evaluation.reported),
     )

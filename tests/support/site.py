@@ -12,26 +12,32 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
 from rollout.core.evaluation import EvalReport
 from rollout.core.lifecycle import Evaluated, RolloutState, Version, fold
+from rollout.core.merging import conclude
 from rollout.core.metric import RequestRecord
+from rollout.core.suite import Golden
 from rollout.core.verdict import Outcome
 from rollout.demo.scratch import ENVIRONMENT, MANIFEST, NAME, ScratchRepository
 from rollout.errors import ServingUnavailable
+from rollout.integrations.answercache import NoAnswers
 from rollout.integrations.flagfile import FlagFile
 from rollout.integrations.routesfile import RoutesFile
+from rollout.integrations.shelf import AdapterShelf
 from rollout.integrations.trafficlog import TrafficLogRecorder
 from rollout.ports import GatewayStatus, Message, ServedModel, TokenLogprobs, World
 from rollout.usecases.adopt import adopt
 from rollout.usecases.advance import advance
 from rollout.usecases.book import Book, Signature
+from rollout.usecases.contest import Contest, Means
+from rollout.usecases.evaluate import evaluate
 from rollout.usecases.release import find_desire, read_policy, version_of
 from rollout.usecases.tick import Tick
 from rollout.wiring import build_world, working_folder
+from tests.support.recorded import RecordedEngine, SteppingClock, sound, write_adapter
 
 SIGNATURE = Signature(actor="ann", environment=ENVIRONMENT)
 
@@ -194,7 +200,7 @@ class Site:
             served_name=version.served_name,
             champion=champion.identity if champion else None,
             outcome=outcome,
-            report=self.world.evidence.put(report_on(version).content),
+            report=self.world.evidence.put(report_on(version, policy.golden, first=champion is None).content),
             suite_digest=policy.golden.suite_digest,
             gates_digest=policy.golden.gates_digest,
         )
@@ -236,21 +242,56 @@ class Site:
             self.answer(stable=0 if str(self.state.share) == "100%" else 400, candidate=120)
 
 
-@lru_cache
-def _passing() -> EvalReport:
-    from tests.usecases.test_evaluate import Bench
-
-    with TemporaryDirectory() as folder:
-        return Bench(Path(folder)).run()
+_PASSING: dict[tuple[str, str, bool], EvalReport] = {}
 
 
-def report_on(version: Version) -> EvalReport:
-    """A real report that passes, made out to a version."""
+def report_on(version: Version, golden: Golden, *, first: bool = False) -> EvalReport:
+    """A real report on this suite that passes, made out to a version; `first` has no champion."""
+    key = (golden.suite_digest, golden.gates_digest, first)
+    if key not in _PASSING:
+        _PASSING[key] = _passing(golden, first=first)
+    passing = _PASSING[key]
     named = {"version": version.version, "served_name": version.served_name, "identity": version.identity}
-    passing = _passing()
     subject = passing.subject
     made_out = subject.model_copy(update={"candidate": subject.candidate.model_copy(update=named)})
     return passing.model_copy(update={"quality": passing.quality.model_copy(update={"subject": made_out})})
+
+
+def _passing(golden: Golden, *, first: bool) -> EvalReport:
+    """Champion and candidate that say what the references say, on the real suite."""
+    right = {item.turns[-1].content: item.reference for item in golden.items}
+    with TemporaryDirectory() as folder:
+        root = Path(folder)
+        champion, candidate = write_adapter(root, "0.1.0"), write_adapter(root, "0.2.0")
+        engine = RecordedEngine(
+            {
+                None: dict.fromkeys(right, "Thank you for your message."),
+                champion.served_name: right,
+                candidate.served_name: right,
+            },
+            milliseconds=5,
+        )
+        contest = Contest(
+            candidate=candidate,
+            champion=None if first else champion,
+            golden=golden,
+            command="rollout evaluate",
+        )
+        parts = evaluate(
+            [contest],
+            Means(
+                open_engine=lambda: engine, cache=NoAnswers(), reference=lambda: replace(engine, loaded={})
+            ),
+            shelf=AdapterShelf(root / "shelf", locate=lambda artifact: root / artifact.uri),
+            inspect=sound,
+            clock=SteppingClock(),
+            tool="0",
+        )
+    report = conclude(parts)
+    assert report.outcome is Outcome.PASS, [
+        verdict for verdict in report.verdicts if verdict.outcome != "pass"
+    ]
+    return report
 
 
 def record(

@@ -30,7 +30,7 @@ from rollout.usecases.rollback import rollback
 from rollout.usecases.status import status
 from rollout.usecases.tick import Move
 from tests.core.factories import OLD as OTHER
-from tests.support.site import SIGNATURE, Site, manifest_on_main, report_on
+from tests.support.site import SIGNATURE, Site, manifest_on_main
 
 
 @pytest.fixture(scope="module")
@@ -102,11 +102,30 @@ def test_what_the_gatekeeper_denies_does_not_begin(site: Site) -> None:
     [
         (lambda _: b"{}", "cannot be read"),
         (lambda report: report.content.replace(b'"outcome":"fail"', b'"outcome":"pass"'), None),
-        (lambda _: report_on(OTHER).content, "speaks of bot-1.0.0"),
-        (lambda report: worsened(report).content, "do not pass when they are judged again"),
-        (lambda report: halved(report).content, "is about a part of its suite: a release needs the whole"),
+        (lambda report: of_another(report).content, "speaks of bot-1.0.0"),
+        (lambda report: worsened(report).content, "does not have the"),
+        (
+            lambda report: halved(report).content,
+            "holds 57 of the 114 items of its suite: a release needs the whole",
+        ),
+        (lambda report: planned_less(report).content, "holds 57 of the 114 items of its suite"),
+        (lambda report: by_other_rules(report).content, "was not judged by the rules of its gate file"),
+        (lambda report: with_suite(report, "9" * 64).content, "is about another suite or other gates"),
+        (lambda report: asked_otherwise(report).content, "is not the item of the suite"),
+        (lambda report: less_finite(report).content, "do not pass when they are judged again"),
     ],
-    ids=["empty", "unchanged", "of another adapter", "with other measurements", "of a part of the suite"],
+    ids=[
+        "empty",
+        "unchanged",
+        "of another adapter",
+        "with other scores than its answers have",
+        "of a part of the suite",
+        "of a part that calls itself the whole",
+        "by weaker rules",
+        "on another suite",
+        "with other questions",
+        "with other measurements",
+    ],
 )
 def test_a_forged_report_opens_no_door(
     site: Site, forge: Callable[[EvalReport], bytes], reason: str | None
@@ -136,15 +155,53 @@ def worsened(report: EvalReport) -> EvalReport:
     return measuring(report, cases)
 
 
+def of_another(report: EvalReport) -> EvalReport:
+    named = {"version": OTHER.version, "served_name": OTHER.served_name, "identity": OTHER.identity}
+    candidate = report.subject.candidate.model_copy(update=named)
+    return about(report, candidate=candidate)
+
+
 def halved(report: EvalReport) -> EvalReport:
     """An honest report, judged on half of its suite."""
-    cases = report.measured.cases
-    return judged_again(measuring(report, tuple(case for case in cases if case.id[-1] in "02468")))
+    return judged_again(measuring(report, report.measured.cases[::2]))
+
+
+def planned_less(report: EvalReport) -> EvalReport:
+    half = measuring(report, report.measured.cases[::2])
+    measured = half.measured.model_copy(update={"planned": len(half.measured.cases)})
+    quality = half.quality.model_copy(update={"measured": measured})
+    return judged_again(half.model_copy(update={"quality": quality}))
+
+
+def by_other_rules(report: EvalReport) -> EvalReport:
+    rules = report.subject.rules
+    gates = {name: gate.model_copy(update={"required": False}) for name, gate in rules.gates.items()}
+    return judged_again(about(report, rules=rules.model_copy(update={"gates": gates})))
+
+
+def with_suite(report: EvalReport, digest: str) -> EvalReport:
+    return judged_again(about(report, suite_digest=digest))
+
+
+def asked_otherwise(report: EvalReport) -> EvalReport:
+    first, *others = report.measured.cases
+    easier = first.messages[0].model_copy(update={"content": "What is asked of nobody?"})
+    return judged_again(measuring(report, (first.model_copy(update={"messages": (easier,)}), *others)))
+
+
+def less_finite(report: EvalReport) -> EvalReport:
+    measured = report.measured.model_copy(update={"not_finite": {Side.CANDIDATE: 3}})
+    return report.model_copy(update={"quality": report.quality.model_copy(update={"measured": measured})})
 
 
 def measuring(report: EvalReport, cases: tuple[Case, ...]) -> EvalReport:
     measured = report.measured.model_copy(update={"cases": cases})
     return report.model_copy(update={"quality": report.quality.model_copy(update={"measured": measured})})
+
+
+def about(report: EvalReport, **changes: object) -> EvalReport:
+    subject = report.subject.model_copy(update=changes)
+    return report.model_copy(update={"quality": report.quality.model_copy(update={"subject": subject})})
 
 
 def test_a_report_that_is_missing_opens_no_door(site: Site) -> None:
