@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -11,10 +12,13 @@ from rollout.errors import Usage
 
 if TYPE_CHECKING:
     from rollout.core.manifest import Base
-    from rollout.ports import Engine
+    from rollout.integrations.baseweights import Progress
+    from rollout.ports import AnswerCache, Engine
 
 CREDENTIAL: Final = "ROLLOUT_ENGINE_TOKEN"
 """The environment variable with the bearer token of a server that answers."""
+WEIGHTS: Final = "base_bytes_sha256"
+"""The detail of an engine that says which base it holds: the manifest's revision is only its name."""
 
 
 class EngineKind(StrEnum):
@@ -36,11 +40,14 @@ def build_engine(
     url: str | None = None,
     served_base: str | None = None,
     load_adapters: bool = False,
+    kept: AnswerCache,
+    progress: Progress,
 ) -> Engine:
     """An engine in the precision of the manifest, once the base's tokenizer and chat template are known to fit.
 
-    `base_folder` may be None for a server only: fixed answers are then read with the server's own tokenizer.
-    Raises Unreadable, Unsupported and Usage.
+    Its details name the digest of the base's bytes, so that neither answers nor reports of different ones mix;
+    `kept` and `progress` are for reading them. `base_folder` may be None for a server only: fixed answers are then
+    read with the server's own tokenizer. Raises Unreadable, Unsupported and Usage.
     """
     from rollout.integrations.basemodel import verify_base
 
@@ -52,14 +59,17 @@ def build_engine(
         raise Usage(
             f"the {kind} engine needs the folder of the base model", advice="Name it with --base-model."
         )
+    from rollout.integrations.baseweights import base_digest
+
+    facts = {WEIGHTS: base_digest(base_folder, kept, progress)}
     if kind is EngineKind.VLLM:
-        return _vllm_engine(base_folder, base, batch_size, threads, device)
+        return _vllm_engine(base_folder, base, batch_size, threads, device, facts)
     from rollout.integrations.transformers import TransformersEngine, open_base
 
     opened = open_base(
         base_folder, dtype=base.dtype, quantization=base.quantization, device=device, threads=threads
     )
-    return TransformersEngine(opened, batch_size=batch_size)
+    return TransformersEngine(opened, batch_size=batch_size, facts=facts)
 
 
 def reference_engine(folder: Path, base: Base) -> Engine:
@@ -72,7 +82,14 @@ def reference_engine(folder: Path, base: Base) -> Engine:
     return TransformersEngine(open_base(folder, dtype=Dtype.FLOAT32))
 
 
-def _vllm_engine(folder: Path, base: Base, batch_size: int, threads: int | None, device: str) -> Engine:
+def _vllm_engine(
+    folder: Path,
+    base: Base,
+    batch_size: int,
+    threads: int | None,
+    device: str,
+    facts: Mapping[str, str],
+) -> Engine:
     from rollout.integrations.transformers import open_codec
     from rollout.integrations.vllm import VllmEngine
 
@@ -84,6 +101,7 @@ def _vllm_engine(folder: Path, base: Base, batch_size: int, threads: int | None,
         batch_size=batch_size,
         threads=threads,
         device=device,
+        facts=facts,
     )
 
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from rollout.core.artifact import ArtifactFacts
     from rollout.core.manifest import AdapterManifest, Base
     from rollout.core.suite import Golden
-    from rollout.ports import Engine
-    from rollout.usecases.contest import Means
+    from rollout.ports import AnswerCache, Engine
+    from rollout.usecases.contest import Means, Progress
 
 CACHE = "ROLLOUT_CACHE"
 """The environment variable with the folder of kept answers; else it is the user's own cache."""
@@ -47,13 +47,18 @@ class EngineChoice:
 
 
 def build_means(
-    root: Path, goldens: Sequence[Golden], choice: EngineChoice, *, cached: bool, referenced: bool
+    root: Path,
+    goldens: Sequence[Golden],
+    choice: EngineChoice,
+    *,
+    cached: bool,
+    referenced: bool,
+    progress: Progress,
 ) -> Means:
     """Nothing is opened before it is asked for."""
-    from rollout.integrations.answercache import AnswerFile, NoAnswers, origin_of_this_run
     from rollout.usecases.contest import Means
 
-    kept = AnswerFile(_kept() / "answers.sqlite", origin=origin_of_this_run()) if cached else NoAnswers()
+    kept = _answers(choice, cached=cached)
     runners = {golden.suite.name: build_tasks(root, golden.suite.panel) for golden in goldens}
     return Means(
         open_engine=lambda: build_engine(
@@ -66,6 +71,8 @@ def build_means(
             url=choice.url,
             served_base=choice.served_base,
             load_adapters=choice.load_adapters,
+            kept=kept,
+            progress=progress,
         ),
         cache=kept,
         reference=_reference(choice) if referenced else None,
@@ -84,6 +91,15 @@ def adapter_inspector(base_folder: Path | None) -> Callable[[AdapterManifest, Pa
         return inspect(folder, dtypes=frozenset({manifest.base.dtype}), bases=bases)
 
     return look
+
+
+def _answers(choice: EngineChoice, *, cached: bool) -> AnswerCache:
+    """Kept answers; none of a server, as nobody can tell from here what stands behind its address tomorrow."""
+    from rollout.integrations.answercache import AnswerFile, NoAnswers, origin_of_this_run
+
+    if not cached or choice.kind is EngineKind.HTTP:
+        return NoAnswers()
+    return AnswerFile(_kept() / "answers.sqlite", origin=origin_of_this_run())
 
 
 def _kept() -> Path:

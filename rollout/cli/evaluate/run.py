@@ -300,7 +300,9 @@ def _measure(
     with wiring.passing_shelf(root, policies) as shelf, shown_progress() as progress:
         return evaluate(
             contests,
-            wiring.build_means(root, goldens, choice, cached=cached, referenced=referenced),
+            wiring.build_means(
+                root, goldens, choice, cached=cached, referenced=referenced, progress=progress
+            ),
             shelf=shelf,
             inspect=wiring.adapter_inspector(choice.base_folder),
             clock=SystemClock(),

@@ -38,7 +38,16 @@ class _Answer:
 class TransformersEngine:
     """An `Engine` in this process: on one machine with the same settings the same answers each time."""
 
-    def __init__(self, base: Base, *, batch_size: int = 16, max_rank: int | None = None) -> None:
+    def __init__(
+        self,
+        base: Base,
+        *,
+        batch_size: int = 16,
+        max_rank: int | None = None,
+        facts: Mapping[str, str] | None = None,
+    ) -> None:
+        """`facts` are told with its details: what others know of the base."""
+        self._facts = dict(facts or {})
         self._opened: tuple[Base, BatchDecoder] | None = (base, BatchDecoder(base, max_rank=max_rank))
         self._device = base.device
         self._batch_size = batch_size
@@ -125,7 +134,8 @@ class TransformersEngine:
             hardware=_hardware(self._base.device),
             threads=self._base.threads,
             batch_size=self._batch_size,
-            details={package: found for package in packages if (found := _version(package)) is not None},
+            details={package: found for package in packages if (found := _version(package)) is not None}
+            | self._facts,
         )
 
     def close(self) -> None:

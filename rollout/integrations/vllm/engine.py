@@ -48,8 +48,13 @@ class VllmEngine:
         threads: int | None = None,
         device: str = "auto",
         room: int = 0,
+        facts: Mapping[str, str] | None = None,
     ) -> None:
-        """`folder` is the base model's; `room` is the number of adapters that later loads may bring."""
+        """`folder` is the base model's; `room` is the number of adapters that later loads may bring.
+
+        `facts` are told with its details: what others know of the base.
+        """
+        self._facts = dict(facts or {})
         self._codec, self._room = codec, room
         self._opening = Opening(
             folder=folder,
@@ -120,7 +125,7 @@ class VllmEngine:
             hardware=torch.cuda.get_device_name() if device == "cuda" else processor_name(),
             threads=torch.get_num_threads(),
             batch_size=self._opening.batch_size,
-            details=_details(vllm),
+            details=_details(vllm) | self._facts,
         )
 
     def close(self) -> None:
