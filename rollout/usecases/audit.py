@@ -6,12 +6,15 @@ that the scorers give again. What outside models or engines measured (likelihood
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import fsum, isclose
 
 from rollout.core.answer import Answer
 from rollout.core.evaluation import Case, EvalReport, Rules, Side
 from rollout.core.scorers import Scorers
 from rollout.core.suite import Golden, Item
+from rollout.core.verdict import Outcome
+from rollout.errors import Unreadable
 
 _CUT = "…"
 
@@ -88,3 +91,17 @@ def _rescored(case: Case, item: Item, side: Side, scorers: Scorers) -> str | Non
                     f"the answer of the {side} to {case.id} does not have the {name} that it is said to have"
                 )
     return None
+
+
+def require_sound(report: EvalReport, find: Callable[[str], Golden]) -> None:
+    """Raise Unreadable if a report passes that is no proof on its suite as the policy has it.
+
+    What fails or settles nothing may be recorded as it is: it opens no door.
+    """
+    if report.outcome is not Outcome.PASS:
+        return
+    if (why := why_not_about(report, find(report.subject.suite))) is not None:
+        raise Unreadable(
+            f"the report on {report.subject.suite} is not recorded: {why}",
+            advice="Evaluate again, or merge the shards of one run, with the policies of this commit (--base).",
+        )

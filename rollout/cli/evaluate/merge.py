@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     "files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @click.option("--environment", "-e", help="Whose ledger is told, with --record.")
+@click.option("--base", metavar="REF", help="Take suites and gates from this commit, as the shards did.")
 @click.option(
     "--root",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -34,6 +35,7 @@ def command(
     *,
     files: tuple[Path, ...],
     environment: str | None,
+    base: str | None,
     root: Path | None,
     form: str,
     outputs: tuple[Output, ...],
@@ -53,7 +55,7 @@ def command(
     evaluation = merged(files)
     show(evaluation, form, outputs)
     if record and environment is not None:
-        record_reports(evaluation, wiring.find_root(root or Path.cwd()), environment, actor)
+        record_reports(evaluation, wiring.find_root(root or Path.cwd()), environment, actor, policy_ref=base)
     return exit_status(evaluation)
 
 

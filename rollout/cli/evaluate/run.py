@@ -76,7 +76,9 @@ _SHARDS = 2
 @click.option("--shards", type=click.IntRange(1, 1000), help="Parts for --engine ray.  [default: 2]")
 @click.option("--ray-address", help="Ray cluster.  [default: one on this machine]")
 @click.option(
-    "--max-cases", type=click.IntRange(1), help="Ask a fair sample of each suite; limits then need proof."
+    "--max-cases",
+    type=click.IntRange(1),
+    help="Ask a sample of each suite: it can fail an adapter, and never passes one.",
 )
 @click.option(
     "--training-data",
@@ -202,16 +204,26 @@ def command(
         evaluation = Evaluation(reports=tuple(conclude([partial]) for partial in partials))
     show(evaluation, form, outputs, place)
     if record and environment is not None:
-        record_reports(evaluation, place, environment, actor)
+        record_reports(evaluation, place, environment, actor, policy_ref=base)
     return exit_status(evaluation)
 
 
-def record_reports(evaluation: Evaluation, root: Path, environment: str, actor: str | None) -> None:
-    """Keep every report as evidence and tell the ledger of it."""
+def record_reports(
+    evaluation: Evaluation, root: Path, environment: str, actor: str | None, *, policy_ref: str | None
+) -> None:
+    """Keep every report as evidence and tell the ledger of it.
+
+    Raises Unreadable for one that passes and does not speak of the suite as the policy has it.
+    """
     from rollout import wiring
+    from rollout.usecases.audit import require_sound
     from rollout.usecases.evaluate import record_evaluation
+    from rollout.usecases.golden import load_golden
 
     world = wiring.build_world(root, environment)
+    policies = wiring.working_folder(root) if policy_ref is None else wiring.tree_at(root, policy_ref)
+    for report in evaluation.reports:
+        require_sound(report, lambda name: load_golden(policies.tree, policies.documents, name))
     for report in evaluation.reports:
         event = record_evaluation(
             report,
@@ -352,9 +364,10 @@ def _over_ray(root: Path, words: list[str], shards: int, address: str | None) ->
     from rollout.cli.progress import shown_progress
     from rollout.integrations.rayshards import run_shards
 
-    argv = [sys.executable, "-m", "rollout", *words, "--root", str(root)]
+    # -P: what a repository calls `rollout` is not the program.
+    argv = [sys.executable, "-P", "-m", "rollout", *words, "--root", str(root)]
     with TemporaryDirectory(prefix="rollout-shards-") as folder, shown_progress() as progress:
-        files = run_shards(argv, shards, address=address, folder=Path(folder), progress=progress)
+        files = run_shards(argv, shards, address=address, folder=Path(folder), progress=progress, cwd=root)
         return merged(files)
 
 
@@ -405,4 +418,4 @@ def _words(options: dict[str, str | None], flags: dict[str, bool]) -> list[str]:
 
 def _seen_from(root: Path, path: Path) -> str:
     absolute = path.resolve()
-    return absolute.relative_to(root).as_posix() if absolute.is_relative_to(root) else path.name
+    return absolute.relative_to(root).as_posix() if absolute.is_relative_to(root) else str(absolute)
