@@ -115,7 +115,9 @@ def _e4m3() -> NDArray[np.float32]:
     exponent, mantissa = (codes >> 3) & 15, codes & 7
     magnitude = np.where(exponent == 0, mantissa / 8 * 2.0**-6, (1 + mantissa / 8) * 2.0 ** (exponent - 7.0))
     magnitude[(codes & 127) == 127] = np.nan
-    return (np.where(codes >> 7 == 1, -1, 1) * magnitude).astype(np.float32)
+    # Older releases of numpy type such a product as Any.
+    values: NDArray[np.float32] = (np.where(codes >> 7 == 1, -1, 1) * magnitude).astype(np.float32)
+    return values
 
 
 def overflow(magnitudes: Floats, dtypes: Collection[Dtype]) -> bool:
