@@ -15,18 +15,22 @@ from rollout.core.evaluation import Measured, Rules, Side
 from rollout.core.gatefile import Margin, OnInconclusive
 from rollout.core.paired import (
     bootstrap_interval,
+    effective_number,
     exact_drop,
     fewest_items,
     holm,
     items_to_settle,
     score_interval,
     sign_flip_drop,
+    unchanged_width,
 )
 from rollout.core.score import Unit, metric, shown, signed, signed_number
 from rollout.core.verdict import Interval, Outcome, Verdict
 
 FEWEST_SCORES = 20
 """Below so many pairs the bootstrap of a score is not to be believed."""
+_RARE = 0.05
+"""Where a metric has no bounds, equal differences say that items with another one are rarer than this."""
 DEFAULT_MARGIN = Margin(max_loss=0.05)
 """What right answers may lose where the gate file names no margin at all."""
 
@@ -35,30 +39,49 @@ DEFAULT_MARGIN = Margin(max_loss=0.05)
 class Pairs:
     """One metric on the items that both sides answered; `gains` are positive where the candidate is better.
 
-    Items of one cluster are not independent: they count as one, with the mean of their gains. `one_sided` are items
-    that have the metric on one side only: what is left of the others speaks for neither.
+    Items of one cluster are not independent and stand together, with the sum of their gains and their number in
+    `sizes`: every item counts alike in the effect, and the interval is that of drawing whole clusters. `one_sided`
+    are items that have the metric on one side only: what is left of the others speaks for neither. Source: Miller,
+    Adding Error Bars to Evals (2024), of questions in clusters.
     """
 
     name: str
     ids: tuple[str, ...]
     gains: tuple[float, ...]
+    sizes: tuple[int, ...]
     binary: bool
     one_sided: tuple[str, ...] = ()
 
     @property
+    def items(self) -> int:
+        """How many items there are in all clusters."""
+        return sum(self.sizes)
+
+    @property
+    def independent(self) -> int:
+        """How many items that are independent would tell as much."""
+        return effective_number(self.sizes)
+
+    @property
+    def counted(self) -> str:
+        """How many items the statistics rest on, for people."""
+        clusters = self.items != len(self.sizes)
+        return f"{self.independent} items" if not clusters else f"clusters worth {self.independent} items"
+
+    @property
     def lost(self) -> int:
-        """Items that got worse."""
+        """Items, or clusters of them, that got worse."""
         return sum(gain < 0 for gain in self.gains)
 
     @property
     def gained(self) -> int:
-        """Items that got better."""
+        """Items, or clusters of them, that got better."""
         return sum(gain > 0 for gain in self.gains)
 
     @property
     def effect(self) -> float:
-        """The mean gain."""
-        return fsum(self.gains) / len(self.gains)
+        """The mean gain of an item."""
+        return fsum(self.gains) / self.items
 
     @property
     def is_finite(self) -> bool:
@@ -71,10 +94,20 @@ class Pairs:
         return [id_ for id_, gain in zip(self.ids, self.gains, strict=True) if gain < 0]
 
     def interval(self, confidence: float, seed: int) -> Interval:
-        """Of the mean gain: Tango's for yes and no, bootstrap for scores."""
+        """Of the mean gain: Tango's for yes and no, bootstrap for scores.
+
+        A bootstrap knows nothing of changes that the sample does not hold. Where a gain is bounded, the interval is
+        never narrower than that of yes and no without any change.
+        """
         if self.binary:
             return score_interval(self.lost, self.gained, len(self.gains), confidence)
-        return bootstrap_interval(self.gains, confidence, seed)
+        sizes = None if set(self.sizes) == {1} else self.sizes
+        found = bootstrap_interval(self.gains, confidence, seed, sizes)
+        if not metric(self.name).is_bounded:
+            return found
+        least = unchanged_width(self.independent, confidence)
+        low, high = min(found.low, self.effect - least), max(found.high, self.effect + least)
+        return Interval(low=round(low, 12), high=round(high, 12), confidence=confidence)
 
     def drop(self, seed: int) -> float:
         """One-sided p-value of a drop."""
@@ -129,7 +162,8 @@ def pair(measured: Measured, name: str, *, against: Side | None = None, slice_: 
     return Pairs(
         name=name,
         ids=tuple(units),
-        gains=tuple(sign * fsum(gains) / len(gains) for gains in units.values()),
+        gains=tuple(sign * fsum(gains) for gains in units.values()),
+        sizes=tuple(len(gains) for gains in units.values()),
         # By the metric first: a score that happens to be 1 everywhere is still a score.
         binary=metric(name).unit is Unit.SHARE
         and len(units) == len(found)
@@ -145,9 +179,11 @@ def two_sided(confidence: float) -> float:
 
 def fewest_pairs(name: str, margin: Margin, confidence: float) -> int:
     """The smallest sample that could show a metric to be within its margin, whatever it answers."""
-    if metric(name).unit is not Unit.SHARE:
+    of = metric(name)
+    if not of.is_bounded:
         return FEWEST_SCORES
-    return fewest_items(margin.max_loss, two_sided(margin.confidence or confidence))
+    fewest = fewest_items(margin.max_loss, two_sided(margin.confidence or confidence))
+    return fewest if of.unit is Unit.SHARE else max(FEWEST_SCORES, fewest)
 
 
 def judge_margins(measured: Measured, rules: Rules) -> list[Verdict]:
@@ -173,7 +209,7 @@ def _stricter(one: Comparison, other: Comparison, rules: Rules) -> Comparison:
 
 
 def _no_worse(one: Comparison, pairs: Pairs, measured: Measured, rules: Rules, p: float) -> Verdict:
-    of, n = metric(one.metric), len(pairs.gains)
+    of, n = metric(one.metric), pairs.items
     if (unusable := _unusable(one, pairs, measured)) is not None:
         return unusable
     confidence = one.margin.confidence or rules.confidence
@@ -183,7 +219,8 @@ def _no_worse(one: Comparison, pairs: Pairs, measured: Measured, rules: Rules, p
     effect = of.sign * pairs.effect
     span = f"{signed_number(interval.low, of.unit)} to {signed_number(interval.high, of.unit)}"
     allowed = shown(one.margin.max_loss, of.unit, difference=True)
-    reason = f"{of.title} {signed(effect, of.unit)} ({span}) on {n} items, margin {allowed}: {why}"
+    clusters = f" in {len(pairs.sizes)} clusters" if n != len(pairs.sizes) else ""
+    reason = f"{of.title} {signed(effect, of.unit)} ({span}) on {n} items{clusters}, margin {allowed}: {why}"
     warns = outcome is Outcome.INCONCLUSIVE and rules.on_inconclusive is OnInconclusive.WARN
     return Verdict(
         subject=one.subject,
@@ -218,36 +255,45 @@ def _settle(
     one: Comparison, pairs: Pairs, gain: Interval, p: float, confidence: float
 ) -> tuple[Outcome, str]:
     n, margin, fewest = (
-        len(pairs.gains),
+        pairs.independent,
         one.margin.max_loss,
         fewest_pairs(one.metric, one.margin, confidence),
     )
-    if not pairs.binary and n < FEWEST_SCORES:
-        return Outcome.INCONCLUSIVE, f"{n} items are too few for an interval, {FEWEST_SCORES} are the least"
-    # Shares that are no yes and no (repeats, clusters) have an interval that can lack width: it is not believed below
-    # what yes and no would need.
-    if gain.low > -margin and (pairs.binary or n >= fewest):
+    if (weak := _too_weak(pairs, gain)) is not None:
+        return Outcome.INCONCLUSIVE, weak
+    # Too few items may still show a gain; that losses are rare they cannot.
+    if gain.low > -margin and (n >= fewest or gain.low > 0):
         return Outcome.PASS, "shown to be no worse"
     if p < 1 - confidence and pairs.effect <= -margin:
         return Outcome.FAIL, f"proven worse (p {probability(p)} after Holm)"
     if n < fewest:
         return (
             Outcome.INCONCLUSIVE,
-            f"refused, {n} items cannot detect this margin; it needs {fewest} at least",
+            f"refused, {pairs.counted} cannot detect this margin; it needs {fewest} at least",
         )
     needed = items_to_settle(n, lambda scale: _settled(pairs, gain, margin, scale))
     advice = (
         f"about {needed} items like these would settle it" if needed else "more items would not settle it"
     )
-    return Outcome.INCONCLUSIVE, f"{n} items cannot exclude a loss beyond the margin; {advice}"
+    return Outcome.INCONCLUSIVE, f"{pairs.counted} cannot exclude a loss beyond the margin; {advice}"
+
+
+def _too_weak(pairs: Pairs, gain: Interval) -> str | None:
+    """Why a bootstrap interval says nothing, if it does not."""
+    if pairs.binary:
+        return None
+    if pairs.independent < FEWEST_SCORES:
+        return f"{pairs.counted} are too few for an interval, {FEWEST_SCORES} are the least"
+    rarest = fewest_items(_RARE, gain.confidence)
+    if gain.low == gain.high and pairs.independent < rarest:
+        return f"{pairs.counted} that all changed alike say nothing of others, {rarest} would"
+    return None
 
 
 def _settled(pairs: Pairs, gain: Interval, margin: float, scale: float) -> bool:
     """Whether a sample so many times as large, with the same rates, would show either side."""
     if pairs.binary:
-        grown = score_interval(
-            pairs.lost * scale, pairs.gained * scale, len(pairs.gains) * scale, gain.confidence
-        )
+        grown = score_interval(pairs.lost * scale, pairs.gained * scale, pairs.items * scale, gain.confidence)
         low, high = grown.low, grown.high
     else:
         low = pairs.effect - (pairs.effect - gain.low) / sqrt(scale)

@@ -8,7 +8,7 @@ that a stored report gives the same verdict years later.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from math import comb, floor, isclose, sqrt
+from math import ceil, comb, floor, isclose, log, sqrt
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
@@ -64,31 +64,54 @@ def share_interval(hits: int, items: int, confidence: float) -> Interval:
 
 
 def fewest_items(margin: float, confidence: float) -> int:
-    """How many items `score_interval` needs at least to exclude a loss of `margin`, if no answer changes at all.
+    """About how many items are needed at least to exclude a loss of `margin`, if no answer changes at all.
 
-    Fewer cannot detect the margin, whatever they answer.
+    Fewer cannot detect the margin, whatever they answer. The larger of what `score_interval` needs and of what keeps
+    the chance to see no loss at all, (1 - margin)^items, below that of an error: the score interval alone is too
+    hopeful with so few.
     """
+    if margin >= 1:
+        return 1
     z = _two_sided(confidence)
-    return floor(z * z * (1 - margin) / margin) + 1 if margin < 1 else 1
+    by_score = floor(z * z * (1 - margin) / margin) + 1
+    return max(by_score, ceil(log((1 - confidence) / 2) / log(1 - margin)))
 
 
-def bootstrap_interval(differences: Sequence[float], confidence: float, seed: int) -> Interval:
+def unchanged_width(items: float, confidence: float) -> float:
+    """How far `score_interval` reaches to each side where no answer changed, z^2 / (items + z^2)."""
+    z = _two_sided(confidence)
+    return z * z / (items + z * z)
+
+
+def effective_number(sizes: Sequence[int]) -> int:
+    """How many clusters of equal size tell as much as these. Source: Kish, Survey Sampling (1965)."""
+    return sum(sizes) ** 2 // sum(size * size for size in sizes) if sizes else 0
+
+
+def bootstrap_interval(
+    differences: Sequence[float], confidence: float, seed: int, sizes: Sequence[int] | None = None
+) -> Interval:
     """Two-sided interval of the mean of paired differences: bias-corrected and accelerated bootstrap.
 
-    10,000 resamples. Differences that are all the same give an interval without width, which says nothing
-    about unseen items: the caller must ask for enough of them. Raises ValueError if there are none. Source:
-    Efron, Journal of the American Statistical Association 82 (1987).
+    10,000 resamples. With `sizes` the differences are sums over clusters of so many items: whole clusters are drawn,
+    and the mean is the ratio of the sums, so that every item counts alike. Differences that are all the same give an
+    interval without width, which says nothing about unseen items: the caller must ask for enough of them. Raises
+    ValueError if there are none. Sources: Efron, Journal of the American Statistical Association 82 (1987); for
+    clusters Davison and Hinkley, Bootstrap Methods and their Application (1997), section 2.7.2 and 3.8.
     """
     import numpy as np
 
     values = np.asarray(differences, dtype=np.float64)
     if values.size == 0:
         raise ValueError("there is no pair to resample")
-    mean = float(values.mean())
-    if isclose(float(values.min()), float(values.max()), abs_tol=1e-15):
+    weights = None if sizes is None else np.asarray(sizes, dtype=np.float64)
+    mean = float(values.mean() if weights is None else values.sum() / weights.sum())
+    # What each adds to the error of the mean.
+    spread = values - mean * (1 if weights is None else weights)
+    if isclose(float(spread.min()), float(spread.max()), abs_tol=1e-15):
         return _interval(mean, mean, confidence)
-    means = np.sort(_resampled_means(values, seed))
-    edges = _bca_edges(values, means, mean, confidence)
+    means = np.sort(_resampled_means(values, weights, seed))
+    edges = _bca_edges(spread, means, mean, confidence)
     low, high = (float(np.quantile(means, edge)) for edge in edges)
     return _interval(low, high, confidence)
 
@@ -181,7 +204,7 @@ def _chunks(items: int) -> list[int]:
     return [min(rows, RESAMPLES - start) for start in range(0, RESAMPLES, rows)]
 
 
-def _resampled_means(values: np.ndarray, seed: int) -> np.ndarray:
+def _resampled_means(values: np.ndarray, weights: np.ndarray | None, seed: int) -> np.ndarray:
     import numpy as np
 
     state = np.random.RandomState(seed)
@@ -189,17 +212,18 @@ def _resampled_means(values: np.ndarray, seed: int) -> np.ndarray:
         (state.random_sample((rows, values.size)) * values.size).astype(np.intp)
         for rows in _chunks(values.size)
     )
-    return np.concatenate([values[places].mean(axis=1) for places in drawn])
+    if weights is None:
+        return np.concatenate([values[places].mean(axis=1) for places in drawn])
+    return np.concatenate([values[places].sum(axis=1) / weights[places].sum(axis=1) for places in drawn])
 
 
-def _bca_edges(values: np.ndarray, means: np.ndarray, mean: float, confidence: float) -> tuple[float, float]:
+def _bca_edges(spread: np.ndarray, means: np.ndarray, mean: float, confidence: float) -> tuple[float, float]:
     import numpy as np
 
     normal = NormalDist()
     # Ties count half: means of few distinct values repeat.
     below = float(np.mean(means < mean - 1e-15)) + 0.5 * float(np.mean(np.abs(means - mean) <= 1e-15))
     bias = normal.inv_cdf(min(max(below, 1 / len(means)), 1 - 1 / len(means)))
-    spread = values - mean
     acceleration = float(np.sum(spread**3)) / (6 * float(np.sum(spread**2)) ** 1.5)
 
     def edge(z: float) -> float:

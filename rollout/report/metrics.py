@@ -32,8 +32,9 @@ gates:
   perplexity: {max: 3, required: false}               # shown, blocks nothing
 ```
 
-A margin costs items: with no changed answer at all, a loss of 5 points takes 52 items to exclude, 3 points take 88, one
-point 268. A suite that is too small is refused before a model is loaded, with the number that it needs. Where no gate
+A margin costs items: with no changed answer at all, a loss of 5 points takes about 59 items to exclude, 3 points take
+99, one point 299; the same holds for scores between 0 and 1. Perplexity, surprise and tokens have no bounds and take 20
+items, or 59 where all of them changed alike. Items of one cluster count as fewer. A suite that is too small is refused before a model is loaded, with the number that it needs. Where no gate
 names a margin against the champion, right answers (`success`) may lose 5 points. A metric that was not measured is
 `no_data`, which blocks as a failure does. `policies/evaluation.yaml` names suites that every adapter must pass,
 whatever its manifest picks.

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from math import inf, nan
+from collections.abc import Callable
+from math import comb, inf, nan
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rollout.core.comparison import FEWEST_SCORES, comparisons, fewest_pairs, pair
+from rollout.core.comparison import FEWEST_SCORES, Pairs, comparisons, fewest_pairs, pair
 from rollout.core.evaluation import Measured, Rules, Side
 from rollout.core.gatefile import Gate, Margin, OnInconclusive
-from rollout.core.paired import fewest_items, score_interval
+from rollout.core.paired import bootstrap_interval, fewest_items, score_interval
 from rollout.core.verdict import Outcome
 from tests.support.measurements import (
     BAD,
@@ -148,9 +149,9 @@ def test_too_few_items_are_inconclusive_and_say_how_many_would_settle_it() -> No
 def test_a_sample_that_cannot_detect_its_margin_is_refused_with_the_size_it_needs() -> None:
     said = verdict(SUBJECT, measured(lambda _: OK, n=40))
     assert said.outcome is Outcome.INCONCLUSIVE
-    assert said.reason.endswith("refused, 40 items cannot detect this margin; it needs 52 at least")
-    assert verdict(SUBJECT, measured(lambda _: OK, n=52)).outcome is Outcome.PASS
-    assert verdict(SUBJECT, measured(lambda _: OK, n=51)).outcome is Outcome.INCONCLUSIVE
+    assert said.reason.endswith("refused, 40 items cannot detect this margin; it needs 59 at least")
+    assert verdict(SUBJECT, measured(lambda _: OK, n=59)).outcome is Outcome.PASS
+    assert verdict(SUBJECT, measured(lambda _: OK, n=58)).outcome is Outcome.INCONCLUSIVE
 
 
 def test_inconclusive_blocks_unless_the_policy_only_wants_a_warning() -> None:
@@ -249,13 +250,13 @@ def test_scores_need_twenty_pairs_however_constant_they_are(n: int) -> None:
 
 
 def test_constant_shares_of_repeats_need_as_many_items_as_yes_and_no() -> None:
-    """Their bootstrap interval has no width, which says nothing about other items."""
+    """Their bootstrap interval has no width, which says nothing about other items: it gets that of yes and no."""
     half = with_scores(measured(lambda _: OK, n=40), lambda _n, _s, scores: scores.update(exact_match=0.5))
     said = verdict(SUBJECT, half)
     assert said.interval is not None
-    assert said.interval.low == said.interval.high == 0
+    assert -said.interval.low == said.interval.high == pytest.approx(0.0634, abs=1e-4)
     assert said.outcome is Outcome.INCONCLUSIVE
-    assert "refused, 40 items cannot detect this margin; it needs 52 at least" in said.reason
+    assert "refused, 40 items cannot detect this margin; it needs 59 at least" in said.reason
 
 
 def test_items_of_one_cluster_count_as_one() -> None:
@@ -307,14 +308,112 @@ def test_a_smaller_loss_is_never_judged_worse(lost: int, gained: int, max_loss: 
 
 @settings(max_examples=80, deadline=None)
 @given(st.floats(0.001, 0.999), st.sampled_from([0.6, 0.8, 0.9, 0.98]))
-def test_the_fewest_items_are_the_edge_of_what_the_interval_can_show(loss: float, confidence: float) -> None:
+def test_the_fewest_items_are_the_edge_of_what_interval_and_chance_can_show(
+    loss: float, confidence: float
+) -> None:
+    def shows(items: int) -> bool:
+        unseen = (1 - loss) ** items  # how often a true loss shows in none of them
+        return (
+            score_interval(0, 0, items, confidence).low > -loss - 1e-9
+            and unseen <= (1 - confidence) / 2 + 1e-9
+        )
+
     fewest = fewest_items(loss, confidence)
-    assert score_interval(0, 0, fewest, confidence).low > -loss - 1e-9
-    if fewest > 1:
-        assert score_interval(0, 0, fewest - 1, confidence).low <= -loss + 1e-9
+    assert shows(fewest)
+    assert fewest == 1 or not shows(fewest - 1)
 
 
 def test_fewest_pairs_are_those_of_the_metric() -> None:
-    assert fewest_pairs("exact_match", Margin(max_loss=0.03), 0.95) == 88
+    assert fewest_pairs("exact_match", Margin(max_loss=0.05), 0.95) == 59
+    assert fewest_pairs("exact_match", Margin(max_loss=0.03), 0.95) == 99
     assert fewest_pairs("exact_match", Margin(max_loss=0.03, confidence=0.99), 0.95) == 175
-    assert fewest_pairs("rouge_l", Margin(max_loss=0.03), 0.95) == FEWEST_SCORES
+    assert fewest_pairs("rouge_l", Margin(max_loss=0.03), 0.95) == 99, "a score between 0 and 1 is no easier"
+    assert fewest_pairs("rouge_l", Margin(max_loss=0.3), 0.95) == FEWEST_SCORES
+    for name in ("perplexity", "nll", "completion_tokens"):
+        assert fewest_pairs(name, Margin(max_loss=0.03), 0.95) == FEWEST_SCORES
+
+
+# Scores: what a bootstrap cannot know.
+
+
+def fallen(*numbers: int) -> Callable[[int], float]:
+    return lambda number: BAD if number in numbers else OK
+
+
+@pytest.mark.parametrize(("n", "max_loss"), [(20, 0.03), (60, 0.02), (60, 0.01), (98, 0.03)])
+def test_a_score_that_fell_nowhere_in_a_small_sample_is_not_shown_to_fall_nowhere(
+    n: int, max_loss: float
+) -> None:
+    said = verdict("champion/rouge_l", measured(fallen(), n=n, slices=1), margin("rouge_l", max_loss))
+    assert said.outcome is Outcome.INCONCLUSIVE
+    assert f"{n} items cannot detect this margin" in said.reason
+
+
+def test_a_score_margin_passes_a_rare_loss_as_large_as_itself_in_one_run_of_twenty() -> None:
+    """Items fall from 1 to 0 as often as the margin allows: every sample that passes is a false pass."""
+    for n, max_loss in ((99, 0.03), (114, 0.03), (299, 0.01), (60, 0.05), (120, 0.05)):
+        false = 0.0
+        for lost in range(12):
+            pairs = Pairs(
+                name="similarity",
+                ids=tuple(map(str, range(n))),
+                gains=(-1.0,) * lost + (0.0,) * (n - lost),
+                sizes=(1,) * n,
+                binary=False,
+            )
+            if pairs.interval(0.9, 7).low > -max_loss:
+                false += comb(n, lost) * max_loss**lost * (1 - max_loss) ** (n - lost)
+        assert false <= 0.055, (n, max_loss)
+
+
+def test_an_unbounded_metric_that_changed_alike_everywhere_needs_many_items() -> None:
+    def said(n: int) -> tuple[Outcome, str]:
+        found = with_scores(measured(fallen(), n=n), lambda _n, _s, scores: scores.update(nll=1.0))
+        about = verdict("champion/nll", found, margin("nll"))
+        return about.outcome, about.reason
+
+    outcome_, reason = said(58)
+    assert outcome_ is Outcome.INCONCLUSIVE
+    assert reason.endswith("58 items that all changed alike say nothing of others, 59 would")
+    assert said(59)[0] is Outcome.PASS
+
+
+# Clusters.
+
+
+def in_cluster(found: Measured, size: int) -> Measured:
+    """The first so many items in one cluster, each of the others in its own."""
+    cases = tuple(
+        each.model_copy(update={"cluster": "big" if number < size else f"c{number}"})
+        for number, each in enumerate(found.cases)
+    )
+    return found.model_copy(update={"cases": cases})
+
+
+def test_a_large_cluster_that_is_lost_counts_with_all_its_items() -> None:
+    found = in_cluster(measured(lambda number: BAD if number < 100 else OK, n=299), 100)
+    said = verdict(SUBJECT, found)
+    assert said.effect == pytest.approx(-100 / 299), "the mean over clusters would be half a point"
+    assert said.outcome is Outcome.INCONCLUSIVE
+    assert "on 299 items in 200 clusters" in said.reason
+    assert "clusters worth 8 items are too few" in said.reason
+
+
+def test_clusters_of_equal_size_count_as_so_many_items() -> None:
+    found = measured(fallen(), n=240)
+    cases = tuple(each.model_copy(update={"cluster": f"c{n // 2}"}) for n, each in enumerate(found.cases))
+    pairs = pair(found.model_copy(update={"cases": cases}), "exact_match")
+    assert (pairs.items, pairs.independent) == (240, 120)
+    assert verdict(SUBJECT, found.model_copy(update={"cases": cases})).outcome is Outcome.PASS
+
+
+def test_a_loss_in_many_clusters_is_proven() -> None:
+    found = measured(lambda number: BAD if number % 8 < 2 else OK, n=240)
+    cases = tuple(each.model_copy(update={"cluster": f"c{n // 2}"}) for n, each in enumerate(found.cases))
+    said = verdict(SUBJECT, found.model_copy(update={"cases": cases}))
+    assert (said.outcome, said.effect) == (Outcome.FAIL, -0.25)
+
+
+def test_the_interval_of_clusters_is_that_of_items_where_every_cluster_is_one() -> None:
+    gains = [((number * 37) % 11) / 50 - 0.1 for number in range(120)]
+    assert bootstrap_interval(gains, 0.9, 7, [1] * 120) == bootstrap_interval(gains, 0.9, 7)

@@ -13,7 +13,7 @@ from rollout.core.scorers.metric import Unit, less
 
 METRICS = (
     less("nll", "surprise at the reference", Unit.NATS),
-    less("perplexity", "perplexity of the reference", Unit.SCORE),
+    less("perplexity", "perplexity of the reference", Unit.SCORE, limitless=True),
     less("kl_base", "distance from the base", Unit.NATS, absolute=True),
     less("kl_champion", "distance from the champion", Unit.NATS, absolute=True),
 )

@@ -24,7 +24,8 @@ class Metric:
     """One metric of an evaluation.
 
     `timed` ones are measured one request at a time and are no mean over the items. `absolute` ones speak of the
-    candidate alone: no other side has a value to compare with, so that only min and max can be asked.
+    candidate alone: no other side has a value to compare with, so that only min and max can be asked. A score lies
+    between 0 and 1 unless it is `limitless`.
     """
 
     id: str
@@ -33,6 +34,12 @@ class Metric:
     direction: Direction
     timed: bool = False
     absolute: bool = False
+    limitless: bool = False
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether every value lies between 0 and 1."""
+        return self.unit is Unit.SHARE or (self.unit is Unit.SCORE and not self.limitless)
 
     @property
     def sign(self) -> int:
@@ -46,7 +53,21 @@ def more(id_: str, title: str, unit: Unit = Unit.SHARE, *, timed: bool = False) 
 
 
 def less(
-    id_: str, title: str, unit: Unit = Unit.SHARE, *, timed: bool = False, absolute: bool = False
+    id_: str,
+    title: str,
+    unit: Unit = Unit.SHARE,
+    *,
+    timed: bool = False,
+    absolute: bool = False,
+    limitless: bool = False,
 ) -> Metric:
     """A metric of which less is better."""
-    return Metric(id=id_, title=title, unit=unit, direction=Direction.LOWER, timed=timed, absolute=absolute)
+    return Metric(
+        id=id_,
+        title=title,
+        unit=unit,
+        direction=Direction.LOWER,
+        timed=timed,
+        absolute=absolute,
+        limitless=limitless,
+    )
