@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import secrets
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Final
 
 from rollout.errors import Unavailable
 
@@ -15,6 +17,41 @@ CREATE TABLE IF NOT EXISTS answers (
     key TEXT NOT NULL, origin TEXT NOT NULL, content BLOB NOT NULL, PRIMARY KEY (key, origin)
 ) WITHOUT ROWID
 """
+_RUNNERS: Final = [
+    "CI",
+    "CONTINUOUS_INTEGRATION",
+    "GITHUB_ACTIONS",
+    "GITEA_ACTIONS",
+    "FORGEJO_ACTIONS",
+    "GITLAB_CI",
+    "TF_BUILD",
+    "BUILDKITE",
+    "CIRCLECI",
+    "BUILD_ID",
+    "BUILD_NUMBER",
+    "JENKINS_URL",
+    "HUDSON_URL",
+    "TEAMCITY_VERSION",
+    "BITBUCKET_BUILD_NUMBER",
+    "TRAVIS",
+    "DRONE",
+    "WOODPECKER",
+    "APPVEYOR",
+    "CODEBUILD_BUILD_ID",
+    "SEMAPHORE",
+    "bamboo_buildKey",
+    "CIRRUS_CI",
+    "PROW_JOB_ID",
+    "CM_BUILD_ID",
+]
+_RUNS: Final = {
+    "GITHUB_ACTIONS": ("GITHUB_REPOSITORY", "GITHUB_RUN_ID", "GITHUB_RUN_ATTEMPT"),
+    "GITLAB_CI": ("CI_PROJECT_ID", "CI_JOB_ID"),
+    "BUILDKITE": ("BUILDKITE_JOB_ID",),
+    "CIRCLECI": ("CIRCLE_WORKFLOW_JOB_ID",),
+    "TF_BUILD": ("SYSTEM_COLLECTIONID", "SYSTEM_JOBID"),
+}
+"""What names a run, or an attempt of it, once and for all: each service's own numbers or UUIDs."""
 _AT_ONCE = 500
 _WAIT_S = 30.0
 
@@ -75,17 +112,15 @@ class NoAnswers:
 
 
 def origin_of_this_run() -> str:
-    """`local`, or the attempt of the workflow run on a CI runner."""
-    if not (os.environ.get("CI") or os.environ.get("GITHUB_ACTIONS")):
+    """`local`; on a CI runner the attempt of the workflow run, or else this process alone.
+
+    A runner counts as one by any variable that such services set, and a run has a name only where the service gives
+    it one that nobody could write into a file beforehand: a build number is no such name, nor is a process id.
+    """
+    if not any(os.environ.get(name) for name in _RUNNERS):
         return "local"
-    names = (
-        "GITHUB_REPOSITORY",
-        "GITHUB_RUN_ID",
-        "GITHUB_RUN_ATTEMPT",
-        "CI_JOB_ID",
-        "CI_PIPELINE_ID",
-        "BUILD_ID",
-    )
-    known = [os.environ[name] for name in names if os.environ.get(name)]
-    # A runner that does not say which run it is can trust no answer of before: each process is an origin.
-    return "/".join(["ci", *(known or [f"process-{os.getpid()}"])])
+    for service, names in _RUNS.items():
+        told = [os.environ.get(name, "") for name in names]
+        if os.environ.get(service) and all(told):
+            return "/".join(["ci", service, *told])
+    return f"ci/process/{secrets.token_hex(16)}"

@@ -23,7 +23,7 @@ _WEIGHTS: Final = (frozenset({".safetensors"}), frozenset({".bin", ".pt", ".pth"
 _SETTINGS: Final = frozenset({".json", ".jinja"})
 _PART: Final = 16 << 20
 _SETTLED_S: Final = 2.0
-_DIGEST: Final = re.compile(rb"[0-9a-f]{64}")
+_KEPT: Final = re.compile(rb'{"sha256": "([0-9a-f]{64})"}')
 
 
 def base_digest(folder: Path, kept: AnswerCache, progress: Progress) -> str:
@@ -65,16 +65,15 @@ class _Reader:
         with path.open("rb") as file:
             facts = os.fstat(file.fileno())
             key = _key(path, facts)
-            known = self._kept.get([key]).get(key, b"")
-            if _DIGEST.fullmatch(known):
+            if known := _KEPT.fullmatch(self._kept.get([key]).get(key, b"")):
                 self._tell(facts.st_size)
-                return known.decode()
+                return known[1].decode()
             sha256 = hashlib.sha256()
             while part := file.read(_PART):
                 sha256.update(part)
                 self._tell(len(part))
             if _is_settled(facts) and _key(path, os.fstat(file.fileno())) == key:
-                self._kept.put({key: sha256.hexdigest().encode()})
+                self._kept.put({key: json.dumps({"sha256": sha256.hexdigest()}).encode()})
             return sha256.hexdigest()
 
     def _tell(self, read: int) -> None:

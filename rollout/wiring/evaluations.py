@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rollout.errors import Usage
 from rollout.wiring.engines import EngineKind, build_engine, reference_engine
 from rollout.wiring.panel import build_panel, build_tasks
 
@@ -58,7 +59,7 @@ def build_means(
     """Nothing is opened before it is asked for."""
     from rollout.usecases.contest import Means
 
-    kept = _answers(choice, cached=cached)
+    kept = _answers(root, choice, cached=cached)
     runners = {golden.suite.name: build_tasks(root, golden.suite.panel) for golden in goldens}
     return Means(
         open_engine=lambda: build_engine(
@@ -93,21 +94,29 @@ def adapter_inspector(base_folder: Path | None) -> Callable[[AdapterManifest, Pa
     return look
 
 
-def _answers(choice: EngineChoice, *, cached: bool) -> AnswerCache:
+def _answers(root: Path, choice: EngineChoice, *, cached: bool) -> AnswerCache:
     """Kept answers; none of a server, as nobody can tell from here what stands behind its address tomorrow."""
     from rollout.integrations.answercache import AnswerFile, NoAnswers, origin_of_this_run
 
     if not cached or choice.kind is EngineKind.HTTP:
         return NoAnswers()
-    return AnswerFile(_kept() / "answers.sqlite", origin=origin_of_this_run())
+    return AnswerFile(_kept(root) / "answers.sqlite", origin=origin_of_this_run())
 
 
-def _kept() -> Path:
-    """Outside of the repository: a change must not be able to bring answers along."""
-    if named := os.environ.get(CACHE):
-        return Path(named).absolute()
+def _kept(root: Path) -> Path:
+    """Raises Usage for a folder in the repository: a change must not be able to bring answers along.
+
+    Outside of it nothing is tracked, so nobody needs to ask git which files are.
+    """
     home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home and Path(home).is_absolute() else Path.home() / ".cache") / "adapter-rollout"
+    caches = Path(home) if home and Path(home).is_absolute() else Path.home() / ".cache"
+    folder = Path(os.environ.get(CACHE) or caches / "adapter-rollout").resolve()
+    if folder.is_relative_to(root.resolve()):
+        raise Usage(
+            f"answers cannot be kept in the repository, where a change could bring them along: {folder}",
+            advice=f"Name a folder outside of it with {CACHE}, or run with --no-cache.",
+        )
+    return folder
 
 
 def _reference(choice: EngineChoice) -> Callable[[], Engine] | None:

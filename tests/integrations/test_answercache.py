@@ -26,7 +26,21 @@ while True:
     print(block, flush=True)
     block += 1
 """
-_CI = ("CI", "GITHUB_ACTIONS", "GITHUB_REPOSITORY", "GITHUB_RUN_ID", "GITHUB_RUN_ATTEMPT")
+_RUNNERS = (
+    "CI",
+    "CONTINUOUS_INTEGRATION",
+    "GITHUB_ACTIONS",
+    "GITLAB_CI",
+    "TF_BUILD",
+    "BUILDKITE",
+    "CIRCLECI",
+    "BUILD_ID",
+    "BUILD_NUMBER",
+    "JENKINS_URL",
+    "TEAMCITY_VERSION",
+    "BITBUCKET_BUILD_NUMBER",
+    "TRAVIS",
+)
 
 
 def test_what_was_put_is_found_again_and_nothing_else(tmp_path: Path) -> None:
@@ -110,12 +124,40 @@ def test_keeping_nothing_finds_nothing() -> None:
     assert nothing.get(["a"]) == {}
 
 
-def test_on_a_runner_the_origin_is_the_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in _CI:
-        monkeypatch.delenv(name, raising=False)
+@pytest.fixture
+def at_home(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """An environment without any word of a runner."""
+    for name in list(os.environ):
+        if name in _RUNNERS or name.startswith(("CI_", "GITHUB_", "BUILD")):
+            monkeypatch.delenv(name)
+    return monkeypatch
+
+
+def test_on_a_runner_the_origin_is_the_attempt(at_home: pytest.MonkeyPatch) -> None:
     assert origin_of_this_run() == "local"
-    monkeypatch.setenv("GITHUB_ACTIONS", "true")
-    assert origin_of_this_run() == f"ci/process-{os.getpid()}", "a runner that says nothing trusts nothing"
+    at_home.setenv("GITHUB_ACTIONS", "true")
     for name, value in (("REPOSITORY", "org/repo"), ("RUN_ID", "7"), ("RUN_ATTEMPT", "2")):
-        monkeypatch.setenv(f"GITHUB_{name}", value)
-    assert origin_of_this_run() == "ci/org/repo/7/2"
+        assert origin_of_this_run().startswith("ci/process/"), "half of a name is none"
+        at_home.setenv(f"GITHUB_{name}", value)
+    assert origin_of_this_run() == "ci/GITHUB_ACTIONS/org/repo/7/2"
+
+
+@pytest.mark.parametrize("name", _RUNNERS)
+def test_a_runner_that_names_no_run_trusts_nothing_of_before(at_home: pytest.MonkeyPatch, name: str) -> None:
+    at_home.setenv(name, "1")
+    one, other = origin_of_this_run(), origin_of_this_run()
+    assert one.startswith("ci/process/")
+    assert one != other, "a process id comes again"
+
+
+def test_a_build_number_is_no_name_of_a_run(at_home: pytest.MonkeyPatch) -> None:
+    at_home.setenv("JENKINS_URL", "https://ci.example.org")
+    at_home.setenv("BUILD_ID", "42")
+    assert "42" not in origin_of_this_run().split("/"), "anyone can write the next number into a file"
+
+
+def test_the_name_of_another_services_run_is_not_taken(at_home: pytest.MonkeyPatch) -> None:
+    at_home.setenv("CI", "true")
+    for name in ("GITHUB_REPOSITORY", "GITHUB_RUN_ID", "GITHUB_RUN_ATTEMPT"):
+        at_home.setenv(name, "1")
+    assert origin_of_this_run().startswith("ci/process/")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from rollout.core.manifest import Base
+from rollout.errors import Usage
 from rollout.integrations.answercache import AnswerFile, NoAnswers
 from rollout.usecases.contest import Means
 from rollout.wiring import EngineChoice, EngineKind, build_means
@@ -35,6 +36,20 @@ def test_nothing_is_kept_of_a_server(tmp_path: Path) -> None:
     )
     assert isinstance(means(tmp_path, EngineKind.VLLM, tmp_path, base).cache, AnswerFile)
     assert isinstance(means(tmp_path, EngineKind.VLLM, tmp_path, base, cached=False).cache, NoAnswers)
+
+
+@pytest.mark.parametrize("place", [".", ".cache/answers", "../elsewhere"])
+def test_no_answers_are_kept_where_a_change_could_bring_them_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    repository = tmp_path / "repository"
+    repository.mkdir()
+    (tmp_path / "elsewhere").symlink_to(repository)
+    monkeypatch.setenv("ROLLOUT_CACHE", str(repository / place))
+    with pytest.raises(Usage, match="cannot be kept in the repository") as caught:
+        means(repository, EngineKind.VLLM, tmp_path, base_document())
+    assert "--no-cache" in caught.value.advice
+    assert means(repository, EngineKind.VLLM, tmp_path, base_document(), cached=False)
 
 
 @pytest.mark.model
