@@ -93,7 +93,7 @@ def measure(
         missing=_unread(answers) | outside.missing,
         leak=contest.leak,
     )
-    return Found(measured=measured, timings=timings, notes=tuple(outside.notes))
+    return Found(measured=measured, timings=timings, notes=(*_kept_before(answers, scope), *outside.notes))
 
 
 def _agreement(
@@ -174,6 +174,13 @@ def _read(item: Item, side: Side, answers: Answers) -> dict[str, float]:
         return likelihood.score(reading)
     base, champion = (answers.readings.get((other, item.id)) for other in (Side.BASE, Side.CHAMPION))
     return likelihood.score(reading, base=base, champion=champion)
+
+
+def _kept_before(answers: Answers, scope: Scope) -> tuple[str, ...]:
+    """Told in every report: an answer of before is only as good as the file that it was kept in."""
+    asked = answers.reused + answers.generated
+    told = f"shard {scope.shard}: {answers.reused} of {asked} answers were kept from before"
+    return (told,) if answers.reused else ()
 
 
 def _unread(answers: Answers) -> dict[str, str]:

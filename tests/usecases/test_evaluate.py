@@ -390,6 +390,12 @@ def test_keys_without_a_place_in_the_base_are_told_as_no_effect(bench: Bench) ->
         bench.run()
 
 
+def test_the_report_tells_how_many_answers_are_of_before(bench: Bench) -> None:
+    assert bench.run().notes == (), "nothing was kept yet"
+    asked = sum(len(replies) for case in bench.run().measured.cases for replies in case.replies.values())
+    assert bench.run().notes == (f"shard 1/1: {asked} of {asked} answers were kept from before",)
+
+
 def test_the_engine_is_closed_whatever_happens(bench: Bench) -> None:
     bench.run()
     bench.engine.forget = 1
