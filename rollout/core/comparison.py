@@ -32,7 +32,7 @@ FEWEST_SCORES = 20
 _RARE = 0.05
 """Where a metric has no bounds, equal differences say that items with another one are rarer than this."""
 DEFAULT_MARGIN = Margin(max_loss=0.05)
-"""What right answers may lose where the gate file names no margin at all."""
+"""What right answers may lose where no gate that is required names a margin against the champion."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +138,7 @@ def comparisons(rules: Rules, opponent: Side) -> tuple[Comparison, ...]:
         for side, margin in ((opponent, gate.vs_champion), (Side.BASE, gate.vs_base))
         if margin is not None
     ]
-    if not any(gate.vs_champion for gate in rules.gates.values()):
+    if not any(gate.vs_champion and gate.required for gate in rules.gates.values()):
         wanted.append(("success", opponent, DEFAULT_MARGIN, True))
     for name, side, margin, required in wanted:
         one = Comparison(metric=name, against=side, margin=margin, required=required)

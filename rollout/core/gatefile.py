@@ -16,6 +16,8 @@ from rollout.core.score import is_known, metric
 
 GATES_SCHEMA: Literal["adapter-rollout/gates/v1"] = "adapter-rollout/gates/v1"
 
+_LARGEST_LOSS = 0.5
+"""A larger one would let an adapter pass that answers half of everything worse."""
 Confidence = Annotated[float, Field(ge=0.8, lt=1)]
 
 
@@ -81,7 +83,7 @@ class Gate(Document):
 class Gates(Document):
     """A gate file (`policies/gates/<name>.yaml`).
 
-    Where no gate names a margin against the champion, right answers may fall by 5 points at most. `agreement`
+    Where no required gate names a margin against the champion, right answers may fall by 5 points at most. `agreement`
     says whether a serving engine must be shown to agree with a full-precision reference.
     """
 
@@ -98,15 +100,33 @@ class Gates(Document):
             if not is_known(name, None):
                 raise ValueError(f"there is no metric {name!r}")
             paired = gate.vs_champion or gate.vs_base or gate.slices
-            if paired is not None and (metric(name).timed or metric(name).absolute):
-                why = "is timed and not paired by item" if metric(name).timed else "is the candidate's alone"
-                raise ValueError(f"{name} {why}: it takes min or max, not a margin")
+            if paired is not None and metric(name).timed:
+                raise ValueError(f"{name} is timed and not paired by item: it takes min or max, not a margin")
             lost = gate.slices is not None and gate.slices.max_loss is not None
             if metric(name).absolute and (gate.vs_champion or gate.vs_base or lost):
                 raise ValueError(
-                    f"{name} speaks of the candidate alone: it takes min or max, not a loss against another side"
+                    f"{name} speaks of the candidate alone: it takes min or max, not a margin against another side"
                 )
+            if metric(name).is_bounded:
+                _check_fractions(name, gate)
         return self
+
+
+def _check_fractions(name: str, gate: Gate) -> None:
+    """Limits that no value can break, or none can keep, gate nothing: 5 is meant as points, or not meant at all."""
+    slices = gate.slices
+    limits = [limit for each in (gate, slices) if each is not None for limit in (each.min, each.max)]
+    losses = (gate.vs_champion, gate.vs_base, slices)
+    for limit in limits:
+        if limit is not None and not 0 <= limit <= 1:
+            raise ValueError(
+                f"{name} lies between 0 and 1, not at {limit:g}: limits are fractions, 0.05 are 5 points"
+            )
+    for each in losses:
+        if each is not None and each.max_loss is not None and each.max_loss > _LARGEST_LOSS:
+            raise ValueError(
+                f"{name} may lose {each.max_loss:g}, {_LARGEST_LOSS:g} is the most: losses are fractions, 0.05 are 5 points"
+            )
 
 
 def _check_order(low: float | None, high: float | None) -> None:

@@ -34,10 +34,11 @@ gates:
 
 A margin costs items: with no changed answer at all, a loss of 5 points takes about 59 items to exclude, 3 points take
 99, one point 299; the same holds for scores between 0 and 1. Perplexity, surprise and tokens have no bounds and take 20
-items, or 59 where all of them changed alike. Items of one cluster count as fewer. A suite that is too small is refused before a model is loaded, with the number that it needs. Where no gate
-names a margin against the champion, right answers (`success`) may lose 5 points. A metric that was not measured is
-`no_data`, which blocks as a failure does. `policies/evaluation.yaml` names suites that every adapter must pass,
-whatever its manifest picks.
+items, or 59 where all of them changed alike. Items of one cluster count as fewer. A suite that is too small is refused
+before a model is loaded, with the number that it needs. Limits are fractions: 0.05 are 5 points, and 0.5 is the largest
+loss that a gate may accept. Where no required gate names a margin against the champion, right answers (`success`) may
+lose 5 points. A metric that was not measured is `no_data`, which blocks as a failure does. `policies/evaluation.yaml`
+names suites that every adapter must pass, whatever its manifest picks.
 
 ## Metrics
 

@@ -50,6 +50,15 @@ def test_where_no_gate_names_a_margin_right_answers_are_held_to_five_points() ->
     assert verdict("champion/success", WORSE, by).outcome is Outcome.FAIL
 
 
+def test_a_margin_that_is_only_shown_does_not_take_the_place_of_the_default() -> None:
+    by = rules(gates={"rouge_l": Gate(vs_champion=Margin(max_loss=0.4), required=False)})
+    assert asked(by) == {"champion/rouge_l": 0.4, "champion/success": 0.05}
+    assert outcome(concluded(WORSE, by)) is Outcome.FAIL
+    shown = rules(gates={"success": Gate(vs_champion=Margin(max_loss=0.4), required=False)})
+    (one,) = comparisons(shown, Side.CHAMPION)
+    assert (one.margin.max_loss, one.required) == (0.05, True)
+
+
 def test_a_margin_of_the_gate_file_takes_the_place_of_the_default() -> None:
     assert asked(rules()) == {SUBJECT: 0.05}
 
@@ -67,7 +76,8 @@ def test_without_a_champion_the_stricter_of_both_margins_holds_against_the_base(
     gate = Gate(
         vs_champion=Margin(max_loss=0.05, confidence=0.9), vs_base=Margin(max_loss=0.01), required=False
     )
-    (one,) = comparisons(rules(gates={"exact_match": gate}), Side.BASE)
+    one, default = comparisons(rules(gates={"exact_match": gate}), Side.BASE)
+    assert default.metric == "success", "a margin that is only shown takes the place of no other"
     assert one.subject == "base/exact_match"
     assert one.margin == Margin(max_loss=0.01, confidence=0.95)
     assert not one.required

@@ -81,6 +81,17 @@ def test_a_gate_asks_for_limits_margins_and_slices_at_once() -> None:
         ({"rouge_l": {"slices": {}}}, "slices need min, max or max_loss"),
         ({"rouge_l": {"slices": {"min": 0.9, "max": 0.1}}}, "nothing can pass"),
         ({"rouge_l": {"slices": {"max_loss": 0}}}, "greater than 0"),
+        ({"exact_match": {"min": 90}}, "limits are fractions, 0.05 are 5 points"),
+        ({"empty_rate": {"max": 2}}, "empty_rate lies between 0 and 1, not at 2"),
+        ({"rouge_l": {"min": -0.1}}, "lies between 0 and 1"),
+        ({"exact_match": {"slices": {"min": 80}}}, "lies between 0 and 1, not at 80"),
+        (
+            {"exact_match": {"vs_champion": {"max_loss": 5}}},
+            "may lose 5, 0.5 is the most: losses are fractions",
+        ),
+        ({"rouge_l": {"vs_champion": {"max_loss": 1.0}}}, "0.05 are 5 points"),
+        ({"exact_match": {"vs_base": {"max_loss": 0.51}}}, "may lose 0.51"),
+        ({"exact_match": {"slices": {"max_loss": 1}}}, "may lose 1"),
         ({"latency_p95_ms": {"vs_champion": {"max_loss": 10}}}, "it takes min or max, not a margin"),
         ({"tokens_per_second": {"slices": {"min": 10}}}, "timed and not paired by item"),
         ({"kl_base": {"vs_champion": {"max_loss": 0.1}}}, "speaks of the candidate alone"),
@@ -90,6 +101,11 @@ def test_a_gate_asks_for_limits_margins_and_slices_at_once() -> None:
 def test_a_gate_that_could_never_block_or_never_pass_is_refused(gates: dict[str, Any], reason: str) -> None:
     with pytest.raises(ValidationError, match=reason):
         Gates.model_validate({"gates": gates})
+
+
+def test_what_has_no_bounds_takes_any_limit_and_loss() -> None:
+    gates = {"perplexity": {"max": 3, "vs_champion": {"max_loss": 2}}, "completion_tokens": {"max": 200}}
+    assert Gates.model_validate({"gates": gates}).gates["perplexity"].max == 3
 
 
 def test_a_distance_takes_limits_over_all_and_in_slices() -> None:
