@@ -52,6 +52,10 @@ def chat(body: dict[str, Any], **changes: Any) -> JSONResponse:
     return JSONResponse(document | changes)
 
 
+def likelihoods(*values: float) -> dict[str, Any]:
+    return {"content": [{"token": "h", "logprob": value} for value in values]}
+
+
 def usage() -> dict[str, int]:
     return {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9}
 
@@ -221,6 +225,12 @@ def test_a_prompt_that_does_not_fit_at_all_is_unreadable() -> None:
         lambda body: chat(body, usage={"prompt_tokens": -1, "completion_tokens": 1}),
         lambda body: chat(body, choices=[choice(finish_reason="content_filter")]),
         lambda body: chat(body, choices=[choice(finish_reason=None)]),
+        lambda body: chat(body, choices=[choice(logprobs=likelihoods(1e308, 1e308))]),
+        lambda body: chat(body, choices=[choice(logprobs=likelihoods(-1e308, -1e308))]),
+        lambda body: chat(body, choices=[choice(logprobs=likelihoods(1))]),
+        lambda body: chat(body, usage={"prompt_tokens": 1, "completion_tokens": 10**30}),
+        lambda body: chat(body, choices=[choice(message={"content": "\ud800"})]),
+        lambda _: Response(b"no gzip", headers={"content-encoding": "gzip"}),
         answering(404, {"error": {"message": "The model `base` does not exist."}}),
         answering(500),
         answering(307, location="http://127.0.0.1:1/"),
@@ -238,6 +248,33 @@ def test_an_endless_answer_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.raises(ServingUnavailable, match="says more than"),
     ):
         list(engine.generate([ASKED]))
+
+
+@pytest.mark.parametrize("end", [b"x", b"data: {}\n"])
+def test_an_endless_stream_is_cut_off(monkeypatch: pytest.MonkeyPatch, end: bytes) -> None:
+    monkeypatch.setattr(bounds, "_MOST_BYTES", 1000)
+    endless = Script(answers=[lambda _: StreamingResponse(b": a comment\n" + end for _ in range(5000))])
+    with engine_of(endless) as engine, pytest.raises(ServingUnavailable, match=r"says more than|not OpenAI"):
+        list(engine.time([ASKED]))
+
+
+@pytest.mark.parametrize("version", ["1\n2", "\x1b[31mred", "", "\u202e1", 7, " ", "x" * 101])
+def test_a_version_that_is_none_is_unknown(version: Any) -> None:
+    with engine_of(Script(others={"/version": answering(200, {"version": version})})) as engine:
+        assert engine.describe().version == "unknown"
+
+
+def test_a_version_is_told() -> None:
+    with engine_of(Script(others={"/version": answering(200, {"version": "0.32.0 (cpu)"})})) as engine:
+        assert engine.describe().version == "0.32.0 (cpu)"
+
+
+@pytest.mark.parametrize("name", ["a\x1b[2Jb", "a\nb", "x" * 301])
+def test_a_base_whose_name_cannot_be_shown_has_to_be_named(name: str) -> None:
+    with engine_of(Script(models=[{"id": name}])) as engine, pytest.raises(Usage) as caught:
+        list(engine.generate([ASKED]))
+    assert "--served-base" in caught.value.advice
+    assert caught.value.message.isprintable()
 
 
 # Streams
@@ -292,6 +329,13 @@ def test_a_token_without_a_text_is_a_first_token_too() -> None:
         (streaming(chunk("h", -1), COUNTS), "because of None"),
         (streaming({**chunk("h", -1), "model": "other"}), "answered as 'other'"),
         (streaming([1]), "failed in its stream"),
+        (streaming(chunk("h", 1e308, 1e308, finish_reason="stop"), COUNTS), "not OpenAI's"),
+        (streaming(chunk("\ud800", -1, finish_reason="stop"), COUNTS), "not OpenAI's"),
+        (streaming(chunk("h", -1, finish_reason="a\nb\x1b[2J"), COUNTS), r"because of 'a\\nb\\x1b\[2J'"),
+        (
+            lambda _: StreamingResponse(iter([b"no gzip"]), headers={"content-encoding": "gzip"}),
+            "broke off",
+        ),
         (streaming({"choices": 1}), "not OpenAI's"),
     ],
 )

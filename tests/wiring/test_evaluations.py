@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from contextlib import closing
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from rollout.errors import Usage
 from rollout.integrations.answercache import AnswerFile, NoAnswers
 from rollout.usecases.contest import Means
 from rollout.wiring import EngineChoice, EngineKind, build_means
+from rollout.wiring.engines import CREDENTIAL
 from tests.support.models import write_base
 from tests.support.recorded import manifest_data
 
@@ -50,6 +52,17 @@ def test_no_answers_are_kept_where_a_change_could_bring_them_along(
         means(repository, EngineKind.VLLM, tmp_path, base_document())
     assert "--no-cache" in caught.value.advice
     assert means(repository, EngineKind.VLLM, tmp_path, base_document(), cached=False)
+
+
+@pytest.mark.parametrize("token", ["s3cr3t\n", "s3cr3t me", "s3cr3t\x00", "s3cr3t-é", "\udcffs3cr3t"])
+def test_a_token_that_fits_no_header_is_refused_and_not_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, token: str
+) -> None:
+    environment = {**os.environ, CREDENTIAL: token}  # no real one can hold the end of a string
+    monkeypatch.setattr(os, "environ", environment)
+    with pytest.raises(Usage, match=CREDENTIAL) as caught:
+        means(tmp_path, EngineKind.HTTP, None, base_document()).open_engine()
+    assert "s3cr3t" not in caught.value.message + caught.value.advice
 
 
 @pytest.mark.model

@@ -5,13 +5,23 @@ from __future__ import annotations
 import math
 from typing import Annotated
 
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
+
+_LOWEST = -3.5e38  # what a masked token has in 32 bits
+_ROUNDING = 0.1  # of a sum over a whole vocabulary in half precision
+
+
+def _plausible(value: float) -> float:
+    """A logarithm of a probability, or not finite: both are findings, anything else is a broken server."""
+    if math.isfinite(value) and not _LOWEST <= value <= _ROUNDING:
+        raise ValueError("no log-probability")
+    return value
 
 
 class _Token(BaseModel):
-    logprob: float | None
+    logprob: Annotated[float, AfterValidator(_plausible)] | None
 
     @property
     def value(self) -> float:
@@ -30,8 +40,14 @@ class Counts(BaseModel):
     completion_tokens: Count
 
 
+def _whole(text: str) -> str:
+    """Half a surrogate pair cannot be written into any report."""
+    text.encode()
+    return text
+
+
 class _Message(BaseModel):
-    content: str | None = None
+    content: Annotated[str, AfterValidator(_whole)] | None = None
 
 
 class _Choice(BaseModel):
@@ -82,7 +98,7 @@ class Tokens(BaseModel):
 class Version(BaseModel):
     """What vLLM's `/version` answers."""
 
-    version: Annotated[str, Field(max_length=100)]
+    version: Annotated[str, Field(pattern=r"^[!-~]([ -~]{0,98}[!-~])?$")]
 
 
 def values_of(logprobs: _Logprobs | None) -> list[float]:

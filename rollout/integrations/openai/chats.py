@@ -92,7 +92,7 @@ class Chats:
         self, request: GenerationRequest, text: str, values: list[float], counts: Counts, finish: str | None
     ) -> Generation:
         if finish not in _ENDS:
-            raise self._client.unavailable(f"ended answer {request.id} because of {finish!s:.40}")
+            raise self._client.unavailable(f"ended answer {request.id} because of {finish!r:.40}")
         if not values:
             raise Unsupported(
                 "the server gives no log-probabilities, and without them nobody can tell whether its values are finite"

@@ -90,7 +90,7 @@ class Client:
         for attempt in range(_ATTEMPTS):
             try:
                 reply, wait_s = self._once(method, path, body)
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 if attempt == _ATTEMPTS - 1:
                     raise self.unavailable(f"did not answer {path}: {type(error).__name__}") from None
                 reply, wait_s = None, None
@@ -116,7 +116,7 @@ class Client:
                         return
                     wait_s = _retry_after(response)
                 time.sleep(pause(attempt, wait_s, backoff_s=self._backoff_s))
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise self.unavailable(f"broke off {path}: {type(error).__name__}") from None
 
     def unavailable(self, what: str, *, advice: str = "") -> ServingUnavailable:
@@ -146,13 +146,26 @@ class Client:
         return reply
 
     def _events(self, response: httpx.Response) -> Iterator[dict[str, Any]]:
-        for line in response.iter_lines():
+        for line in self._lines(response):
             data = line.removeprefix("data:").strip()
             if data == "[DONE]":
                 return
             if data and line.startswith("data:"):
                 yield self._event(data)
         raise self.unavailable("ended its stream too early")
+
+    def _lines(self, response: httpx.Response) -> Iterator[str]:
+        size, parts = 0, list[bytes]()
+        for content in response.iter_bytes():
+            size += len(content)
+            if size > _MOST_BYTES:
+                raise self.unavailable(f"says more than {_MOST_BYTES >> 20} MiB")
+            *ends, rest = content.split(b"\n")
+            for end in ends:
+                yield b"".join((*parts, end)).decode("utf-8", "replace")
+                parts = []
+            parts.append(rest)
+        yield b"".join(parts).decode("utf-8", "replace")
 
     def _event(self, data: str) -> dict[str, Any]:
         try:

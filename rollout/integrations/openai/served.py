@@ -11,6 +11,7 @@ from rollout.digests import sha256_of
 from rollout.errors import LoadRefused, Unavailable, Unreadable, Usage
 from rollout.ports import ServedModel, Serving
 
+_LONGEST_NAME: Final = 300
 _FILES: Final = ("adapter_config.json", "adapter_model.safetensors")
 
 
@@ -91,7 +92,7 @@ class ServedModels:
             if self._given_base not in names:
                 raise Usage(f"the server does not serve a base called {self._given_base!r}: {_told(names)}")
             return self._given_base
-        if len(names) != 1 or not names[0]:
+        if len(names) != 1 or not names[0] or not names[0].isprintable() or len(names[0]) > _LONGEST_NAME:
             raise Usage(
                 f"the server lists {_told(names)} without a parent",
                 advice="Name the base with --served-base.",
@@ -106,4 +107,8 @@ def _check_files(name: str, folder: Path) -> None:
 
 
 def _told(names: list[str]) -> str:
-    return ", ".join(name[:100] for name in names[:5]) + (" …" if len(names) > 5 else "") or "nothing"
+    return (
+        ", ".join(name[:100] if name.isprintable() else ascii(name[:100]) for name in names[:5])
+        + (" …" if len(names) > 5 else "")
+        or "nothing"
+    )
