@@ -187,7 +187,7 @@ def test_a_suite_that_cannot_detect_its_margin_exits_three_with_the_size_it_need
     gates.write_text(GATES.replace("exact_match: {vs_champion: {max_loss: 0.05}}",
                                    "exact_match: {vs_champion: {max_loss: 0.001}}"))  # fmt: skip
     assert run(["evaluate", CANDIDATE, *PREVIOUS]) == 3
-    assert "has 120 items, a margin of 0.1 points needs 2703" in capsys.readouterr().err
+    assert "has 120 items, a margin of 0.1 points needs 2995" in capsys.readouterr().err
     assert engine.asked == []
 
 

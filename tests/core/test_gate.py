@@ -180,12 +180,13 @@ def test_a_limit_in_slices_needs_proof_where_only_a_part_was_asked() -> None:
     assert verdict("slices/json_compliance", sample(lambda _: OK, n=120), by).outcome is Outcome.PASS
 
 
-def test_a_part_is_told_and_blocks_only_by_what_it_does_not_show() -> None:
+def test_a_part_of_the_suite_can_fail_an_adapter_and_never_pass_it() -> None:
     quality = concluded(sample(lambda _: OK))
     cases = next(each for each in quality.verdicts if each.subject == "cases")
-    assert (cases.outcome, cases.required) == (Outcome.INCONCLUSIVE, False)
-    assert cases.reason.startswith("120 of 400 items were asked")
-    assert outcome(quality) is Outcome.PASS
+    assert (cases.outcome, cases.required) == (Outcome.INCONCLUSIVE, True)
+    assert cases.reason.startswith("120 of 400 items were asked: a part of the suite can fail an adapter")
+    assert outcome(quality) is Outcome.INCONCLUSIVE
+    assert outcome(concluded(sample(lambda number: BAD if number < 20 else OK))) is Outcome.FAIL
 
 
 def test_a_slice_that_nobody_asked_blocks() -> None:
@@ -320,10 +321,16 @@ def test_no_time_is_no_data() -> None:
     assert speed_verdict([shard(5.0, 6.0)], ttft_p95_ms=Gate(max=9)).outcome is Outcome.NO_DATA
 
 
-def test_one_machine_without_a_time_is_no_data_whatever_the_other_says() -> None:
-    shards = [shard(*[10.0] * 8, number="1/2"), shard(number="2/2")]
-    said = speed_verdict(shards, latency_p95_ms=Gate(max=500))
+def test_a_machine_that_did_not_time_the_candidate_is_no_data_whatever_the_others_say() -> None:
+    others = shard(*[10.0] * 8, number="2/2", side=Side.CHAMPION)
+    said = speed_verdict([shard(*[10.0] * 8, number="1/2"), others], latency_p95_ms=Gate(max=500))
     assert (said.outcome, said.reason) == (Outcome.NO_DATA, "latency P95 was not measured in shard 2/2")
+
+
+def test_a_machine_that_had_no_question_lacks_no_time() -> None:
+    shards = [shard(*[10.0] * 8, number="1/2"), shard(number="2/2")]
+    assert speed_verdict(shards, latency_p95_ms=Gate(max=500)).outcome is Outcome.PASS
+    assert speed_verdict(shards[1:], latency_p95_ms=Gate(max=500)).outcome is Outcome.NO_DATA
 
 
 def test_speed_gates_that_are_not_required_stay_so() -> None:
