@@ -1,5 +1,8 @@
-"""Did any slice get worse? A slice fails on any drop of right answers that is proven (Holm over the slices), and on
-what the gate file limits in each slice.
+"""Did any slice get worse? A slice fails on any drop of right answers that is proven (Holm over the slices), on the
+loss of every single one, and on what the gate file limits in each slice.
+
+Slices that are too small for a proof pass unseen, which is told of each; a gate with `slices: {max_loss}` blocks on
+them. That all answers of a slice are lost fails it however small it is: that is no case for statistics but for a human.
 
 A whole intent can break and hardly move the mean: this is the check that names it. Slices are an item's `slice` and
 its `tags`, so that one item may stand in several.
@@ -10,10 +13,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from math import fsum
 
-from rollout.core.comparison import Pairs, named, pair, probability, two_sided
+from rollout.core.comparison import Pairs, fewest_pairs, named, pair, probability, two_sided
 from rollout.core.estimate import lacking, mean_interval, shows
 from rollout.core.evaluation import Measured, Rules, Side, SliceRow
-from rollout.core.gatefile import SliceLimits
+from rollout.core.gatefile import Margin, OnInconclusive, SliceLimits
 from rollout.core.paired import holm, smallest_provable_loss
 from rollout.core.score import Unit, metric, shown, signed
 from rollout.core.verdict import Outcome, Verdict
@@ -27,11 +30,21 @@ def judge_slices(measured: Measured, rules: Rules) -> list[Verdict]:
             Verdict(subject="slices", outcome=Outcome.NO_DATA, reason="no item was answered on both sides")
         ]
     adjusted = _adjusted(by_slice, rules)
-    worse = [name for name, p in adjusted.items() if p < alpha]
+    worse = [name for name, p in adjusted.items() if p < alpha or _is_lost(by_slice[name])]
     worse.sort(key=lambda name: by_slice[name].effect)
     found = [_worse_slice(name, by_slice[name], measured, adjusted[name], rules) for name in worse]
     sound = [] if worse else [_sound_slices(by_slice, alpha)]
-    return [*found, *_limited(measured, rules), *_blind_slices(by_slice, alpha), *sound]
+    return [*found, *_limited(measured, rules), *_blind_slices(by_slice, worse, alpha), *sound]
+
+
+def fewest_in_slice(name: str, limits: SliceLimits, confidence: float) -> int:
+    """The smallest slice that could show a metric to be within the loss that its gate allows; 0 if it limits none."""
+    return 0 if limits.max_loss is None else fewest_pairs(name, Margin(max_loss=limits.max_loss), confidence)
+
+
+def _is_lost(pairs: Pairs) -> bool:
+    """Whether every answer was right and is wrong now, of two at least."""
+    return pairs.items > 1 and pairs.effect == -1
 
 
 def _adjusted(by_slice: Mapping[str, Pairs], rules: Rules) -> dict[str, float]:
@@ -69,6 +82,11 @@ def _worst_of(measured: Measured, name: str, limits: SliceLimits, required: bool
             reason=f"{of.title} in slices, {limit}: {'; '.join([*beyond, *lost])}",
             required=required,
         )
+    if (small := _too_small(measured, name, limits, tuple(present), rules)) is not None:
+        warns = rules.on_inconclusive is OnInconclusive.WARN
+        return Verdict(
+            subject=subject, outcome=Outcome.INCONCLUSIVE, reason=small, required=required and not warns
+        )
     least = min(means, key=lambda each: of.sign * means[each])
     reason = f"{of.title} in {len(means)} slices: worst {least} with {shown(means[least], of.unit)}"
     if measured.is_sample and (unproven := _unproven(present, name, limits, rules)):
@@ -90,6 +108,22 @@ def _unknown(
         return f"{title} was not measured for {len(gone)} answers of the candidate{named(gone)}"
     alone = [each for each in present if limits.max_loss and not pair(measured, name, slice_=each).gains]
     return f"{title} has nothing to be compared with in {', '.join(alone)}" if alone else None
+
+
+def _too_small(
+    measured: Measured, name: str, limits: SliceLimits, slices: tuple[str, ...], rules: Rules
+) -> str | None:
+    """Which slices could not show the loss that is allowed, whatever they answered."""
+    fewest = fewest_in_slice(name, limits, rules.confidence)
+    if limits.max_loss is None:
+        return None
+    counts = {each: pair(measured, name, slice_=each).independent for each in slices}
+    small = [f"{each} ({count})" for each, count in counts.items() if count < fewest]
+    if not small:
+        return None
+    of = metric(name)
+    allowed = shown(limits.max_loss, of.unit, difference=True)
+    return f"{of.title} in slices: a loss of {allowed} needs {fewest} items in each to show{named(small)}"
 
 
 def _unproven(
@@ -134,13 +168,15 @@ def _limits_told(limits: SliceLimits, name: str) -> str:
 
 
 def _worse_slice(name: str, pairs: Pairs, measured: Measured, p: float, rules: Rules) -> Verdict:
-    n = len(pairs.gains)
+    n = pairs.items
     before, after = (_mean(measured, "success", name, side) for side in (measured.opponent, Side.CANDIDATE))
     reason = (
         f"right answers fell from {shown(before, Unit.SHARE)} to {shown(after, Unit.SHARE)} of {n}: "
         f"{pairs.lost} lost, {pairs.gained} gained against the {measured.opponent} "
         f"(p {probability(p)} after Holm)"
     )
+    if _is_lost(pairs) and p >= 1 - rules.confidence:
+        reason += "; too few for a proof, yet all of them: a human must look"
     return Verdict(
         subject=f"slice/{name}",
         outcome=Outcome.FAIL,
@@ -151,24 +187,29 @@ def _worse_slice(name: str, pairs: Pairs, measured: Measured, p: float, rules: R
     )
 
 
-def _blind_slices(by_slice: Mapping[str, Pairs], alpha: float) -> list[Verdict]:
+def _blind_slices(by_slice: Mapping[str, Pairs], worse: Sequence[str], alpha: float) -> list[Verdict]:
     """Slices so small that not even losing every item would be proof: shown, but they do not block."""
     return [
         Verdict(
             subject=f"slice/{name}",
             outcome=Outcome.INCONCLUSIVE,
-            reason=f"{len(pairs.gains)} items are too few to prove a loss among {len(by_slice)} slices",
-            samples=(len(pairs.gains), len(pairs.gains)),
+            reason=_blind(pairs.independent, len(by_slice)),
+            samples=(pairs.items, pairs.items),
             required=False,
         )
         for name, pairs in by_slice.items()
-        if pairs.binary and smallest_provable_loss(len(pairs.gains), len(by_slice), alpha) is None
+        if name not in worse and smallest_provable_loss(pairs.independent, len(by_slice), alpha) is None
     ]
+
+
+def _blind(items: int, slices: int) -> str:
+    seen = "the loss of all of them is seen, of some it is not" if items > 1 else "its loss is not seen"
+    return f"{items} items are too few to prove a loss among {slices} slices: {seen}"
 
 
 def _sound_slices(by_slice: Mapping[str, Pairs], alpha: float) -> Verdict:
     least = smallest_provable_loss(1_000_000, len(by_slice), alpha)
-    sizes = [len(pairs.gains) for pairs in by_slice.values()]
+    sizes = [pairs.items for pairs in by_slice.values()]
     span = f"{min(sizes)}" if min(sizes) == max(sizes) else f"{min(sizes)} to {max(sizes)}"
     reason = f"no proven loss in {len(sizes)} slices of {span} items; {least} lost answers in one would have been proof"
     return Verdict(subject="slices", outcome=Outcome.PASS, reason=reason, samples=(sum(sizes), sum(sizes)))
@@ -198,7 +239,7 @@ def _slice_row(measured: Measured, pairs: Pairs, name: str, p: float) -> SliceRo
     sides = measured.sides
     return SliceRow(
         slice=name,
-        n=len(pairs.gains),
+        n=pairs.items,
         success={side: _mean(measured, "success", name, side) for side in sides},
         json_compliance={side: _mean(measured, "json_compliance", name, side) for side in sides if with_json},
         lost=pairs.lost,

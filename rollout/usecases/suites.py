@@ -22,7 +22,7 @@ from rollout.core.verdict import Outcome, Verdict, worst
 from rollout.errors import Unreadable, Usage
 from rollout.ports import Documents, Tree
 from rollout.usecases.golden import SUITES, load_golden
-from rollout.usecases.power import applicable
+from rollout.usecases.power import applicable, slice_needs
 
 
 class NewFolder(Protocol):
@@ -190,6 +190,14 @@ def _powers(golden: Golden) -> Iterator[Power]:
                 fewest=fewest_pairs(one.metric, one.margin, rules.confidence),
                 required=one.required,
             )
+    for need in slice_needs(golden):
+        yield Power(
+            subject=f"slices/{need.metric}/{need.slice}",
+            max_loss=need.allowed,
+            items=need.items,
+            fewest=need.fewest,
+            required=need.required,
+        )
 
 
 def _references(golden: Golden) -> Verdict:

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from rollout.errors import Unreadable
 from rollout.usecases.golden import load_golden
+from rollout.usecases.power import require_power
 from rollout.wiring import working_folder
 from tests.support.adapters import REPOSITORY, write_repository
 from tests.support.commands import Ended, rollout
@@ -130,6 +132,21 @@ def test_a_margin_that_the_suite_cannot_show_is_a_failure(root: Path) -> None:
     assert ended.status == 1
     failed = [each for each in json.loads(ended.out)["verdicts"] if each["outcome"] == "fail"]
     assert [each["reason"] for each in failed] == ["90 items, a loss of 1.0 points needs 299"]
+
+
+def test_a_loss_in_slices_that_the_smallest_cannot_show_is_a_failure(root: Path) -> None:
+    gates = root / "policies/gates/default.yaml"
+    gates.write_text(
+        gates.read_text().replace("  rouge_l:\n", "  rouge_l:\n    slices: {max_loss: 0.03}\n", 1)
+    )
+    ended = suite(root, "check", "support-triage", "--format", "json")
+    assert ended.status == 1
+    (failed,) = [each for each in json.loads(ended.out)["verdicts"] if each["outcome"] == "fail"]
+    assert failed["subject"].startswith("power/slices/rouge_l/")
+    assert failed["reason"].endswith("items, a loss of 0.030 needs 99")
+    workspace = working_folder(root)
+    with pytest.raises(Unreadable, match="slices/rouge_l has"):
+        require_power(load_golden(workspace.tree, workspace.documents, "support-triage"))
 
 
 def test_a_reference_that_its_own_rules_refuse_is_a_failure(root: Path) -> None:

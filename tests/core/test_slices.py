@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rollout.core.evaluation import Rules, Side
-from rollout.core.gatefile import Gate, Margin, SliceLimits
+from rollout.core.gatefile import Gate, Margin, OnInconclusive, SliceLimits
 from rollout.core.paired import exact_drop
 from rollout.core.slices import slice_rows
-from rollout.core.verdict import Outcome
+from rollout.core.verdict import Outcome, Verdict
 from tests.support.measurements import (
     BAD,
     OK,
@@ -95,8 +95,55 @@ def test_slices_too_small_to_prove_anything_are_told_but_do_not_block() -> None:
     found = measured(lambda _: OK, slices=40)
     blind = verdict("slice/s1", found)
     assert (blind.outcome, blind.required) == (Outcome.INCONCLUSIVE, False)
-    assert blind.reason == "3 items are too few to prove a loss among 40 slices"
+    assert blind.reason == (
+        "3 items are too few to prove a loss among 40 slices: the loss of all of them is seen, of some it is not"
+    )
     assert outcome(concluded(found)) is Outcome.PASS
+
+
+def tiny(items: int, lost: int, by: Rules) -> list[Verdict]:
+    """The verdicts of 300 items, of which the first few are a slice that lost some."""
+    found = measured(lambda number: BAD if number < lost else OK, n=300)
+    cases = tuple(
+        each.model_copy(update={"slice": "tiny"}) if number < items else each
+        for number, each in enumerate(found.cases)
+    )
+    return list(concluded(found.model_copy(update={"cases": cases}), by).verdicts)
+
+
+@pytest.mark.parametrize("items", [2, 3, 4])
+def test_a_slice_that_lost_every_answer_fails_however_small_it_is(items: int) -> None:
+    said = [each for each in tiny(items, items, rules()) if each.subject == "slice/tiny"]
+    assert [(each.outcome, each.required) for each in said] == [(Outcome.FAIL, True)]
+    assert f"fell from 100.0% to 0.0% of {items}" in said[0].reason
+    assert "too few for a proof, yet all of them: a human must look" in said[0].reason
+
+
+@pytest.mark.parametrize(("items", "lost"), [(1, 1), (3, 2)])
+def test_a_small_slice_that_lost_less_stays_a_visible_note(items: int, lost: int) -> None:
+    said = [each for each in tiny(items, lost, rules()) if each.subject == "slice/tiny"]
+    assert [(each.outcome, each.required) for each in said] == [(Outcome.INCONCLUSIVE, False)]
+
+
+def test_a_slice_that_was_always_wrong_has_not_lost_its_answers() -> None:
+    found = measured(lambda n: float(n % 40 != 1), lambda n: float(n % 40 != 1), slices=40)
+    assert failures(concluded(found)) == []
+
+
+@pytest.mark.parametrize("warns", [False, True])
+def test_a_slice_too_small_to_show_the_loss_that_a_gate_limits_is_not_settled(warns: bool) -> None:
+    by = in_slices(max_loss=0.1)
+    by = by.model_copy(update={"on_inconclusive": OnInconclusive.WARN}) if warns else by
+    said = next(each for each in tiny(4, 0, by) if each.subject == "slices/json_compliance")
+    assert (said.outcome, said.required) == (Outcome.INCONCLUSIVE, not warns)
+    assert (
+        said.reason == "valid JSON in slices: a loss of 10.0 points needs 29 items in each to show [tiny (4)]"
+    )
+
+
+def test_slices_that_can_show_the_loss_pass() -> None:
+    found = measured(lambda _: OK)
+    assert verdict("slices/json_compliance", found, in_slices(max_loss=0.1)).outcome is Outcome.PASS
 
 
 def test_no_pair_at_all_is_no_data() -> None:
