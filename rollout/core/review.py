@@ -1,4 +1,4 @@
-"""Human review: a blinded sample of cases, and what reviewers said of them as scores.
+"""Human review: blinded cases, and what reviewers said of them as scores.
 
 A reviewer sees answers A and B and not whose they are. Which is which follows from the report's digest, the seed and
 the case: no key travels with the file, and whoever holds the report can read what comes back.
@@ -13,7 +13,6 @@ from math import fsum
 from typing import Literal
 
 from rollout.core.evaluation import Case, EvalReport, Scores, Side
-from rollout.core.worst import worst_first
 
 PREFERENCE = "human_preference"
 RATING = "human_rating"
@@ -61,7 +60,7 @@ class Blinding:
 
     def sides(self, case: str) -> dict[Letter, Side]:
         """Whose answer A is, and whose B."""
-        if _draw(self.seed, self.digest, case)[0] % 2:
+        if seeded(self.seed, self.digest, case)[0] % 2:
             return {"A": Side.CANDIDATE, "B": self.opponent}
         return {"A": self.opponent, "B": Side.CANDIDATE}
 
@@ -77,17 +76,9 @@ class Blinding:
         )
 
 
-def draw(report: EvalReport, size: int, seed: int) -> tuple[Task, ...]:
-    """The sample: half of it the worst cases, half drawn evenly from the slices, in an order that tells nothing.
-
-    Cases whose answers are the same, letter by letter, are ties that nobody need look at, and are left out.
-    """
-    asked = [case for case in worst_first(report.measured) if _differ(case, report.measured.opponent)]
-    worst = asked[: (size + 1) // 2]
-    rest = _evenly(asked[len(worst) :], seed)[: size - len(worst)]
-    chosen = sorted((*worst, *rest), key=lambda case: _draw(seed, "order", case.id))
-    blinding = Blinding.of(report, seed)
-    return tuple(blinding.task(case) for case in chosen)
+def seeded(seed: int, of: str, case: str) -> bytes:
+    """What chance says of a case, the same for one seed and purpose."""
+    return hashlib.sha256(f"{seed}:{of}:{case}".encode()).digest()
 
 
 def scores_of(blinding: Blinding, opinions: Iterable[Opinion]) -> dict[str, dict[Side, Scores]]:
@@ -134,25 +125,6 @@ def agreement(blinding: Blinding, opinions: Sequence[Opinion]) -> dict[str, str]
         "alpha of ratings (interval)": _told(krippendorff(ratings.values(), "interval")),
         "seed": str(blinding.seed),
     }
-
-
-def _differ(case: Case, opponent: Side) -> bool:
-    sides = (Side.CANDIDATE, opponent)
-    return all(case.replies.get(side) for side in sides) and case.text(sides[0]) != case.text(sides[1])
-
-
-def _evenly(cases: Iterable[Case], seed: int) -> list[Case]:
-    """The cases in an order of chance in which the slices take turns."""
-    turns: dict[str, int] = {}
-    placed = []
-    for case in sorted(cases, key=lambda case: _draw(seed, "sample", case.id)):
-        turns[case.slice] = turns.get(case.slice, 0) + 1
-        placed.append((turns[case.slice], case))
-    return [case for _, case in sorted(placed, key=lambda one: one[0])]
-
-
-def _draw(seed: int, of: str, case: str) -> bytes:
-    return hashlib.sha256(f"{seed}:{of}:{case}".encode()).digest()
 
 
 def _prompt(case: Case) -> str:

@@ -7,12 +7,14 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable
+from math import fsum
 
 import pytest
 
 from rollout.core.document import DocumentErrors
 from rollout.core.evaluation import EvalReport, Reply, Side
-from rollout.core.review import Blinding, Letter, Opinion, Task, agreement, draw, krippendorff, scores_of
+from rollout.core.review import Blinding, Letter, Opinion, Task, agreement, krippendorff, scores_of
+from rollout.core.reviewsample import draw, sample_of
 from rollout.core.reviewsheet import COLUMNS, SheetForm, read_sheets, write_sheet
 from rollout.core.worst import Change, change, worst_first
 from rollout.errors import Unreadable
@@ -56,7 +58,9 @@ def complaint(report: EvalReport, *sheets: bytes, seed: int = SEED) -> str:
     return caught.value.message
 
 
-def test_half_of_the_sample_is_the_worst_and_the_rest_comes_from_all_slices(report: EvalReport) -> None:
+def test_half_of_the_sample_is_the_worst_and_the_rest_comes_by_chance_from_many_slices(
+    report: EvalReport,
+) -> None:
     drawn = {task.case for task in draw(report, 40, SEED)}
     differing = [
         case for case in worst_first(report.measured) if change(case, Side.CHAMPION) is not Change.SAME
@@ -65,8 +69,32 @@ def test_half_of_the_sample_is_the_worst_and_the_rest_comes_from_all_slices(repo
     assert len(drawn) == 40
     assert {case.id for case in differing[:20]} <= drawn
     others = Counter(case.slice for case in differing[20:] if case.id in drawn)
-    available = Counter(case.slice for case in differing[20:])
-    assert set(others) == set(available)
+    assert len(others) > 3
+
+
+def test_what_was_drawn_by_chance_stands_for_the_suite_and_the_worst_do_not(report: EvalReport) -> None:
+    right = {case.id: case.scores[Side.CANDIDATE]["success"] for case in report.measured.cases}
+    suite = fsum(right.values()) / len(right)
+    means: dict[str, list[float]] = {"seen": [], "drawn": []}
+    for seed in range(40):
+        found = sample_of(report, {task.case for task in draw(report, 40, seed)}, seed)
+        assert found is not None
+        for name, ids in (("seen", found.seen), ("drawn", found.drawn)):
+            means[name].append(fsum(right[id_] for id_ in ids) / len(ids))
+    assert fsum(means["drawn"]) / 40 == pytest.approx(suite, abs=0.02)
+    assert fsum(means["seen"]) / 40 < suite - 0.2
+
+
+@pytest.mark.parametrize("size", [2, 7, 40, 2000])
+def test_the_sample_is_known_again_from_what_was_reviewed(report: EvalReport, size: int) -> None:
+    cases = {task.case for task in draw(report, size, SEED)}
+    found = sample_of(report, cases, SEED)
+    assert found is not None
+    assert found.seen == cases
+    one = sample_of(report, {max(cases)}, SEED)
+    assert one is not None
+    assert one.seen <= cases, "a part of a sample is never taken for a larger one"
+    assert sample_of(report, {*cases, "nowhere"}, SEED) is None
 
 
 def test_the_sample_depends_on_the_seed_alone(report: EvalReport) -> None:

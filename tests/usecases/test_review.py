@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import csv
+import re
+from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
-from rollout.core.evaluation import Evaluation, Side
+from rollout.core.evaluation import Estimate, Evaluation, Side
 from rollout.core.gate import is_tampered
 from rollout.core.gatefile import Gate
 from rollout.core.review import Blinding
+from rollout.core.reviewsample import draw, sample_of
 from rollout.core.reviewsheet import COLUMNS, SheetForm
 from rollout.core.verdict import Outcome
 from rollout.errors import Unreadable, Usage
@@ -22,25 +26,37 @@ def evaluation() -> Evaluation:
     """One whose gate file asks for what reviewers prefer."""
     report = sample_report()
     rules = report.subject.rules
-    asked = rules.model_copy(update={"gates": {**rules.gates, "human_preference": Gate(min=0.4)}})
+    asked = rules.model_copy(update={"gates": {**rules.gates, "human_preference": Gate(min=0.5)}})
     subject = report.subject.model_copy(update={"rules": asked})
     quality = report.quality.model_copy(update={"subject": subject})
     return Evaluation(reports=(report.model_copy(update={"quality": quality}),))
 
 
-def reviewed(evaluation: Evaluation, reviewer: str, favourite: Side, cases: int = 30) -> bytes:
-    """The sheet of a reviewer who always prefers one side."""
+def reviewed(
+    evaluation: Evaluation,
+    reviewer: str,
+    favourite: Side | Callable[[str], Side],
+    cases: int = 30,
+    keep: slice = slice(None),
+) -> bytes:
+    """The sheet of a reviewer who prefers one side, in the rows that are kept."""
     report = evaluation.reports[0]
     sheet = export_review(evaluation, None, cases=cases, seed=None, form=SheetForm.CSV)
     blinding = Blinding.of(report, report.subject.rules.seed)
-    rows = list(csv.DictReader(sheet.decode("utf-8-sig").splitlines(keepends=True)))
+    rows = list(csv.DictReader(sheet.decode("utf-8-sig").splitlines(keepends=True)))[keep]
     for row in rows:
-        letter = "A" if blinding.sides(row["case"])["A"] is favourite else "B"
+        best = favourite if isinstance(favourite, Side) else favourite(row["case"])
+        letter = "A" if blinding.sides(row["case"])["A"] is best else "B"
         row |= {"preference": letter, "rating_a": "4", "rating_b": "4", "reviewer": reviewer}
     lines = [COLUMNS, *([row[name] for name in COLUMNS] for row in rows)]
     return "\n".join(
         ",".join('"' + cell.replace('"', '""') + '"' for cell in line) for line in lines
     ).encode()
+
+
+def preference(evaluation: Evaluation) -> Estimate:
+    row = next(row for row in evaluation.reports[0].metrics if row.metric == "human_preference")
+    return row.sides[Side.CANDIDATE]
 
 
 def outcome_of(evaluation: Evaluation, subject: str) -> Outcome:
@@ -52,9 +68,59 @@ def test_reviewers_decide_a_gate_that_asks_for_them(evaluation: Evaluation) -> N
         sheets = {"ada.csv": reviewed(evaluation, "Ada", favourite)}
         judged = import_reviews(evaluation, None, sheets, seed=None)
         assert outcome_of(judged, "gate/human_preference") is outcome
-        row = next(row for row in judged.reports[0].metrics if row.metric == "human_preference")
-        assert row.sides[Side.CANDIDATE].n == 30
-        assert row.sides[Side.CANDIDATE].value == float(favourite is Side.CANDIDATE)
+        found, told = preference(judged), judged.reports[0].subject.panel[PANEL]
+        assert (told["cases"], told["cases drawn by chance"]) == ("30", str(found.n))
+        assert (found.value or 0) > 0.5 if favourite is Side.CANDIDATE else (found.value or 0) < 0.5
+
+
+@pytest.mark.parametrize("keep", [slice(0, 1), slice(5, 6), slice(0, 29), slice(1, 30)])
+def test_rows_that_somebody_picked_are_no_sample(evaluation: Evaluation, keep: slice) -> None:
+    sheets = {
+        "ada.csv": reviewed(evaluation, "Ada", Side.CANDIDATE, keep=keep),
+        "bo.csv": reviewed(evaluation, "Bo", Side.CANDIDATE),
+    }
+    with pytest.raises(Unreadable, match=r"a part of the sample is missing: Ada left out \d+ of 30 \("):
+        import_reviews(evaluation, None, sheets, seed=None)
+
+
+def test_one_row_alone_never_decides_a_gate(evaluation: Evaluation) -> None:
+    """Of a single reviewer, whose row may by chance be the whole of a smaller sample."""
+    refused = 0
+    for place in range(30):
+        sheet = reviewed(evaluation, "Ada", Side.CANDIDATE, keep=slice(place, place + 1))
+        with suppress(Unreadable):
+            judged = import_reviews(evaluation, None, {"ada.csv": sheet}, seed=None)
+            assert outcome_of(judged, "gate/human_preference") is Outcome.NO_DATA
+            continue
+        refused += 1
+    assert refused > 25
+
+
+def test_too_few_cases_by_chance_are_no_data(evaluation: Evaluation) -> None:
+    judged = import_reviews(
+        evaluation, None, {"ada.csv": reviewed(evaluation, "Ada", Side.CANDIDATE, cases=4)}, seed=None
+    )
+    said = next(each for each in judged.reports[0].verdicts if each.subject == "gate/human_preference")
+    assert said.outcome is Outcome.NO_DATA
+    assert re.search(r"\d+ cases drawn by chance were reviewed, 20 are the least", said.reason)
+
+
+def test_the_worst_cases_are_read_and_not_counted(evaluation: Evaluation) -> None:
+    report = evaluation.reports[0]
+    seed = report.subject.rules.seed
+    sample = sample_of(report, {task.case for task in draw(report, 30, seed)}, seed)
+    assert sample is not None
+    worst = sample.seen - sample.drawn
+
+    def favourite(case: str) -> Side:
+        return Side.CHAMPION if case in worst else Side.CANDIDATE
+
+    sheets = {"ada.csv": reviewed(evaluation, "Ada", favourite)}
+    found = preference(import_reviews(evaluation, None, sheets, seed=None))
+    ties = len(sample.ties)
+    assert worst, "else nothing is tested"
+    assert found.n == len(sample.drawn)
+    assert found.value == pytest.approx((found.n - ties / 2) / found.n)
 
 
 def test_the_report_keeps_how_far_reviewers_agree(evaluation: Evaluation) -> None:
@@ -67,8 +133,7 @@ def test_the_report_keeps_how_far_reviewers_agree(evaluation: Evaluation) -> Non
     assert told["reviewers"] == "2"
     assert told["cases of several reviewers"] == "30"
     assert float(told["alpha of preferences (nominal)"]) < 0
-    row = next(row for row in judged.reports[0].metrics if row.metric == "human_preference")
-    assert row.sides[Side.CANDIDATE].value == 0.5
+    assert preference(judged).value == 0.5
 
 
 def test_the_new_report_is_complete_and_concludes_what_it_measured(evaluation: Evaluation) -> None:
@@ -90,7 +155,7 @@ def test_nothing_else_in_the_report_changes(evaluation: Evaluation) -> None:
         assert after.replies == before.replies
         for side, scores in before.scores.items():
             added = set(after.scores[side]) - set(scores)
-            assert added in (set(), {"human_preference", "human_rating"})
+            assert added in (set(), {"human_preference"}, {"human_preference", "human_rating"})
             assert {name: after.scores[side][name] for name in scores} == scores
     assert judged.reports[0].speed == evaluation.reports[0].speed
 

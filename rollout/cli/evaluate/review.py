@@ -36,7 +36,7 @@ def command() -> None:
 def export_command(
     *, report: Path, suite: str | None, seed: int | None, cases: int, reviewer: str, form: str, output: Path
 ) -> int:
-    """Write a sample of REPORT for a reviewer: half the worst cases, half drawn from all slices.
+    """Write a sample of REPORT for a reviewer: half the worst cases, half drawn by chance from all.
 
     The reviewer compares answer A with answer B, writes A, B or tie, and may rate both from 1 to 5. Whose answer is
     A differs from case to case and is not in the file.
