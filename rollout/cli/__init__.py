@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import importlib
-import sys
 from collections.abc import Sequence
+from typing import Any
 
 import click
 
 from rollout import __version__
+from rollout.cli.endings import (
+    end_interrupted,
+    end_with,
+    end_with_bug,
+    end_with_refusal,
+    listened_to,
+)
 from rollout.errors import RolloutError
 
 # Verb -> (module of `rollout.cli`, one line of help). The help stands here so that `rollout --help` imports
@@ -48,6 +55,14 @@ class _Verbs(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def make_context(self, *args: Any, **settings: Any) -> click.Context:
+        with listened_to():
+            return super().make_context(*args, **settings)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with listened_to():
+            return super().invoke(ctx)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
             formatter.write_dl(list(VERBS.items()))
@@ -73,22 +88,11 @@ def run(args: Sequence[str] | None = None) -> int:
     try:
         result = cli.main(args=args, prog_name="rollout", standalone_mode=False)
     except click.exceptions.Abort:
-        click.secho("interrupted", fg="red", err=True)
-        return 130
+        return end_interrupted()
     except click.ClickException as error:
-        error.show()
-        return error.exit_code
+        return end_with_refusal(error)
     except RolloutError as error:
-        click.secho(f"error[{error.code}]: {error.message}", fg="red", err=True)
-        if error.advice:
-            click.echo(f"  {error.advice}", err=True)
-        return error.exit_status
+        return end_with(error)
     except Exception:
-        import traceback
-
-        traceback.print_exc(file=sys.stderr)
-        click.secho(
-            "error[bug]: this is a bug in rollout; please report the lines above.", fg="red", err=True
-        )
-        return 70
+        return end_with_bug()
     return result if isinstance(result, int) else 0

@@ -6,10 +6,12 @@ lies outside of it is the user's.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +22,8 @@ from rollout.errors import Usage
 Render = Callable[[str, bool], str]
 """(form, whether colours are shown) -> the report."""
 
+_ONLY_THE_FILE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY})
+"""What a folder answers that takes no new file, and a mount on a single file that cannot be moved away."""
 _OPENED = re.compile(r"/dev/(stdout|stderr|fd/\d{1,4})|/proc/self/fd/\d{1,4}")
 
 
@@ -66,23 +70,34 @@ def write_reports(render: Render, form: str, outputs: Sequence[Output], *, summa
     places = [_place(output.file, root) for output in outputs]
     if len(set(places)) < len(places):
         raise Usage("one file cannot hold two reports")
+
+    def write(*, opened: bool) -> None:
+        for output, place in zip(outputs, places, strict=True):
+            if _is_opened(place) is opened:
+                _write_as(output, place, render(output.form or form, False), root)
+
+    # Files first: where nobody reads the screen any more, hours of work are not lost with it.
+    write(opened=False)
     if any(output.form is None for output in outputs):
         click.echo(summary, err=True)
     else:
         click.echo(render(form, shows_colour()), nl=False)
-    for output, place in zip(outputs, places, strict=True):
-        # Half a character, from a name that is no text, is shown as what it is.
-        content = render(output.form or form, False).encode(errors="backslashreplace")
-        try:
-            _write(place, content, below=place.is_relative_to(root))
-        except OSError as error:
-            raise Usage(f"{output.file} cannot be written: {error.strerror}") from None
+    write(opened=True)
+
+
+def _write_as(output: Output, place: Path, text: str, root: Path) -> None:
+    # Half a character, from a name that is no text, is shown as what it is.
+    content = text.encode(errors="backslashreplace")
+    try:
+        _write(place, content, below=place.is_relative_to(root))
+    except OSError as error:
+        raise Usage(f"{output.file} cannot be written: {error.strerror}") from None
 
 
 def _place(file: Path, root: Path) -> Path:
     """Where a file lies, its folder without links. Raises Usage for a folder of the repository that is one."""
     whole = Path(os.path.normpath(Path.cwd() / file))
-    if _OPENED.fullmatch(str(whole)):
+    if _is_opened(whole):
         return whole
     *folders, name = whole.parts
     place = Path()
@@ -96,17 +111,43 @@ def _place(file: Path, root: Path) -> Path:
     return place / name
 
 
+def _is_opened(place: Path) -> bool:
+    return _OPENED.fullmatch(str(place)) is not None
+
+
 def _write(place: Path, content: bytes, *, below: bool) -> None:
-    if _OPENED.fullmatch(str(place)):
+    if _is_opened(place):
         _write_opened(place, content)
     elif below:
-        from rollout.durable import replace
-
         if place.is_symlink():
             place.unlink()
-        replace(place, content)
+        _replace(place, content)
+    elif (behind := place.resolve()).is_file() or not behind.exists():
+        _replace_or_fill(behind, content)
     else:
         place.write_bytes(content)
+
+
+def _replace(target: Path, content: bytes) -> None:
+    """Whole or not at all: on a full disk the report of before is still there."""
+    from rollout.durable import discard_unfinished, replace
+
+    try:
+        replace(target, content)
+    except OSError:
+        with suppress(OSError):
+            discard_unfinished(target)
+        raise
+
+
+def _replace_or_fill(target: Path, content: bytes) -> None:
+    """The same outside of the repository, where a file may be given without the folder around it."""
+    try:
+        _replace(target, content)
+    except OSError as error:
+        if error.errno not in _ONLY_THE_FILE:
+            raise
+        target.write_bytes(content)
 
 
 def _write_opened(place: Path, content: bytes) -> None:
