@@ -25,6 +25,7 @@ from rollout.usecases.proving import (
 from rollout.usecases.timing import ask_again, shard_timings, time_answers
 
 _SHOWN_LETTERS = 20_000
+_LONGEST_LINE = 300
 Values = dict[tuple[str, Side], dict[str, float]]
 """Scores by item id and side."""
 
@@ -248,11 +249,17 @@ def _take(
         for side, scores in by_side.items():
             outside.values.setdefault((id_, Side(side)), {}).update(scores)
     had = _named(found) if named is None else named
-    told_why = "; ".join(f"{name}: {note}" for name, note in sorted(found.notes.items()))
+    told_why = _line("; ".join(f"{name}: {note}" for name, note in sorted(found.notes.items())))
     outside.missing |= {
-        name: (told_why or f"{scorer.name} gave no value")[:300] for name in scorer.metrics if name not in had
+        name: told_why or f"{scorer.name} gave no value" for name in scorer.metrics if name not in had
     }
-    outside.notes += [f"{scorer.name}, shard {scope.shard}: {told_why}"[:500]] if told_why else []
+    outside.notes += [_line(f"{scorer.name}, shard {scope.shard}: {told_why}")] if told_why else []
+
+
+def _line(text: str) -> str:
+    """Words of a judge or of another program as a report can hold them."""
+    shown = "".join(letter if letter.isprintable() else " " for letter in text)
+    return shown if len(shown) <= _LONGEST_LINE else shown[: _LONGEST_LINE - 1] + "…"
 
 
 def _named(found: PanelScores) -> frozenset[str]:

@@ -27,6 +27,7 @@ from rollout.integrations.evidence import EvidenceFolder
 from rollout.integrations.ledgerfolder import FolderLedger
 from rollout.integrations.shelf import AdapterShelf
 from rollout.integrations.workfolder import WorkingFolder
+from rollout.ports import PanelScores
 from rollout.usecases.book import Signature
 from rollout.usecases.contest import Contest, Means, Scope
 from rollout.usecases.evaluate import evaluate, merge, record_evaluation
@@ -60,6 +61,7 @@ class Bench:
         )
         self.doing: list[tuple[str, int, int]] = []
         self.reference: Callable[[], Any] | None = None
+        self.panel: list[Any] = []
         self.inspect: Any = sound
 
     def candidate_says(self, change: Callable[[str, str], str]) -> None:
@@ -86,6 +88,7 @@ class Bench:
                 open_engine=lambda: self.engine,
                 cache=AnswerFile(self.root / "answers.sqlite", origin="test"),
                 reference=self.reference,
+                panels={"triage": self.panel},
             ),
             shelf=AdapterShelf(self.root / "shelf", locate=lambda artifact: self.root / artifact.uri),
             clock=SteppingClock(),
@@ -394,6 +397,28 @@ def test_the_report_tells_how_many_answers_are_of_before(bench: Bench) -> None:
     assert bench.run().notes == (), "nothing was kept yet"
     asked = sum(len(replies) for case in bench.run().measured.cases for replies in case.replies.values())
     assert bench.run().notes == (f"shard 1/1: {asked} of {asked} answers were kept from before",)
+
+
+class Rambling:
+    """A judge that gives no value, and many lines for a reason."""
+
+    name = "judge"
+    metrics = ("win_rate",)
+
+    def score(self, items: Any, progress: Any) -> PanelScores:
+        return PanelScores(values={}, notes={"why": "\x1b[2J\nline\r\n\x00" * 200})
+
+    def describe(self) -> dict[str, str]:
+        return {}
+
+
+def test_a_reason_of_many_lines_is_one_line_of_the_report(bench: Bench) -> None:
+    bench.panel = [Rambling()]
+    report = bench.run()
+    (note,), missing = report.notes, report.measured.missing["win_rate"]
+    assert note.startswith("judge, shard 1/1: why:  [2J line")
+    assert (len(note), len(missing)) == (300, 300)
+    assert (note + missing).isprintable(), "a terminal obeys nothing in it"
 
 
 def test_the_engine_is_closed_whatever_happens(bench: Bench) -> None:
