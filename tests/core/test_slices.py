@@ -146,6 +146,15 @@ def test_slices_that_can_show_the_loss_pass() -> None:
     assert verdict("slices/json_compliance", found, in_slices(max_loss=0.1)).outcome is Outcome.PASS
 
 
+def test_lost_answers_of_one_cluster_are_no_proof_and_none_is_promised() -> None:
+    cases = tuple(
+        each.model_copy(update={"cluster": "one customer"}) if number < 100 else each
+        for number, each in enumerate(measured(lambda n: BAD if n < 100 else OK, n=299, slices=1).cases)
+    )
+    said = verdict("slices", PERFECT.model_copy(update={"cases": cases}))
+    assert (said.outcome, said.reason) == (Outcome.PASS, "no proven loss in 1 slices of 299 items")
+
+
 def test_no_pair_at_all_is_no_data() -> None:
     alone = with_scores(PERFECT, lambda _, side, scores: scores.clear() if side is Side.CANDIDATE else None)
     said = verdict("slices", alone)
