@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from rollout.core.evaluation import Case, Measured, Scores, Side
-from rollout.core.score import Unit, metric
+from rollout.core.score import metric
 
 SUCCESS = "success"
 _RIGHT = 0.5
@@ -62,7 +62,7 @@ def worst_first(measured: Measured) -> list[Case]:
 
 
 def _is_bounded(name: str) -> bool:
-    return metric(name).unit in (Unit.SHARE, Unit.SCORE)
+    return metric(name).is_bounded
 
 
 def _texts(case: Case, side: Side) -> tuple[str, ...]:

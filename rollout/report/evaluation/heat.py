@@ -7,7 +7,6 @@ from itertools import chain
 from math import fsum
 
 from rollout.core.evaluation import EvalReport, SliceRow
-from rollout.core.score import Unit
 from rollout.core.verdict import Outcome
 from rollout.core.worst import SUCCESS, gains_of
 from rollout.report.evaluation.lines import failed_slices, lines, probability
@@ -78,7 +77,7 @@ def _heat_cell(report: EvalReport, slice_: str, name: str) -> Html:
         return tag("td", "–", class_="number none")
     gain = fsum(gains) / len(gains)
     scale = 1.0
-    if of.unit not in (Unit.SHARE, Unit.SCORE):
+    if not of.is_bounded:
         before = [case.scores[opponent][name] for case in within if name in gains_of(case, opponent)]
         scale = abs(fsum(before) / len(before)) or 1.0
     return tag("td", change_of(of.sign * gain, name), class_=f"number {_strength(gain / scale)}")
