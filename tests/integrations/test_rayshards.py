@@ -33,6 +33,8 @@ with open(folder / f"runs-{number}", "a") as file:
     file.write(f"{os.getpid()}\\n")
 runs = len((folder / f"runs-{number}").read_text().split())
 rule = json.loads((folder / "rules.json").read_text()).get(number, {})
+while rule.get("after") and not (folder / f"runs-{rule['after']}").exists():
+    time.sleep(0.05)
 time.sleep(rule.get("seconds", 0))
 if runs <= rule.get("failures", 0):
     print("RuntimeError: out of luck", file=sys.stderr)
@@ -141,7 +143,7 @@ def test_a_shard_that_leaves_no_file_has_failed(work: Work) -> None:
 
 
 def test_a_failure_ends_what_the_others_are_doing(work: Work) -> None:
-    work.rules({"1": {"failures": 9, "seconds": 3}, "2": {"seconds": 600}})
+    work.rules({"1": {"failures": 9, "after": 2}, "2": {"seconds": 600}})
     with pytest.raises(Unavailable, match="shard 1/2"):
         work.run(2)
     (pid,) = work.pids(2)
