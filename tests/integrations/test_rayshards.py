@@ -177,7 +177,9 @@ def test_an_interrupt_ends_the_commands(tmp_path: Path) -> None:
     work = Work(tmp_path)
     work.rules({"1": {"seconds": 600}, "2": {"seconds": 600}})
     program = (
-        "import sys\nfrom pathlib import Path\nfrom rollout.integrations.rayshards import run_shards\n"
+        "import signal, sys\nfrom pathlib import Path\nfrom rollout.integrations.rayshards import run_shards\n"
+        # What runs in the background, as a runner's jobs may, inherits that interrupts are ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "run_shards(sys.argv[2:], 2, address=None, folder=Path(sys.argv[1]), progress=lambda *_: None)"
     )
     process = subprocess.Popen(
