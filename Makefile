@@ -15,7 +15,7 @@ export TOKENIZERS_PARALLELISM = false
 help: ## Show what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1	/' | expand -t 16
 
-demo: $(VENV)/.local ## Install, then run the demo (at most 3 minutes)
+demo: $(VENV)/.local ## Install, then run the demo (about 3 minutes)
 	$(BIN)/rollout demo
 
 test: $(VENV)/.dev chromium libnuma check ## Install, then run every check and every test
