@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rollout.cli.evaluate.outputs import exit_status, rendering, show
+from rollout.cli.evaluate.outputs import exit_status, read_stored, rendering, show
 from rollout.cli.outputs import Output
 
 if TYPE_CHECKING:
@@ -68,16 +68,7 @@ def merged(files: Sequence[Path]) -> Evaluation:
 
 
 def _read(path: Path) -> Shard:
-    from pydantic import ValidationError
-
     from rollout.core.evaluation import Shard
-    from rollout.errors import Unreadable
 
-    try:
-        return Shard.model_validate_json(path.read_bytes(), strict=True)
-    except (OSError, ValidationError) as error:
-        why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error.strerror
-        raise Unreadable(
-            f"{path} is no shard of an evaluation: {why}",
-            advice="Name files that `rollout evaluate --shard I/N --output FILE` wrote.",
-        ) from None
+    advice = "Name files that `rollout evaluate --shard I/N --output FILE` wrote."
+    return read_stored(path, Shard, "shard of an evaluation", advice)

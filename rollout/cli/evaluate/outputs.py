@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -12,7 +12,9 @@ from rollout.cli.outputs import Output, OutputType, write_reports
 
 if TYPE_CHECKING:
     from rollout.core.evaluation import Evaluation
+    from rollout.core.manifest import Document
 
+D = TypeVar("D", bound="Document")
 FORMATS = ("text", "json", "markdown", "html")
 
 
@@ -60,16 +62,20 @@ def exit_status(evaluation: Evaluation) -> int:
 
 def read_evaluation(path: Path) -> Evaluation:
     """A stored evaluation. Raises Unreadable if it is none."""
+    from rollout.core.evaluation import Evaluation
+
+    advice = "Name a file that `rollout evaluate --output json=FILE` wrote."
+    return read_stored(path, Evaluation, "stored evaluation", advice)
+
+
+def read_stored(path: Path, model: type[D], what: str, advice: str) -> D:
+    """A file that an evaluation left behind. Raises Unreadable, with the advice, if it is no such document."""
     from pydantic import ValidationError
 
-    from rollout.core.evaluation import Evaluation
     from rollout.errors import Unreadable
 
     try:
-        return Evaluation.model_validate_json(path.read_bytes(), strict=True)
+        return model.model_validate_json(path.read_bytes(), strict=True)
     except (OSError, ValidationError) as error:
         why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error.strerror
-        raise Unreadable(
-            f"{path} is no stored evaluation: {why}",
-            advice="Name a file that `rollout evaluate --output json=FILE` wrote.",
-        ) from None
+        raise Unreadable(f"{path} is no {what}: {why}", advice=advice) from None
