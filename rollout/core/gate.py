@@ -131,15 +131,7 @@ def _absolute(measured: Measured, name: str, gate: Gate, rules: Rules) -> Verdic
     interval = mean_interval(values, name, two_sided(rules.confidence), rules.seed)
     verdict = _within(subject, of, found, interval, gate, is_sample=measured.is_sample)
     culprits = named(_culprits(measured, name)) if verdict.outcome is Outcome.FAIL else ""
-    return Verdict(
-        subject=subject,
-        outcome=verdict.outcome,
-        reason=verdict.reason + culprits,
-        effect=found.value,
-        interval=interval,
-        samples=(0, found.n),
-        required=gate.required,
-    )
+    return replace(verdict, reason=verdict.reason + culprits)
 
 
 def _within(
@@ -155,7 +147,15 @@ def _within(
         reason, outcome = f"{reason}, above the maximum of {shown(gate.max, of.unit)}", Outcome.FAIL
     elif is_sample and not shows(interval, gate.min, gate.max):
         reason, outcome = f"{reason}: a part of the suite that does not show the limit", Outcome.INCONCLUSIVE
-    return Verdict(subject=subject, outcome=outcome, reason=reason)
+    return Verdict(
+        subject=subject,
+        outcome=outcome,
+        reason=reason,
+        effect=found.value,
+        interval=interval,
+        samples=(0, found.n),
+        required=gate.required,
+    )
 
 
 def _measure(found: Estimate, interval: Interval | None, unit: Unit) -> str:
@@ -207,15 +207,7 @@ def _timed_on(shard: ShardTimings, name: str, gate: Gate, rules: Rules) -> Verdi
     interval = timed_interval([shard], name, Side.CANDIDATE, two_sided(rules.confidence))
     verdict = _within(subject, of, found, interval, gate, is_sample=False)
     where = f" (shard {shard.shard}, {shard.hardware})" if shard.shard != "1/1" else ""
-    return Verdict(
-        subject=subject,
-        outcome=verdict.outcome,
-        reason=verdict.reason + where,
-        effect=found.value,
-        interval=interval,
-        samples=(0, found.n),
-        required=gate.required,
-    )
+    return replace(verdict, reason=verdict.reason + where)
 
 
 def _absent_champion(subject: Subject, measured: Measured) -> list[Verdict]:
