@@ -286,6 +286,7 @@ def _measure(
 ) -> tuple[Partial, ...]:
     from rollout import __version__, wiring
     from rollout.cli.progress import shown_progress
+    from rollout.core.leak import NOTHING_COMPARED
     from rollout.integrations.clock import SystemClock
     from rollout.usecases.contest import Contest, Scope, never
     from rollout.usecases.evaluate import evaluate
@@ -300,7 +301,7 @@ def _measure(
             champion=champion,
             golden=golden,
             command=again,
-            leak=_leak(root, golden, training_data, manifest),
+            leak=_leak(root, golden, training_data, manifest) if shard.is_first else NOTHING_COMPARED,
         )
         for golden in goldens
     ]
