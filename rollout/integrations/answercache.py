@@ -82,6 +82,7 @@ class AnswerFile:
         """Keep all of them or, if the process dies, none; durable when this returns."""
         rows = [(key, self._origin, content) for key, content in records.items()]
         with self._open() as file, file:
+            file.execute("BEGIN IMMEDIATE")
             file.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", rows)
 
     @contextmanager
@@ -89,7 +90,8 @@ class AnswerFile:
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with closing(sqlite3.connect(self._path, timeout=_WAIT_S)) as file:
-                file.execute("PRAGMA journal_mode=WAL")
+                # The journal stays SQLite's usual one: two that turn a new file to WAL at once do not wait for each
+                # other, and one of them fails.
                 file.execute("PRAGMA synchronous=FULL")
                 file.execute(_SCHEMA)
                 yield file

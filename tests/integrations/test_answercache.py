@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -82,21 +83,22 @@ def test_a_writer_that_is_killed_leaves_whole_blocks_only(tmp_path: Path) -> Non
     assert set(beyond) <= {0, 200}
 
 
-def test_two_processes_may_write_at_once(tmp_path: Path) -> None:
-    path = tmp_path / "answers.sqlite"
+@pytest.mark.parametrize("attempt", range(10))
+def test_many_may_make_one_new_file_and_write_at_once(tmp_path: Path, attempt: int) -> None:
+    path = tmp_path / f"answers{attempt}.sqlite"
+    together = threading.Barrier(8)
 
-    def write(name: str) -> None:
+    def write(name: str) -> int:
         file = AnswerFile(path, origin="local")
-        for number in range(20):
+        together.wait()
+        for number in range(5):
             file.put({f"{name}{number}": name.encode()})
+        return len(file.get([f"{name}{number}" for number in range(5)]))
 
-    threads = [threading.Thread(target=write, args=(name,)) for name in "abc"]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    keys = [f"{name}{number}" for name in "abc" for number in range(20)]
-    assert len(AnswerFile(path, origin="local").get(keys)) == 60
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(write, "abcdefgh")) == [5] * 8
+    keys = [f"{name}{number}" for name in "abcdefgh" for number in range(5)]
+    assert len(AnswerFile(path, origin="local").get(keys)) == 40
 
 
 @pytest.mark.parametrize("content", [b"not a database" * 100, b"SQLite format 3\x00" + b"\xff" * 5000])
