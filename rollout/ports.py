@@ -17,7 +17,7 @@ from rollout.core.environment import Environment
 from rollout.core.flag import FlagState, Slot
 from rollout.core.lifecycle import LedgerEntry, LedgerEvent
 from rollout.core.manifest import AdapterManifest, Artifact
-from rollout.core.metric import Comparison, MetricSpec, RequestRecord, Samples
+from rollout.core.metric import Comparison, Feedback, MetricSpec, Pair, RequestRecord, Samples, Texts
 from rollout.core.plan import Share
 from rollout.core.routes import Routes
 
@@ -92,6 +92,10 @@ class FlagReader(Protocol):
         """The slot for a request; `stable` on any doubt. Without a context key, the flag's unkeyed answer."""
         ...
 
+    def age_s(self) -> float:
+        """Seconds since the data were last confirmed to be what the flag says; infinite if never. Asked on each request."""
+        ...
+
     def status(self) -> FlagDataStatus:
         """How fresh the data is."""
         ...
@@ -104,12 +108,28 @@ class FlagReader(Protocol):
 class TrafficRecorder(Protocol):
     """Where the gateway leaves one row a request. Never blocks the request."""
 
-    def record(self, request: RequestRecord) -> None:
-        """Take one row, to be written soon."""
+    def record(self, request: RequestRecord, texts: Texts | None = None) -> None:
+        """Take one row, to be written soon, with its texts where they are to be kept."""
+        ...
+
+    def tell(self, feedback: Feedback) -> None:
+        """Take what was said of an answer, to be joined to the row of that request."""
         ...
 
     def close(self) -> None:
         """Write what is left and stop."""
+        ...
+
+
+class TrafficReader(Protocol):
+    """What a traffic log holds beside counts."""
+
+    def records(self, *, after: int, limit: int) -> Sequence[tuple[int, RequestRecord]]:
+        """Rows behind the id `after`, oldest first, at most `limit`, each with its id."""
+        ...
+
+    def pairs(self, comparison: Comparison, *, since: float, limit: int) -> Iterator[Pair]:
+        """Complete pairs whose copy was routed at `since` (Unix seconds) or later, newest first."""
         ...
 
 

@@ -19,7 +19,8 @@ class FileWatch:
     """Polls one file on a daemon thread and hands each new content to `accept`.
 
     `accept` raises ValueError to refuse a content: what was there before stays in force, and the reason stays
-    in `error` until a content is taken. A stat every `poll_s` seconds; the content is read when its identity,
+    in `error` until a content is taken. A file that need not be there yet is `optional`; one that vanishes after
+    it was read is missed all the same. A stat every `poll_s` seconds; the content is read when its identity,
     size or time moved, and every `rehash_s` seconds whatever the stat says.
     """
 
@@ -30,11 +31,13 @@ class FileWatch:
         *,
         poll_s: float = POLL_S,
         rehash_s: float = REHASH_S,
+        optional: bool = False,
     ) -> None:
         self._path = path
         self._accept = accept
         self._poll_s = poll_s
         self._rehash_s = rehash_s
+        self._optional = optional
         self._stopped = threading.Event()
         self._seen: tuple[int, int, int, int] | None = None
         self._taken: bytes | None = None
@@ -69,7 +72,7 @@ class FileWatch:
         try:
             self._look()
         except FileNotFoundError:
-            self._refuse(f"{self._path.name} is missing")
+            self._miss()
         except OSError as error:
             self._refuse(f"{self._path.name} cannot be read: {error.strerror}")
         except ValueError as error:
@@ -98,6 +101,12 @@ class FileWatch:
         if digest != self._taken or self._error is not None:
             self._accept(content)
         self._taken, self._error, self._fresh_at = digest, None, now
+
+    def _miss(self) -> None:
+        if not self._optional or self._taken is not None:
+            self._refuse(f"{self._path.name} is missing")
+        else:
+            self._error, self._fresh_at = None, time.monotonic()
 
     def _refuse(self, reason: str) -> None:
         if reason != self._error:

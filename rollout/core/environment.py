@@ -8,11 +8,22 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, model_validator
 
 from rollout.core.manifest import Document, Dtype, Line, Name, Quantization
+from rollout.core.plan import Share
 
 ENVIRONMENT_SCHEMA: Literal["adapter-rollout/environment/v1"] = "adapter-rollout/environment/v1"
 
 HttpUrl = Annotated[
     str, StringConstraints(pattern=r"^https?://[A-Za-z0-9.\-\[\]:]+(/[A-Za-z0-9._~/-]*)?$", max_length=300)
+]
+EnvironmentVariable = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")]
+# Where a request says who asks: `header:x-user-id`, `body:metadata.user`, `jwt:sub`, `jwt:sub@x-forwarded-jwt`.
+KeySource = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^(header:[A-Za-z0-9-]{1,100}"
+        r"|body:[A-Za-z0-9_-]{1,100}(\.[A-Za-z0-9_-]{1,100}){0,5}"
+        r"|jwt:[A-Za-z0-9_:/.-]{1,200}(@[A-Za-z0-9-]{1,100})?)$"
+    ),
 ]
 # `{name}` is the only placeholder; everything else is a legal flag key.
 KeyPattern = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]*\{name\}[A-Za-z0-9._-]*$")]
@@ -26,11 +37,30 @@ class Stage(StrEnum):
     PRODUCTION = "production"
 
 
+class Reach(StrEnum):
+    """How a tick comes to what gateways write and read."""
+
+    FILES = "files"
+    GATEWAYS = "gateways"
+
+
 class Endpoint(Document):
-    """A replica or a gateway."""
+    """A gateway, or whatever else is asked over HTTP."""
 
     name: Name
     url: HttpUrl
+    token_env: EnvironmentVariable | None = Field(
+        default=None, description="Name of the environment variable that holds its token; never the token."
+    )
+
+
+class ReplicaEndpoint(Endpoint):
+    """A server of models. `agent` is the URL of the `rollout agent` beside it, if adapters get there through one."""
+
+    agent: HttpUrl | None = None
+    agent_token_env: EnvironmentVariable | None = Field(
+        default=None, description="Name of the environment variable that holds the agent's token."
+    )
 
 
 class ServerLimits(Document):
@@ -60,11 +90,26 @@ class FileFlags(Document):
     key_pattern: KeyPattern = "lora-{name}"
 
 
+class KeptTexts(StrEnum):
+    """What the traffic log keeps of questions and answers."""
+
+    OFF = "off"
+    REDACTED = "redacted"
+    FULL = "full"
+
+
 class TrafficLogMetrics(Document):
-    """Metrics from the gateways' SQLite request log: the embedded default."""
+    """Metrics from the gateways' SQLite request log: the embedded default. Rows beyond either limit are removed."""
 
     kind: Literal["traffic-log"]
     path: Line
+    keep_days: int = Field(default=30, ge=1, le=3650)
+    max_mb: int = Field(default=4096, ge=16)
+    texts: KeptTexts = Field(
+        default=KeptTexts.OFF,
+        description="Whether questions and answers are kept, for `rollout shadow`; redacted: without personal data.",
+    )
+    texts_share: Share = Field(default=Share.FULL, description="Share of requests whose texts are kept.")
 
 
 class FolderLedger(Document):
@@ -75,10 +120,61 @@ class FolderLedger(Document):
 
 
 class ContextKey(Document):
-    """What makes a request sticky: the first of the headers that is present, else the body's `user`."""
+    """What makes a request sticky: the first source that it holds, and what ties requests to one conversation.
 
-    headers: tuple[Line, ...] = ("x-user-id",)
-    body_user: bool = True
+    A conversation is bucketed by the key that its first request had, so that it changes version as seldom as a
+    user does. A JWT's claim is read without checking its signature: it chooses a bucket and nothing else.
+    """
+
+    sources: tuple[KeySource, ...] = ("header:x-user-id", "body:user")
+    conversation: tuple[KeySource, ...] = ("header:x-conversation-id", "body:conversation")
+
+
+class Examination(Document):
+    """Shares of answers that are looked at off the hot path, and by what."""
+
+    refusals: Share = Share.FULL
+    personal_data: Share = Share.ZERO
+    toxicity: Share = Share.ZERO
+    toxicity_model: Line | None = Field(
+        default=None, description="Folder of a sequence classifier; without it toxicity is not measured."
+    )
+
+
+class MirrorSettings(Document):
+    """What shadow copies may cost. They are the first to be dropped."""
+
+    concurrency: int = Field(default=8, ge=1, le=1024)
+    waiting: int = Field(default=64, ge=0, le=100_000)
+    tokens_per_minute: int | None = Field(
+        default=None, ge=1, description="Prompt and answer tokens that copies may use in a minute."
+    )
+    pause_above_in_flight: int | None = Field(
+        default=None, ge=1, description="No copy starts while more requests of users than this are under way."
+    )
+    max_tokens: int | None = Field(default=None, ge=1, description="Longest answer of a copy.")
+    timeout_s: float = Field(default=120.0, gt=0, le=3600)
+    priority: int | None = Field(
+        default=None,
+        description="`priority` of copies, for servers with priority scheduling: larger is later.",
+    )
+
+
+class GatewaySettings(Document):
+    """How the gateways of an environment treat requests."""
+
+    max_body_mb: int = Field(default=50, ge=1, le=1024)
+    max_in_flight: int = Field(default=2048, ge=1, description="Requests under way; more are told to wait.")
+    body_timeout_s: float = Field(default=30.0, gt=0, description="Longest pause while a request is sent.")
+    read_timeout_s: float = Field(default=600.0, gt=0, description="Longest silence of a server.")
+    retry_on_stable: bool = Field(
+        default=True, description="Ask stable once where the candidate fails before its first byte."
+    )
+    restore_model: bool = Field(
+        default=False, description="Answers name the logical model instead of the version that answered."
+    )
+    mirror: MirrorSettings = MirrorSettings()
+    examine: Examination = Examination()
 
 
 class Environment(Document):
@@ -90,7 +186,7 @@ class Environment(Document):
     schema_: Literal["adapter-rollout/environment/v1"] = Field(alias="schema")
     name: Name
     stage: Stage = Field(default=Stage.PRODUCTION, description="What is not said to be less is production.")
-    replicas: tuple[Endpoint, ...] = Field(min_length=1)
+    replicas: tuple[ReplicaEndpoint, ...] = Field(min_length=1)
     gateways: tuple[Endpoint, ...] = Field(min_length=1)
     adapter_folder: Line = Field(
         description="Where verified adapters are laid down for the servers, by digest."
@@ -102,6 +198,11 @@ class Environment(Document):
     routes: Line = Field(description="The routes document that the gateways read.")
     evidence: Line = Field(description="Folder of the evidence, addressed by digest.")
     context_key: ContextKey = ContextKey()
+    gateway: GatewaySettings = GatewaySettings()
+    reach: Reach = Field(
+        default=Reach.FILES,
+        description="Where ticks find traffic log and routes: in these files, or over the gateways' own pages.",
+    )
     branch: Line = Field(default="main", description="The branch whose manifests are the desire.")
     remote: Name | None = Field(
         default="origin", description="The git remote; null for a repository of its own."

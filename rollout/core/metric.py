@@ -41,6 +41,28 @@ class Event(StrEnum):
     SLOW = "slow"
 
 
+class Unit(StrEnum):
+    """What a rate counts. `unit_minute` counts a user (or a conversation) once a minute, bad if any request was.
+
+    So a client that sends a thousand requests has one voice, as the judge assumes of what it counts.
+    """
+
+    REQUEST = "request"
+    UNIT_MINUTE = "unit_minute"
+
+
+class ErrorClass(StrEnum):
+    """Why a request got no good answer, told apart by who can mend it."""
+
+    UNREACHABLE = "unreachable"
+    TIMEOUT = "timeout"
+    BROKEN_OFF = "broken_off"
+    IN_BAND = "in_band"
+    NOT_FINITE = "not_finite"
+    UNREADABLE = "unreadable"
+    GATEWAY = "gateway"
+
+
 class OnMissing(StrEnum):
     """What no data means. There is no `pass`."""
 
@@ -61,6 +83,7 @@ class MetricSpec(Document):
     title: Line
     kind: Literal["rate"]
     event: Event
+    per: Unit = Unit.REQUEST
     direction: Literal[Direction.LOWER]
     slow_after_ms: float | None = Field(default=None, gt=0)
     margin: float = Field(gt=0, lt=1)
@@ -117,7 +140,11 @@ class RequestRecord:
 
     Times are Unix seconds, durations milliseconds. `status` is the upstream's HTTP status, 499 if the client
     left, 0 if no answer came. `format_valid` is None where no format is declared or the answer was cut off by
-    the client. `pair` is the request id that a shadow copy belongs to.
+    the client. `pair` is the request id that a shadow copy belongs to. `retry_of` is the id of the candidate's
+    failure that stable answered instead: such an answer, and one that a tester had `pinned`, was not dealt at
+    random and counts in no comparison. `cold` marks answers for which an adapter may have had to be loaded first.
+    `inter_token_ms` is the mean time between tokens. `refused`, `personal_data` and `toxic` are None where nobody
+    looked.
     """
 
     request_id: str
@@ -139,3 +166,50 @@ class RequestRecord:
     format_valid: bool | None
     completion_tokens: int | None
     output_chars: int
+    error_class: ErrorClass | None = None
+    conversation_hash: str | None = None
+    path: str = ""
+    streamed: bool = False
+    replica: str | None = None
+    cold: bool = False
+    retry_of: str | None = None
+    pinned: bool = False
+    first_token_ms: float | None = None
+    inter_token_ms: float | None = None
+    prompt_tokens: int | None = None
+    finish_reason: str | None = None
+    refused: bool | None = None
+    personal_data: bool | None = None
+    toxic: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Texts:
+    """What was asked and answered, where an environment keeps that: the request's JSON, and the answer's text."""
+
+    request: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feedback:
+    """What a user, or a business event, said of one answer. At least one of the three values is there.
+
+    `thumbs` is -1 or 1, `score` is between 0 and 1. `at` is Unix seconds.
+    """
+
+    request_id: str
+    at: float
+    thumbs: int | None = None
+    score: float | None = None
+    conversion: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """A request of stable and its shadow copy, both complete. `texts` are None where they were not kept."""
+
+    stable: RequestRecord
+    candidate: RequestRecord
+    stable_texts: Texts | None
+    candidate_texts: Texts | None

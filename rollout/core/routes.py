@@ -24,6 +24,9 @@ class Route(Document):
     stable: Line = Field(description="Served name of the stable adapter, or of the base model.")
     candidate: Line | None = None
     min_flag_version: int = Field(default=0, ge=0)
+    max_flag_age_s: float | None = Field(
+        default=None, gt=0, description="Flag data older than this give nobody the candidate."
+    )
     mirror: Share = Field(
         default=Share.ZERO, description="Share of stable's requests copied to the candidate."
     )

@@ -7,7 +7,7 @@ import json
 import math
 from typing import Protocol
 
-from rollout.gateway.openai import Scope, Send, send_bytes, send_refusal, unknown_model
+from rollout.gateway.openai import Receive, Scope, Send, send_bytes, send_refusal, unknown_model
 from rollout.gateway.routes import RouteTable
 from rollout.gateway.telemetry import Telemetry
 from rollout.ports import FlagReader, GatewayStatus
@@ -50,7 +50,7 @@ class Admin:
         known = path in _STAND_ALONE or path.startswith(_MODEL) if exclusive else path in _OWN
         return known and scope["method"] in ("GET", "HEAD")
 
-    async def answer(self, scope: Scope, send: Send) -> None:
+    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         """Serve one page."""
         match scope["path"]:
             case "/rollout/status":

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from rollout.core.metric import ErrorClass
+
 _LARGEST_TEXT = 1_000_000
 _LARGEST_PENDING = 64 * 1024
 _LARGEST_WHOLE = 8 * 1024 * 1024
@@ -18,17 +20,23 @@ class AnswerReader:
     """Collects the text of the first choice, the usage and in-band errors of one upstream answer.
 
     `text` is what the model said, bounded to a million characters (`overlong` says that there was more).
+    `first_token_at` and `last_token_at` are `time.perf_counter()` of the first and last event with a token.
     """
 
     def __init__(self) -> None:
         self.text_parts: list[str] = []
+        self.streamed = False
+        self.first_token_at: float | None = None
+        self.last_token_at: float | None = None
+        self.prompt_tokens: int | None = None
+        self.finish_reason: str | None = None
+        self.error_class: ErrorClass | None = None
         self.chars = 0
         self.overlong = False
         self.completion_tokens: int | None = None
         self.called_tools = False
         self.error: str | None = None
         self._status = 0
-        self._streamed = False
         self._readable = True
         self._finished = False
         self._spoke = False
@@ -39,7 +47,7 @@ class AnswerReader:
         self._status = status
         for key, value in headers:
             if key.lower() == b"content-type":
-                self._streamed = value.lower().startswith(b"text/event-stream")
+                self.streamed = value.lower().startswith(b"text/event-stream")
             if key.lower() == b"content-encoding" and value.lower() != b"identity":
                 self._readable = False
 
@@ -48,7 +56,7 @@ class AnswerReader:
         if not self._readable:
             return
         self._pending += chunk
-        if self._streamed and len(self._pending) > _LARGEST_PENDING:
+        if self.streamed and len(self._pending) > _LARGEST_PENDING:
             self._read_events(last=False)
         if len(self._pending) > _LARGEST_WHOLE:
             self._readable, self.overlong = False, True
@@ -58,7 +66,7 @@ class AnswerReader:
         """The end of the body, as the upstream meant it."""
         if not self._readable:
             return
-        if self._streamed:
+        if self.streamed:
             self._read_events(last=True)
             if not self._finished and self.error is None:
                 self.error = "the stream ended without its last event"

@@ -7,7 +7,7 @@ import hashlib
 
 from rollout.core.flag import Slot
 from rollout.core.plan import WHOLE, Share
-from rollout.gateway.openai import MIRRORED_PATHS, App, Message, Scope, as_copy, for_upstream
+from rollout.gateway.openai import MIRRORED_PATHS, App, Message, Scope, for_upstream
 from rollout.gateway.passage import Choice, Passage
 from rollout.gateway.telemetry import Telemetry
 
@@ -37,7 +37,7 @@ class Mirror:
         self._timeout_s = timeout_s
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def offer(self, passage: Passage, scope: Scope, request: dict[str, object]) -> bool:
+    def offer(self, passage: Passage, scope: Scope) -> bool:
         """Copy a request that is over, if it should be; the answer is whether the copy will be sent."""
         choice = passage.choice
         candidate = choice.live.route.candidate
@@ -53,10 +53,11 @@ class Mirror:
             flag_version=choice.flag_version,
             reason="SHADOW",
             key=choice.key,
+            conversation=choice.conversation,
         )
-        body = as_copy(request, candidate)
+        body = passage.request.as_copy(candidate)
         headers = for_upstream(scope["headers"], len(body))
-        task = asyncio.create_task(self._send(copy, passage.id, {**scope, "headers": headers}, body))
+        task = asyncio.create_task(self._send(copy, passage, {**scope, "headers": headers}, body))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return True
@@ -74,15 +75,16 @@ class Mirror:
         # unfair to the candidate.
         return (
             passage.choice.slot is Slot.STABLE
+            and not passage.choice.pinned
             and scope["path"] in MIRRORED_PATHS
             and passage.answered
             and (passage.status in _SUCCESS or passage.status >= 500)
             and is_sampled(passage.id, passage.choice.live.route.mirror)
         )
 
-    async def _send(self, copy: Choice, pair: str, scope: Scope, body: bytes) -> None:
+    async def _send(self, copy: Choice, original: Passage, scope: Scope, body: bytes) -> None:
         async with self._free:
-            passage = Passage(copy, self._telemetry, pair=pair)
+            passage = Passage(copy, original.request, self._telemetry, pair=original.id)
             try:
                 async with asyncio.timeout(self._timeout_s):
                     await passage.run(self._app, scope, body, _never, _nowhere)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any, NoReturn
+
+import msgspec
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -17,7 +20,6 @@ INFERENCE_PATHS = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/res
 MIRRORED_PATHS = frozenset({"/v1/chat/completions", "/v1/completions"})
 """Paths whose requests can be repeated without a trace: `/v1/responses` may store what it is told."""
 
-_LARGEST_BODY = 32 * 1024 * 1024
 _ONLY_FOR_THE_USER = (
     "stream",
     "stream_options",
@@ -50,6 +52,8 @@ _OF_THE_CLIENT = frozenset(
         b"content-type",
         b"expect",
         b"x-amzn-sagemaker-adapter-identifier",
+        b"x-rollout-pin",
+        b"x-rollout-token",
     }
 )
 
@@ -91,49 +95,100 @@ async def send_bytes(
     await send({"type": "http.response.body", "body": body})
 
 
-async def send_refusal(send: Send, refused: RefusedError) -> None:
+async def send_refusal(send: Send, refused: RefusedError, headers: Headers | None = None) -> None:
     """The answer to a request that goes nowhere."""
     body = error_body(refused.status, refused.message, code=refused.code, param=refused.param)
-    await send_bytes(send, refused.status, body)
+    await send_bytes(send, refused.status, body, headers=headers)
 
 
-async def read_body(receive: Receive) -> bytes:
-    """The whole request body. Raises RefusedError (413) beyond 32 MiB, ClientLeftError."""
+async def read_body(receive: Receive, *, largest: int, pause_s: float) -> bytes:
+    """The whole request body. Raises RefusedError (413 beyond `largest` bytes, 408 after a pause), ClientLeftError."""
     parts: list[bytes] = []
     size = 0
     while True:
-        message = await receive()
+        try:
+            async with asyncio.timeout(pause_s):
+                message = await receive()
+        except TimeoutError:
+            raise RefusedError(408, "The request did not arrive in time.") from None
         if message["type"] == "http.disconnect":
             raise ClientLeftError
         part = message.get("body", b"")
         size += len(part)
-        if size > _LARGEST_BODY:
-            raise RefusedError(413, f"The request is larger than {_LARGEST_BODY} bytes.")
+        if size > largest:
+            raise RefusedError(413, f"The request is larger than {largest} bytes.")
         parts.append(part)
         if not message.get("more_body", False):
             return b"".join(parts)
 
 
-def parse_request(headers: Headers, body: bytes) -> dict[str, Any]:
-    """The request as an object with a `model`. Raises RefusedError (400, 415).
+class InferenceRequest:
+    """A request with a `model`, read once and only at its first level: the values stay the bytes that they were."""
 
-    What no engine could read is refused here, where it is not held against an adapter. Other media types are
-    refused because a web page may send those to any address without asking.
-    """
-    media_type = (header(headers, b"content-type") or "").partition(";")[0].strip().lower()
-    if media_type != "application/json":
-        raise RefusedError(415, "The content type must be application/json.")
-    try:
-        request = json.loads(body, parse_constant=refuse_constant)
-    except (ValueError, RecursionError):
-        raise RefusedError(400, "The request body is not JSON.") from None
-    if not isinstance(request, dict):
-        raise RefusedError(400, "The request body is not a JSON object.")
-    model = request.get("model")
-    if not isinstance(model, str) or not model:
-        # An engine would answer from its base model, which is nobody's choice.
-        raise RefusedError(400, "You must provide a model parameter.", param="model")
-    return request
+    __slots__ = ("_fields", "body", "model")
+
+    def __init__(self, body: bytes, fields: Mapping[str, msgspec.Raw], model: str) -> None:
+        self.body = body
+        self.model = model
+        self._fields = fields
+
+    @classmethod
+    def parse(cls, headers: Headers, body: bytes) -> InferenceRequest:
+        """Read one. Raises RefusedError (400, 415).
+
+        What no engine could read is refused here, where it is not held against an adapter. Other media types are
+        refused because a web page may send those to any address without asking.
+        """
+        media_type = (header(headers, b"content-type") or "").partition(";")[0].strip().lower()
+        if media_type != "application/json":
+            raise RefusedError(415, "The content type must be application/json.")
+        try:
+            fields = _FIELDS.decode(body)
+            if not body.isascii():
+                str(body, "utf-8")
+            model = _NAME.decode(fields["model"])
+        except msgspec.ValidationError:
+            # It is JSON: either no object, or its `model` no string.
+            model = ""
+        except KeyError:
+            model = ""
+        except (msgspec.DecodeError, ValueError, RecursionError):
+            raise RefusedError(400, "The request body is not JSON.") from None
+        if not model:
+            # An engine would answer from its base model, which is nobody's choice.
+            raise RefusedError(400, "You must provide a model parameter.", param="model")
+        return cls(body, fields, model)
+
+    def text(self, *path: str) -> str | None:
+        """The string, or the whole number, at a path of names, stripped; None if there is no such."""
+        raw = self._fields.get(path[0])
+        try:
+            value: object = None if raw is None else _VALUE.decode(raw)
+        except (msgspec.DecodeError, RecursionError):
+            return None
+        for name in path[1:]:
+            value = value.get(name) if isinstance(value, dict) else None
+        if isinstance(value, int) and not isinstance(value, bool):
+            value = str(value)
+        return value.strip() or None if isinstance(value, str) else None
+
+    def holds(self, name: str) -> bool:
+        """Whether there is a value of that name which says anything."""
+        return bytes(self._fields.get(name, b"null")) not in (b"null", b"false")
+
+    def to(self, served: str) -> bytes:
+        """The body for one served adapter. One key of that name is left, whatever the client had sent."""
+        return msgspec.json.encode({**self._fields, "model": served})
+
+    def as_copy(self, served: str, **changes: int) -> bytes:
+        """The body of a shadow copy: not streamed, and without tools, which could have effects."""
+        kept = {key: value for key, value in self._fields.items() if key not in _ONLY_FOR_THE_USER}
+        return msgspec.json.encode({**kept, **changes, "model": served})
+
+
+_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_NAME = msgspec.json.Decoder(str)
+_VALUE = msgspec.json.Decoder()
 
 
 def refuse_constant(constant: str) -> NoReturn:
@@ -145,24 +200,6 @@ def unknown_model(model: str) -> RefusedError:
     """The refusal of a logical name without a route."""
     shown = model if len(model) <= 100 else f"{model[:100]}…"
     return RefusedError(404, f"The model `{shown}` does not exist.", code="model_not_found", param="model")
-
-
-def with_model(request: dict[str, Any], served: str) -> bytes:
-    """The request for one served adapter. One key of that name is left, whatever the client had sent.
-
-    Raises RefusedError (400) for what JSON can be read from and not written to: `1e999`, half a surrogate pair.
-    """
-    document = {**request, "model": served}
-    try:
-        return json.dumps(document, separators=(",", ":"), allow_nan=False, ensure_ascii=False).encode()
-    except (ValueError, RecursionError):
-        raise RefusedError(400, "The request body holds a value that cannot be passed on.") from None
-
-
-def as_copy(request: dict[str, Any], served: str) -> bytes:
-    """The request for a shadow copy: not streamed, and without tools, which could have effects."""
-    kept = {key: value for key, value in request.items() if key not in _ONLY_FOR_THE_USER}
-    return with_model(kept, served)
 
 
 def header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> str | None:

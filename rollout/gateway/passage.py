@@ -8,17 +8,26 @@ import uuid
 from dataclasses import dataclass
 
 from rollout.core.flag import Slot
-from rollout.core.metric import RequestRecord
+from rollout.core.metric import ErrorClass, RequestRecord
 from rollout.gateway.answer import AnswerReader
-from rollout.gateway.openai import App, Message, Receive, Scope, Send
+from rollout.gateway.openai import App, InferenceRequest, Message, Receive, Scope, Send
+from rollout.gateway.restoring import ModelRestorer
 from rollout.gateway.routes import LiveRoute
-from rollout.gateway.telemetry import Telemetry
+from rollout.gateway.telemetry import Spoken, Telemetry
 
 FAILURE = "rollout.failure"
 """Key of an ASGI start message by which our own upstream says that no engine answered, and why."""
+TIMED_OUT = "rollout.timed_out"
+"""Key beside `FAILURE`: true if it was silence."""
+REPLICA = "rollout.replica"
+"""Key of an ASGI start message: the name of the replica that answers."""
+COLD = "rollout.cold"
+"""Key beside `REPLICA`: true if that replica has not answered for this adapter before."""
+_OURS = frozenset({FAILURE, TIMED_OUT, REPLICA, COLD})
 
 CLIENT_LEFT = 499
 NO_ANSWER = 0
+_NOT_LOADED = 404
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,27 +40,58 @@ class Choice:
     flag_version: int | None
     reason: str
     key: str | None
+    conversation: str | None = None
+    pinned: bool = False
 
 
 class Passage:
-    """Carries one request through `app`. `pair` makes it a shadow copy of the request of that id."""
+    """Carries one request through `app`, once.
 
-    def __init__(self, choice: Choice, telemetry: Telemetry, *, pair: str | None = None) -> None:
+    `pair` makes it a shadow copy of the request of that id; `retry_of` makes it stable's answer in the place of
+    the candidate's failure of that id.
+    """
+
+    def __init__(
+        self,
+        choice: Choice,
+        request: InferenceRequest,
+        telemetry: Telemetry,
+        *,
+        pair: str | None = None,
+        retry_of: str | None = None,
+        restore: bool = False,
+    ) -> None:
         self.id = uuid.uuid4().hex
         self.choice = choice
+        self.request = request
         self.status = NO_ANSWER
+        self.withheld = False
+        """Whether the candidate failed before its first byte, and the client was told nothing of it."""
         self._telemetry = telemetry
         self._pair = pair
+        self._retry_of = retry_of
+        self._restorer = ModelRestorer(choice.served, choice.live.name) if restore else None
         self._reader = AnswerReader()
         self._failure: str | None = None
+        self._failure_class: ErrorClass | None = None
+        self._replica: str | None = None
+        self._cold = False
+        self._path = ""
         self._started = self._finished = self._left = False
         self._first_byte_ms: float | None = None
         self._latency_ms: float | None = None
         self._routed_at = telemetry.begin(choice.served, shadow=pair is not None)
         self._begun = time.perf_counter()
 
-    async def run(self, app: App, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
-        """Ask `app` and pass its answer on. Whatever happens is noted for `record`, and raised."""
+    async def run(
+        self, app: App, scope: Scope, body: bytes, receive: Receive, send: Send, *, forgiving: bool = False
+    ) -> None:
+        """Ask `app` and pass its answer on. Whatever happens is noted for `record`, and raised.
+
+        `forgiving` withholds a failure that comes before the first byte: nothing was sent then, and `withheld` is
+        true.
+        """
+        self._path = scope["path"]
         given = False
 
         async def give() -> Message:
@@ -65,30 +105,41 @@ class Passage:
             return message
 
         async def take(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                await send(self._head(message))
-            elif message["type"] == "http.response.body":
-                await self._body(message, send)
-            else:
-                await send(message)
+            match message["type"]:
+                case "http.response.start":
+                    head = self._head(message)
+                    self.withheld = forgiving and self._failed_at_once()
+                    if not self.withheld:
+                        await send(head)
+                case "http.response.body":
+                    await self._body(message, send)
+                case _:
+                    await send(message)
 
         try:
             await app(scope, give, take)
         except asyncio.CancelledError:
             self._left = self._left or self._pair is not None
-            self._failure = self._failure or "the gateway stopped"
+            self._fail("the gateway stopped", ErrorClass.GATEWAY)
             raise
         except Exception as error:
-            self._failure = self._failure or f"the engine raised {type(error).__name__}"
-            raise
+            self._fail(f"the engine raised {type(error).__name__}", ErrorClass.BROKEN_OFF)
+            if not forgiving or self._started or self._left:
+                raise
+            self.withheld = True
         finally:
             self._settle()
 
     def record(self, *, mirrored: bool = False) -> None:
         """Leave the row of this request. To be called once, when `run` is over."""
         left = self._left
-        error = None if left else self._error()
-        live = self.choice.live
+        error, kind = (None, None) if left else self._error()
+        live, reader = self.choice.live, self._reader
+        spoken = None
+        if not left and error is None and 200 <= self.status <= 299:
+            spoken = Spoken(
+                request=self.request.body, text=reader.text, overlong=reader.overlong, check=live.check
+            )
         self._telemetry.end(
             RequestRecord(
                 request_id=self.id,
@@ -107,10 +158,23 @@ class Passage:
                 latency_ms=self._latency_ms if self._latency_ms is not None else self._elapsed_ms(),
                 status=CLIENT_LEFT if left else self.status,
                 error=error,
-                format_valid=None if left or error else self._format_valid(),
-                completion_tokens=self._reader.completion_tokens,
-                output_chars=self._reader.chars,
-            )
+                error_class=kind,
+                format_valid=None,
+                prompt_tokens=reader.prompt_tokens,
+                completion_tokens=reader.completion_tokens,
+                output_chars=reader.chars,
+                conversation_hash=self._telemetry.hash_key(self.choice.conversation),
+                path=self._path,
+                streamed=reader.streamed,
+                replica=self._replica,
+                cold=self._cold,
+                retry_of=self._retry_of,
+                pinned=self.choice.pinned,
+                first_token_ms=self._first_token_ms(),
+                inter_token_ms=self._inter_token_ms(),
+                finish_reason=reader.finish_reason,
+            ),
+            spoken,
         )
 
     @property
@@ -118,39 +182,63 @@ class Passage:
         """Whether an engine gave a complete answer."""
         return self._finished and self._failure is None
 
+    @property
+    def completion_tokens(self) -> int | None:
+        """Tokens of the answer, as the engine counted them."""
+        return self._reader.completion_tokens
+
     def timed_out(self) -> None:
         """A copy was given up: unlike a user who leaves, that is the candidate's failure."""
         self._left = False
-        self._failure = "no answer in time"
+        self._failure, self._failure_class = "no answer in time", ErrorClass.TIMEOUT
         self.status = NO_ANSWER
 
     def _head(self, message: Message) -> Message:
         self._started = True
-        self._failure = message.get(FAILURE)
+        self._replica = message.get(REPLICA)
+        self._cold = message.get(COLD, not self._telemetry.has_answered(self.choice.served))
+        if failure := message.get(FAILURE):
+            self._fail(failure, ErrorClass.TIMEOUT if message.get(TIMED_OUT) else ErrorClass.UNREACHABLE)
         self.status = NO_ANSWER if self._failure else message["status"]
         headers = [
             (key, value) for key, value in message.get("headers", ()) if not key.startswith(b"x-rollout-")
         ]
         self._reader.start(message["status"], headers)
+        if self._restorer is not None:
+            headers = self._restorer.head(headers, streamed=self._reader.streamed)
         headers += [
             (b"x-rollout-adapter", self.choice.served.encode()),
             (b"x-rollout-slot", self.choice.slot.value.encode()),
             (b"x-rollout-request", self.id.encode()),
         ]
-        kept = {key: value for key, value in message.items() if key != FAILURE}
+        kept = {key: value for key, value in message.items() if key not in _OURS}
         return {**kept, "headers": headers}
 
     async def _body(self, message: Message, send: Send) -> None:
         chunk = message.get("body", b"")
+        more = message.get("more_body", False)
         if chunk and self._first_byte_ms is None:
             self._first_byte_ms = self._elapsed_ms()
-        await send(message)
+        if not self.withheld:
+            await send(message if self._restorer is None else self._restored(message, chunk, more=more))
         if chunk:
             self._reader.feed(chunk)
-        if not message.get("more_body", False) and not self._finished:
+        if not more and not self._finished:
             self._finished = True
             self._latency_ms = self._elapsed_ms()
             self._reader.finish()
+
+    def _restored(self, message: Message, chunk: bytes, *, more: bool) -> Message:
+        assert self._restorer is not None
+        return {**message, "body": self._restorer.feed(chunk, last=not more)}
+
+    def _failed_at_once(self) -> bool:
+        silent = self._failure_class is ErrorClass.TIMEOUT  # its user has waited long enough
+        return not silent and (self.status in (NO_ANSWER, _NOT_LOADED) or self.status >= 500)
+
+    def _fail(self, failure: str, kind: ErrorClass) -> None:
+        if self._failure is None:
+            self._failure, self._failure_class = failure, kind
 
     def _settle(self) -> None:
         if self._started and not self._finished:
@@ -160,25 +248,31 @@ class Passage:
                 self._finished, self._left = True, False
                 self._latency_ms = self._elapsed_ms()
 
-    def _error(self) -> str | None:
+    def _error(self) -> tuple[str | None, ErrorClass | None]:
         if self._failure:
-            return self._failure
+            return self._failure, self._failure_class
         if not self._started:
-            return "no answer"
+            return "no answer", ErrorClass.UNREACHABLE
         if not self._finished:
-            return "the answer broke off"
+            return "the answer broke off", ErrorClass.BROKEN_OFF
         if self.status == CLIENT_LEFT:
-            return "the engine says that its client left"  # it is still here: this is no answer
-        return self._reader.error
+            # It is still here: this is no answer.
+            return "the engine says that its client left", ErrorClass.UNREADABLE
+        return self._reader.error, self._reader.error_class
 
-    def _format_valid(self) -> bool | None:
-        check = self.choice.live.check
-        if check is None or not 200 <= self.status <= 299:
+    def _first_token_ms(self) -> float | None:
+        at = self._reader.first_token_at
+        return None if at is None else (at - self._begun) * 1000
+
+    def _inter_token_ms(self) -> float | None:
+        first, last, tokens = (
+            self._reader.first_token_at,
+            self._reader.last_token_at,
+            self._reader.completion_tokens,
+        )
+        if first is None or last is None or tokens is None or tokens < 2:
             return None
-        if self._reader.overlong:
-            return False
-        text = self._reader.text
-        return None if text is None else check(text)
+        return (last - first) * 1000 / (tokens - 1)
 
     def _elapsed_ms(self) -> float:
         return (time.perf_counter() - self._begun) * 1000

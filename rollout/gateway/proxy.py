@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -50,7 +51,7 @@ class Upstream:
             await _lifespan(receive, send)
             return
         try:
-            body = await read_body(receive)
+            body = await read_body(receive, largest=sys.maxsize, pause_s=3600)
         except ClientLeftError:
             return
         exchange = asyncio.ensure_future(self._exchange(scope, body, send))

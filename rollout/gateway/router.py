@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any
+import hmac
+from collections.abc import Awaitable, Callable, Container
+from dataclasses import replace
 
-from rollout.core.environment import ContextKey
+from rollout.core.environment import GatewaySettings
 from rollout.core.flag import Slot
 from rollout.gateway.admin import Admin
+from rollout.gateway.contextkey import ContextKeys
 from rollout.gateway.mirror import Mirror
 from rollout.gateway.openai import (
     INFERENCE_PATHS,
     App,
     ClientLeftError,
     Headers,
+    InferenceRequest,
     Message,
     Receive,
     RefusedError,
@@ -21,11 +24,9 @@ from rollout.gateway.openai import (
     Send,
     for_upstream,
     header,
-    parse_request,
     read_body,
     send_refusal,
     unknown_model,
-    with_model,
 )
 from rollout.gateway.passage import Choice, Passage
 from rollout.gateway.routes import LiveRoute, RouteTable
@@ -34,44 +35,94 @@ from rollout.ports import FlagReader
 
 NO_CANDIDATE = "NO_CANDIDATE"
 STALE_FLAG = "STALE_FLAG"
+OLD_FLAG = "OLD_FLAG"
+HELD = "HELD"
+PINNED = "PINNED"
+RETRIED = "RETRIED"
+
+_PIN = b"x-rollout-pin"
+_TOKEN = b"x-rollout-token"
 
 
 class VersionChooser:
-    """Chooses the adapter for a request: stable unless flag, routes and flag version all say otherwise."""
+    """Chooses the adapter for a request: stable unless flag, routes, flag version and age all say otherwise.
 
-    def __init__(self, table: RouteTable, flags: FlagReader, context_key: ContextKey) -> None:
+    `held` are served adapters that nobody gets. A request that names a slot in `x-rollout-pin` gets it if its
+    `x-rollout-token` is the gateway's; without a `token` nobody may pin.
+    """
+
+    def __init__(
+        self,
+        table: RouteTable,
+        flags: FlagReader,
+        keys: ContextKeys,
+        *,
+        held: Container[str] = (),
+        token: str | None = None,
+    ) -> None:
         self._table = table
         self._flags = flags
-        self._headers = [name.lower().encode("latin-1") for name in context_key.headers]
-        self._body_user = context_key.body_user
+        self._keys = keys
+        self._held = held
+        self._token = token
 
-    def choose(self, name: str, headers: Headers, request: dict[str, Any]) -> Choice | None:
-        """The adapter for a request to `name`, or None if there is no such route."""
-        live = self._table.find(name)
-        return None if live is None else self._choice(live, self.sticky_key(headers, request))
+    def choose(self, headers: Headers, request: InferenceRequest) -> Choice | None:
+        """The adapter for a request, or None if there is no such route. Raises RefusedError (403, 409)."""
+        live = self._table.find(request.model)
+        if live is None:
+            return None
+        key, conversation = self._keys.find(live.name, headers, request)
+        if (pin := header(headers, _PIN)) is not None:
+            return self._pinned(live, pin, headers, key, conversation)
+        return self._choice(live, key, conversation)
 
-    def sticky_key(self, headers: Headers, request: dict[str, Any]) -> str | None:
-        """What makes a request sticky: the first configured header that is present, else the body's `user`."""
-        for wanted in self._headers:
-            if (value := header(headers, wanted)) is not None:
-                return value
-        user = request.get("user") if self._body_user else None
-        return user.strip() or None if isinstance(user, str) else None
-
-    def _choice(self, live: LiveRoute, key: str | None) -> Choice:
+    def _choice(self, live: LiveRoute, key: str | None, conversation: str | None) -> Choice:
         route = live.route
         decision = self._flags.slot(route.flag, key)
         served, slot, reason = route.stable, Slot.STABLE, decision.reason
         if decision.slot is Slot.CANDIDATE:
             if route.candidate is None:
                 reason = NO_CANDIDATE
+            elif route.candidate in self._held:
+                reason = HELD
             elif decision.version is None or decision.version < route.min_flag_version:
                 # The flag data are older than this candidate: what they dial up is another one.
                 reason = STALE_FLAG
+            elif route.max_flag_age_s is not None and self._flags.age_s() > route.max_flag_age_s:
+                # Nobody knows whether the flag still says so.
+                reason = OLD_FLAG
             else:
                 served, slot = route.candidate, Slot.CANDIDATE
         return Choice(
-            live=live, served=served, slot=slot, flag_version=decision.version, reason=reason, key=key
+            live=live,
+            served=served,
+            slot=slot,
+            flag_version=decision.version,
+            reason=reason,
+            key=key,
+            conversation=conversation,
+        )
+
+    def _pinned(
+        self, live: LiveRoute, pin: str, headers: Headers, key: str | None, conversation: str | None
+    ) -> Choice:
+        given = header(headers, _TOKEN) or ""
+        if self._token is None or not hmac.compare_digest(given.encode(), self._token.encode()):
+            raise RefusedError(403, "A version is pinned with the gateway's token only.", code="pin_refused")
+        served = {"stable": live.route.stable, "candidate": live.route.candidate}.get(pin)
+        if served is None or (pin == "candidate" and served in self._held):
+            raise RefusedError(
+                409, "There is no such version to pin: stable, or a candidate that is not held."
+            )
+        return Choice(
+            live=live,
+            served=served,
+            slot=Slot(pin),
+            flag_version=None,
+            reason=PINNED,
+            key=key,
+            conversation=conversation,
+            pinned=True,
         )
 
 
@@ -91,6 +142,7 @@ class AdapterRouter:
         telemetry: Telemetry,
         mirror: Mirror,
         admin: Admin,
+        settings: GatewaySettings,
         exclusive: bool,
         on_shutdown: Callable[[], Awaitable[None]],
     ) -> None:
@@ -99,8 +151,10 @@ class AdapterRouter:
         self._telemetry = telemetry
         self._mirror = mirror
         self._admin = admin
+        self._settings = settings
         self._exclusive = exclusive
         self._on_shutdown = on_shutdown
+        self._under_way = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection scope."""
@@ -108,53 +162,89 @@ class AdapterRouter:
             case "lifespan":
                 await self._lifespan(scope, receive, send)
             case "http" if scope["method"] == "POST" and scope["path"] in INFERENCE_PATHS:
-                await self._infer(scope, receive, send)
+                await self._admit(scope, receive, send)
             case "http" if self._admin.answers(scope, exclusive=self._exclusive):
-                await self._admin.answer(scope, send)
+                await self._admin.answer(scope, receive, send)
             case "http" if self._exclusive:
-                self._telemetry.refused(404)
-                await send_refusal(send, RefusedError(404, "There is nothing here.", code="not_found"))
+                await self._refuse(send, RefusedError(404, "There is nothing here.", code="not_found"))
             case "http" | "websocket" if not self._exclusive:
                 await self._app(scope, receive, send)
             case _:
                 await send({"type": "websocket.close", "code": 1000})
 
-    async def _infer(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._under_way >= self._settings.max_in_flight:
+            full = RefusedError(429, "Too many requests are under way. Please try again.", code="overloaded")
+            await self._refuse(send, full, [(b"retry-after", b"1")])
+            return
+        self._under_way += 1
         try:
-            body = await read_body(receive)
-            request = parse_request(scope["headers"], body)
-            choice = self._chooser.choose(request["model"], scope["headers"], request)
+            await self._infer(scope, receive, send)
+        finally:
+            self._under_way -= 1
+
+    async def _infer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = scope["headers"]
+        try:
+            body = await self._read(headers, receive)
+            request = InferenceRequest.parse(headers, body)
+            choice = self._chooser.choose(headers, request)
             if choice is None and self._exclusive:
-                raise unknown_model(request["model"])
-            routed = b"" if choice is None else with_model(request, choice.served)
+                raise unknown_model(request.model)
         except ClientLeftError:
             return
         except RefusedError as refused:
-            self._telemetry.refused(refused.status)
-            await send_refusal(send, refused)
+            await self._refuse(send, refused)
             return
         if choice is None:
             await self._app(scope, _replay(body, receive), send)
         else:
-            await self._carry(choice, request, routed, scope, receive, send)
+            await self._carry(choice, request, scope, receive, send)
+
+    async def _read(self, headers: Headers, receive: Receive) -> bytes:
+        largest = self._settings.max_body_mb * 1024 * 1024
+        told = header(headers, b"content-length") or "0"
+        if told.isdecimal() and int(told[:20]) > largest:
+            raise RefusedError(413, f"The request is larger than {largest} bytes.")
+        return await read_body(receive, largest=largest, pause_s=self._settings.body_timeout_s)
 
     async def _carry(
+        self, choice: Choice, request: InferenceRequest, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        spare = None
+        if choice.slot is Slot.CANDIDATE and not choice.pinned and self._settings.retry_on_stable:
+            stable = choice.live.route.stable
+            spare = replace(choice, served=stable, slot=Slot.STABLE, reason=RETRIED)
+        first = await self._pass(choice, request, scope, receive, send, forgiving=spare is not None)
+        if spare is not None and first.withheld:
+            await self._pass(spare, request, scope, receive, send, retry_of=first.id)
+
+    async def _pass(
         self,
         choice: Choice,
-        request: dict[str, Any],
-        body: bytes,
+        request: InferenceRequest,
         scope: Scope,
         receive: Receive,
         send: Send,
-    ) -> None:
+        *,
+        forgiving: bool = False,
+        retry_of: str | None = None,
+    ) -> Passage:
+        body = request.to(choice.served)
         inner = {**scope, "headers": for_upstream(scope["headers"], len(body))}
-        passage = Passage(choice, self._telemetry)
+        restore = self._settings.restore_model
+        passage = Passage(choice, request, self._telemetry, retry_of=retry_of, restore=restore)
         mirrored = False
         try:
-            await passage.run(self._app, inner, body, receive, send)
-            mirrored = self._mirror.offer(passage, scope, request)
+            await passage.run(self._app, inner, body, receive, send, forgiving=forgiving)
+            mirrored = retry_of is None and self._mirror.offer(passage, scope)
         finally:
             passage.record(mirrored=mirrored)
+        return passage
+
+    async def _refuse(self, send: Send, refused: RefusedError, headers: Headers | None = None) -> None:
+        self._telemetry.refused(refused.status)
+        await send_refusal(send, refused, headers)
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def take(message: Message) -> None:

@@ -6,16 +6,28 @@ import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
 from prometheus_client import Counter as Count
 
 from rollout.core.metric import RequestRecord
+from rollout.gateway.routes import FormatCheck
 from rollout.ports import FlagDataStatus, TrafficRecorder
 
 _ADAPTER = ("name", "served", "slot", "shadow")
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 _PREFIX = "rollout_gateway"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spoken:
+    """What passed in one request, for whoever looks at it off the hot path. `text` is None if nothing was readable."""
+
+    request: bytes
+    text: str | None
+    overlong: bool
+    check: FormatCheck | None
 
 
 class Telemetry:
@@ -32,6 +44,7 @@ class Telemetry:
         self.rows_lost = rows_lost
         self.in_flight: Counter[str] = Counter()
         self.last_routed: dict[str, float] = {}
+        self._answered: set[str] = set()
         self._registry = registry = CollectorRegistry()
         self._requests = Count(
             f"{_PREFIX}_requests", "Requests by class of the answer", (*_ADAPTER, "status"), registry=registry
@@ -74,9 +87,17 @@ class Telemetry:
             self.last_routed[served] = now
         return now
 
-    def end(self, record: RequestRecord) -> None:
-        """A request is over."""
+    def has_answered(self, served: str) -> bool:
+        """Whether an adapter has given a good answer since this process began."""
+        return served in self._answered
+
+    def end(self, record: RequestRecord, spoken: Spoken | None = None) -> None:
+        """A request is over. `spoken` is there if an answer came whole."""
+        if spoken is not None:
+            record = replace(record, format_valid=_format_valid(spoken))
         self.in_flight[record.served] -= 1
+        if 200 <= record.status <= 299 and record.error is None:
+            self._answered.add(record.served)
         adapter = (record.name, record.served, record.slot, "1" if record.shadow else "0")
         self._requests.labels(*adapter, _status_class(record.status)).inc()
         self._latency.labels(*adapter).observe(record.latency_ms / 1000)
@@ -116,6 +137,14 @@ class Telemetry:
         self._revision.set(routes_revision)
         self._lost.set(self.rows_lost())
         return generate_latest(self._registry)
+
+
+def _format_valid(spoken: Spoken) -> bool | None:
+    if spoken.check is None:
+        return None
+    if spoken.overlong:
+        return False
+    return None if spoken.text is None else spoken.check(spoken.text)
 
 
 def _status_class(status: int) -> str:

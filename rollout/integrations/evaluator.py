@@ -77,6 +77,10 @@ class FlagFileReader:
             case _:
                 return _stable(version, "ERROR:NOT_A_SLOT")
 
+    def age_s(self) -> float:
+        """Seconds since the file was last seen to hold what is in force."""
+        return self._feed.age_s
+
     def status(self) -> FlagDataStatus:
         """How fresh the data is, which versions are in force, and why a newer content is not."""
         flags = self._store.all(self._features, lambda items: items)

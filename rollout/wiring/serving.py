@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,6 +42,8 @@ def _adapter_router(
     import asyncio
 
     from rollout.gateway.admin import Admin
+    from rollout.gateway.contextkey import ContextKeys
+    from rollout.gateway.holds import Holds
     from rollout.gateway.mirror import Mirror
     from rollout.gateway.router import AdapterRouter, VersionChooser
     from rollout.gateway.routes import RouteTable
@@ -55,21 +58,35 @@ def _adapter_router(
     table = RouteTable()
     routes = RoutesWatch(root / environment.routes, environment.name, table.accept)
     routes.start()
+    holds = Holds((root / environment.routes).with_name("holds.json"))
+    holds.start()
     mirror = Mirror(app, telemetry)
 
     async def close() -> None:
         await mirror.close()
         await and_then()
         routes.stop()
+        holds.stop()
         flags.close()
         await asyncio.to_thread(recorder.close)
 
     return AdapterRouter(
         app,
-        chooser=VersionChooser(table, flags, environment.context_key),
+        chooser=VersionChooser(
+            table, flags, ContextKeys(environment.context_key), held=holds, token=_gateway_token(environment)
+        ),
         telemetry=telemetry,
         mirror=mirror,
         admin=Admin(table, routes, flags, telemetry),
+        settings=environment.gateway,
         exclusive=exclusive,
         on_shutdown=close,
     )
+
+
+def _gateway_token(environment: Environment) -> str | None:
+    """The token of the gateways' own pages: the value of the first variable that a gateway names and that is set."""
+    for gateway in environment.gateways:
+        if gateway.token_env and (token := os.environ.get(gateway.token_env)):
+            return token
+    return None

@@ -68,7 +68,7 @@ def test_a_name_of_nobody_approves_nothing(nobody: str) -> None:
     assert approval_of(change(), asked((nobody, HEAD)), []).others == ()
 
 
-@given(st.lists(st.sampled_from("abcdef")), st.lists(st.sampled_from("abcdef")))
+@given(st.lists(st.sampled_from("abcdef"), max_size=20), st.lists(st.sampled_from("abcdef"), max_size=20))
 def test_the_others_are_those_who_approved_without_those_who_made_it(by: list[str], made: list[str]) -> None:
     found = approval_of(change(*by), None, made)
     assert set(found.others) == set(by) - set(made)

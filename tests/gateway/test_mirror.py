@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rollout.core.flag import Slot
-from rollout.core.metric import RequestRecord
+from rollout.core.metric import Feedback, RequestRecord, Texts
 from rollout.core.plan import Share
 from rollout.gateway.mirror import Mirror, is_sampled
+from rollout.gateway.openai import InferenceRequest
 from rollout.gateway.passage import Choice, Passage
 from rollout.gateway.routes import RouteTable
 from rollout.gateway.telemetry import Telemetry
@@ -113,8 +114,11 @@ def test_a_copy_that_takes_too_long_is_given_up_and_is_the_candidates_failure() 
     rows: list[RequestRecord] = []
 
     class Rows:
-        def record(self, request: RequestRecord) -> None:
+        def record(self, request: RequestRecord, texts: Texts | None = None) -> None:
             rows.append(request)
+
+        def tell(self, feedback: Feedback) -> None:
+            pass
 
         def close(self) -> None:
             pass
@@ -129,13 +133,14 @@ def test_a_copy_that_takes_too_long_is_given_up_and_is_the_candidates_failure() 
         assert live is not None
         telemetry = Telemetry(Rows(), salt=b"")
         choice = Choice(live=live, served=STABLE, slot=Slot.STABLE, flag_version=1, reason="OFF", key=None)
-        passage = Passage(choice, telemetry)
+        request = InferenceRequest.parse([(b"content-type", b"application/json")], b'{"model":"support-bot"}')
+        passage = Passage(choice, request, telemetry)
         scope = {"type": "http", "method": "POST", "path": "/v1/completions", "headers": []}
         await passage.run(
             FakeUpstream({STABLE: Behaviour()}), scope, b'{"model": "%s"}' % STABLE.encode(), never, drop
         )
         mirror = Mirror(silent, telemetry, timeout_s=0.05)
-        assert mirror.offer(passage, scope, {"model": NAME})
+        assert mirror.offer(passage, scope)
         await mirror.close()
 
     asyncio.run(scenario())

@@ -39,8 +39,8 @@ def test_a_request_without_a_model_is_refused(world: World, body: bytes) -> None
 
 @pytest.mark.parametrize(
     "value",
-    ["NaN", "-Infinity", "1e999", '"\\ud800"', "9" * 5000, '{"\\udfff": 1}', "[" * 900 + "]" * 900 + "]"],
-    ids=["nan", "infinity", "overflow", "half a pair", "too many digits", "half a pair as key", "unbalanced"],
+    ["NaN", "-Infinity", '"\\ud800"', '{"\\udfff": 1}', "[" * 900 + "]" * 900 + "]", "[" * 9000 + "]" * 9000],
+    ids=["nan", "infinity", "half a pair", "half a pair as key", "unbalanced", "deep"],
 )
 def test_what_no_engine_could_read_is_refused_and_held_against_nobody(world: World, value: str) -> None:
     body = f'{{"model": "{NAME}", "prompt": "x", "x": {value}}}'
@@ -90,5 +90,5 @@ def test_models_are_logical_names_only(world: World) -> None:
 
 
 def test_a_request_larger_than_the_limit_is_refused(world: World) -> None:
-    answer = world.client.post("/v1/completions", content=b" " * (32 * 1024 * 1024 + 1))
+    answer = world.client.post("/v1/completions", content=b" " * (50 * 1024 * 1024 + 1), headers=JSON)
     assert answer.status_code == 413

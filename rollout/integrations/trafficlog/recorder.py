@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
-from rollout.core.metric import RequestRecord
+from rollout.core.metric import Feedback, RequestRecord, Texts
 from rollout.errors import MetricsUnavailable
 from rollout.integrations.trafficlog.schema import BUSY_S, connect, prepare
 
@@ -55,7 +55,11 @@ class TrafficLogRecorder:
         """Why the last batch could not be written; None if it was."""
         return self._error
 
-    def record(self, request: RequestRecord) -> None:
+    def tell(self, feedback: Feedback) -> None:
+        """Take what was said of an answer."""
+        raise NotImplementedError
+
+    def record(self, request: RequestRecord, texts: Texts | None = None) -> None:  # noqa: ARG002
         """Take one row, to be written soon."""
         if len(self._waiting) >= self._capacity or self._closing.is_set():
             self._dropped += 1

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rollout.errors import MetricsUnavailable
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 BUSY_S = 5.0
 _ATTEMPTS = 3
 _PAUSE_S = 0.05
@@ -37,7 +37,22 @@ CREATE TABLE IF NOT EXISTS requests (
     error TEXT,
     format_valid INTEGER,
     completion_tokens INTEGER,
-    output_chars INTEGER NOT NULL
+    output_chars INTEGER NOT NULL,
+    error_class TEXT,
+    conversation_hash TEXT,
+    path TEXT NOT NULL DEFAULT '',
+    streamed INTEGER NOT NULL DEFAULT 0,
+    replica TEXT,
+    cold INTEGER NOT NULL DEFAULT 0,
+    retry_of TEXT,
+    pinned INTEGER NOT NULL DEFAULT 0,
+    first_token_ms REAL,
+    inter_token_ms REAL,
+    prompt_tokens INTEGER,
+    finish_reason TEXT,
+    refused INTEGER,
+    personal_data INTEGER,
+    toxic INTEGER
 );
 CREATE INDEX IF NOT EXISTS requests_by_request ON requests (request_id);
 CREATE INDEX IF NOT EXISTS requests_by_served ON requests (name, served, shadow, id);
