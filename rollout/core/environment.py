@@ -88,6 +88,11 @@ class FileFlags(Document):
     kind: Literal["file"]
     path: Line
     key_pattern: KeyPattern = "lora-{name}"
+    max_age_s: float | None = Field(
+        default=300.0,
+        gt=0,
+        description="Gateways whose flag data were not confirmed for so long serve stable; null: never mind.",
+    )
 
 
 class KeptTexts(StrEnum):

@@ -51,6 +51,7 @@ def route_of(
     base: str,
     mirror: Share,
     response_schema: dict[str, JsonValue] | None,
+    max_flag_age_s: float | None = None,
 ) -> Route:
     """The route that a state asks for. `base` serves while there is no stable adapter yet.
 
@@ -64,6 +65,7 @@ def route_of(
         stable=candidate if state.settling and candidate else stable,
         candidate=candidate,
         min_flag_version=state.started.flag_version if state.started else 0,
+        max_flag_age_s=max_flag_age_s,
         mirror=mirror if state.phase is Phase.SHADOW else Share.ZERO,
         response_schema=response_schema,
     )

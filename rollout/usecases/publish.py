@@ -30,6 +30,7 @@ def publish(
             base=world.environment.server.base,
             mirror=mirror,
             response_schema=schema,
+            max_flag_age_s=world.environment.flags.max_age_s,
         )
         return with_route(routes, book.name, route)
 
