@@ -12,14 +12,15 @@ from rollout.core.environment import Environment
 if TYPE_CHECKING:
     from rollout.gateway.openai import App
     from rollout.gateway.router import AdapterRouter
+    from rollout.ports import FlagReader
 
 
-def gateway_app(environment: Environment, root: Path) -> AdapterRouter:
-    """The stand-alone gateway of an environment, watching its flags and routes already."""
+def gateway_app(environment: Environment, root: Path, *, flags: FlagReader | None = None) -> AdapterRouter:
+    """The stand-alone gateway of an environment, watching its routes and flags (or the `flags` given) already."""
     from rollout.gateway.proxy import Replica, Upstream
 
     upstream = Upstream([Replica(replica.name, replica.url) for replica in environment.replicas])
-    return _adapter_router(upstream, environment, root, exclusive=True, and_then=upstream.close)
+    return _adapter_router(upstream, environment, root, exclusive=True, and_then=upstream.close, flags=flags)
 
 
 def engine_middleware(app: App, environment: Environment, root: Path) -> AdapterRouter:
@@ -38,6 +39,7 @@ def _adapter_router(
     *,
     exclusive: bool,
     and_then: Callable[[], Awaitable[None]],
+    flags: FlagReader | None = None,
 ) -> AdapterRouter:
     import asyncio
 
@@ -54,7 +56,7 @@ def _adapter_router(
 
     recorder = TrafficLogRecorder(root / environment.metrics.path)
     telemetry = Telemetry(recorder, salt=recorder.salt, rows_lost=lambda: recorder.dropped)
-    flags = FlagFileReader(root / environment.flags.path)
+    flags = flags or FlagFileReader(root / environment.flags.path)
     table = RouteTable()
     routes = RoutesWatch(root / environment.routes, environment.name, table.accept)
     routes.start()

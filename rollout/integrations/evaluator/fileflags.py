@@ -1,6 +1,6 @@
-"""Reads flags through LaunchDarkly's SDK, which buckets users exactly as LaunchDarkly does.
+"""Flags from a file, through an update processor of our own.
 
-The flags come from a flag file through an update processor of our own. The SDK's file source is not safe:
+The SDK's file source is not safe:
 with `watchdog` it misses atomic renames or reloads without end, it empties the store for a valid `{}`, and it
 parses JSON as YAML wherever PyYAML happens to be installed.
 """
@@ -11,93 +11,36 @@ import json
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
 
-from rollout.core.flag import Slot
-from rollout.core.flagmodel import CONTEXT_KIND, UnsoundFlagError, check_evaluable, when_off
-from rollout.ports import FlagDataStatus, SlotDecision
+from rollout.core.flagmodel import UnsoundFlagError, check_evaluable, when_off
+from rollout.integrations.evaluator.reader import FlagReader
 from rollout.watch import POLL_S, FileWatch
 
 if TYPE_CHECKING:
-    from ldclient import Context
     from ldclient.interfaces import DataSourceUpdateSink, FeatureStore
 
-# A request without a key is evaluated as a context of another kind than the one that is bucketed. Below 100 %
-# the SDK then gives it the first variation listed, which is stable; a plain variation it gets like everyone.
-_UNKEYED_KIND = "request"
-_UNKEYED = "unkeyed"
 
-
-class FlagFileReader:
-    """FlagReader over a flag file: in memory, a few tens of microseconds a decision, never an error.
-
-    Nothing leaves the process: no events, no stream, no diagnostics.
-    """
+class FlagFileReader(FlagReader):
+    """FlagReader over a flag file. Nothing leaves the process: no events, no stream, no diagnostics."""
 
     def __init__(self, path: Path, *, poll_s: float = POLL_S) -> None:
-        from ldclient import Context, LDClient
+        from ldclient import LDClient
         from ldclient.config import Config
         from ldclient.feature_store import InMemoryFeatureStore
-        from ldclient.versioned_data_kind import FEATURES
 
-        self._features = FEATURES
-        self._context = Context
-        self._unkeyed: Context = Context.create(_UNKEYED, _UNKEYED_KIND)
-        self._store: FeatureStore = InMemoryFeatureStore()
-        self._feed = _FlagFileFeed(path, poll_s)
+        store = InMemoryFeatureStore()
+        feed = _FlagFileFeed(path, poll_s)
         config = Config(
             "flag-file",  # the SDK wants a key; with our update processor and no events it is never used
-            feature_store=self._store,
-            update_processor_class=self._feed.attach,
+            feature_store=store,
+            update_processor_class=feed.attach,
             send_events=False,
             diagnostic_opt_out=True,
         )
-        self._client = LDClient(config, start_wait=0)
-
-    def slot(self, key: str, context_key: str | None) -> SlotDecision:
-        """The slot for a request; `stable` on any doubt, with the reason."""
-        # The version is read before the flag is evaluated: if the flag changes in between, the decision goes
-        # with the older version, and a gateway that must not use old data errs on the side of stable.
-        version = self._version(key)
-        if version is None:
-            return _stable(None, "FLAG_NOT_FOUND" if self._feed.initialized() else "CLIENT_NOT_READY")
-        context = self._context.create(context_key, CONTEXT_KIND) if _is_key(context_key) else self._unkeyed
-        try:
-            detail = self._client.variation_detail(key, context, Slot.STABLE.value)
-        except Exception as error:
-            return _stable(version, f"ERROR:{type(error).__name__}")
-        reason = _reason(detail.reason)
-        match detail.value:
-            case Slot.CANDIDATE.value if detail.variation_index is not None:
-                return SlotDecision(slot=Slot.CANDIDATE, version=version, reason=reason)
-            case Slot.STABLE.value:
-                return _stable(version, reason)
-            case _:
-                return _stable(version, "ERROR:NOT_A_SLOT")
-
-    def age_s(self) -> float:
-        """Seconds since the file was last seen to hold what is in force."""
-        return self._feed.age_s
-
-    def status(self) -> FlagDataStatus:
-        """How fresh the data is, which versions are in force, and why a newer content is not."""
-        flags = self._store.all(self._features, lambda items: items)
-        return FlagDataStatus(
-            ready=self._feed.initialized(),
-            age_s=self._feed.age_s,
-            error=self._feed.error,
-            versions={key: flag.version for key, flag in flags.items()},
-        )
-
-    def close(self) -> None:
-        """Stop watching."""
-        self._client.close()
-
-    def _version(self, key: str) -> int | None:
-        flag = self._store.get(self._features, key, lambda item: item)
-        return None if flag is None else int(flag.version)
+        super().__init__(LDClient(config, start_wait=0), store, feed)
 
 
 class _FlagFileFeed:
@@ -133,6 +76,11 @@ class _FlagFileFeed:
     def initialized(self) -> bool:
         """Whether any content was ever good."""
         return bool(self._flags)
+
+    @property
+    def ready(self) -> bool:
+        """Whether any content was ever good."""
+        return self.initialized()
 
     @property
     def age_s(self) -> float:
@@ -207,25 +155,6 @@ def _decodable(segments: Mapping[str, JsonValue]) -> tuple[dict[str, JsonValue],
         else:
             sound[key] = segment
     return sound, complaints
-
-
-def _is_key(context_key: str | None) -> TypeGuard[str]:
-    """Whether a key can be bucketed: half a surrogate pair cannot, and the SDK would write it into its log."""
-    try:
-        return bool(context_key and context_key.encode())
-    except UnicodeEncodeError:
-        return False
-
-
-def _stable(version: int | None, reason: str) -> SlotDecision:
-    return SlotDecision(slot=Slot.STABLE, version=version, reason=reason)
-
-
-def _reason(reason: Mapping[str, Any] | None) -> str:
-    if not reason:
-        return "UNKNOWN"
-    detail = reason.get("errorKind") or reason.get("ruleId") or reason.get("prerequisiteKey")
-    return f"{reason.get('kind')}:{detail}" if detail else str(reason.get("kind"))
 
 
 def _tell_valid(sink: Any) -> None:
