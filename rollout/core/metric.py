@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from rollout.core.manifest import Document, Line, MetricId
 
@@ -33,12 +33,14 @@ class Event(StrEnum):
 
     `rejected` (4xx but 404, 408 and 429) is part of `error` wherever there is a control. At 100 % it is not, for
     clients are rejected for their own mistakes too: there a metric of its own says how many are usual.
+    `thumbs_down` counts answers of which their users said what they think, and only where users see answers.
     """
 
     ERROR = "error"
     REJECTED = "rejected"
     FORMAT_INVALID = "format_invalid"
     SLOW = "slow"
+    THUMBS_DOWN = "thumbs_down"
 
 
 class Unit(StrEnum):
@@ -61,6 +63,22 @@ class ErrorClass(StrEnum):
     NOT_FINITE = "not_finite"
     UNREADABLE = "unreadable"
     GATEWAY = "gateway"
+
+
+class NotCopied(StrEnum):
+    """Why a request that the shadow's sample wanted was not copied.
+
+    The first three say that a copy would not have been comparable, the others that there was no room for it.
+    """
+
+    TOOLS = "tools"
+    EFFECTS = "effects"
+    TOO_LONG = "too_long"
+    HELD = "held"
+    LOAD = "load"
+    BUDGET = "budget"
+    WAITING_ROOM = "waiting_room"
+    DRAINING = "draining"
 
 
 class OnMissing(StrEnum):
@@ -95,6 +113,12 @@ class MetricSpec(Document):
     on_missing: OnMissing
     stages: tuple[Stage, ...] = Field(min_length=1)
     required: bool = True
+
+    @model_validator(mode="after")
+    def _somebody_sees_what_is_judged(self) -> MetricSpec:
+        if self.event is Event.THUMBS_DOWN and Stage.SHADOW in self.stages:
+            raise ValueError("nobody sees the answers of shadow copies, so that nobody can say what they think")
+        return self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +168,7 @@ class RequestRecord:
     failure that stable answered instead: such an answer, and one that a tester had `pinned`, was not dealt at
     random and counts in no comparison. `cold` marks answers for which an adapter may have had to be loaded first.
     `inter_token_ms` is the mean time between tokens. `refused`, `personal_data` and `toxic` are None where nobody
-    looked.
+    looked. `not_copied` says why a request of the shadow's sample was not copied after all.
     """
 
     request_id: str
@@ -181,6 +205,7 @@ class RequestRecord:
     refused: bool | None = None
     personal_data: bool | None = None
     toxic: bool | None = None
+    not_copied: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

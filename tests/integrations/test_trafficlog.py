@@ -48,7 +48,7 @@ def test_a_log_of_another_schema_is_refused(path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA user_version = 9")
     for open_ in (lambda: TrafficLog(path).edge(), lambda: TrafficLogRecorder(path)):
-        with pytest.raises(MetricsUnavailable, match="has schema 9, not 1"):
+        with pytest.raises(MetricsUnavailable, match="has schema 9, not 2"):
             open_()
 
 
@@ -75,7 +75,7 @@ def test_more_than_the_queue_holds_is_counted_and_blocks_nobody(path: Path) -> N
     with sqlite3.connect(path, isolation_level=None) as other:
         other.execute("BEGIN IMMEDIATE")
         recorder.record(record())
-        eventually(lambda: not recorder._waiting)
+        eventually(lambda: not recorder._rows)
         for _ in range(25):
             recorder.record(record())
         other.execute("ROLLBACK")

@@ -7,6 +7,8 @@ allows at a time, so they become visible in order, and the highest id is an edge
 from __future__ import annotations
 
 from rollout.integrations.trafficlog.recorder import TrafficLogRecorder
-from rollout.integrations.trafficlog.source import ServedCounts, TrafficLog
+from rollout.integrations.trafficlog.retention import Retention
+from rollout.integrations.trafficlog.source import TrafficLog
+from rollout.integrations.trafficlog.summaries import FeedbackCounts, ServedCounts
 
-__all__ = ["ServedCounts", "TrafficLog", "TrafficLogRecorder"]
+__all__ = ["FeedbackCounts", "Retention", "ServedCounts", "TrafficLog", "TrafficLogRecorder"]
