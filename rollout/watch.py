@@ -39,6 +39,8 @@ class FileWatch:
         self._rehash_s = rehash_s
         self._optional = optional
         self._stopped = threading.Event()
+        # Whoever looks has seen the newest content when it is done, whatever the other thread had read before.
+        self._looking = threading.Lock()
         self._seen: tuple[int, int, int, int] | None = None
         self._taken: bytes | None = None
         self._read_at = float("-inf")
@@ -68,7 +70,11 @@ class FileWatch:
         return float("inf") if self._fresh_at is None else time.monotonic() - self._fresh_at
 
     def look(self) -> None:
-        """One look; never raises."""
+        """One look, from any thread; never raises."""
+        with self._looking:
+            self._look_once()
+
+    def _look_once(self) -> None:
         try:
             self._look()
         except FileNotFoundError:

@@ -1,13 +1,16 @@
-"""The gateway's own pages: what it routes by, how fresh that is, and its counters."""
+"""The gateway's own pages: what it routes by, how fresh that is, and its counters; guarded ones for who steers it."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import math
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from rollout.gateway.guard import GuardedPages
 from rollout.gateway.openai import Receive, Scope, Send, send_bytes, send_refusal, unknown_model
+from rollout.gateway.routepages import JSON_HAS_NO_INFINITY_S
 from rollout.gateway.routes import RouteTable
 from rollout.gateway.telemetry import Telemetry
 from rollout.ports import FlagReader, GatewayStatus
@@ -17,8 +20,8 @@ _OWN = frozenset({"/rollout/status", "/rollout/metrics"})
 _STAND_ALONE = _OWN | {"/v1/models", "/health", "/metrics"}
 _MODEL = "/v1/models/"
 
-NEVER_S = 1e9
-"""The age, in seconds, of data that were never read: JSON has no infinity."""
+Figures = Mapping[str, Callable[[], object]]
+"""Further entries of the status page, by name: JSON values, asked for each time."""
 
 
 class Freshness(Protocol):
@@ -36,21 +39,34 @@ class Freshness(Protocol):
 
 
 class Admin:
-    """Answers the gateway's own pages. They name adapters and counts, and nothing about any request."""
+    """Answers the gateway's own pages. The open ones name adapters and counts, and nothing about any request."""
 
-    def __init__(self, table: RouteTable, routes: Freshness, flags: FlagReader, telemetry: Telemetry) -> None:
+    def __init__(
+        self,
+        table: RouteTable,
+        routes: Freshness,
+        flags: FlagReader,
+        telemetry: Telemetry,
+        *,
+        guarded: GuardedPages,
+        figures: Figures,
+    ) -> None:
         self._table = table
         self._routes = routes
         self._flags = flags
         self._telemetry = telemetry
+        self._guarded = guarded
+        self._figures = figures
 
     def answers(self, scope: Scope, *, exclusive: bool) -> bool:
         """Whether a request is for one of these pages. Inside an engine its own pages keep their paths."""
         path = scope["path"]
+        if self._guarded.has(path):
+            return True
         known = path in _STAND_ALONE or path.startswith(_MODEL) if exclusive else path in _OWN
         return known and scope["method"] in ("GET", "HEAD")
 
-    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one page."""
         match scope["path"]:
             case "/rollout/status":
@@ -62,6 +78,8 @@ class Admin:
                 await _send_json(send, 200, {"object": "list", "data": models})
             case "/health":
                 await self._health(send)
+            case path if self._guarded.has(path):
+                await self._guarded.answer(scope, receive, send)
             case path:
                 name = path.removeprefix(_MODEL)
                 if self._table.find(name) is None:
@@ -89,6 +107,8 @@ class Admin:
             "routes_age_s": _finite(self._routes.age_s),
             "routes_error": self._routes.error or "; ".join(self._table.complaints) or None,
             "traffic_rows_lost": self._telemetry.rows_lost(),
+            "denied": self._guarded.denied,
+            **{name: figure() for name, figure in self._figures.items()},
         }
 
     def _metrics(self) -> bytes:
@@ -109,7 +129,7 @@ def _model(name: str) -> dict[str, object]:
 
 
 def _finite(age_s: float) -> float:
-    return age_s if math.isfinite(age_s) else NEVER_S
+    return age_s if math.isfinite(age_s) else JSON_HAS_NO_INFINITY_S
 
 
 async def _send_json(send: Send, status: int, value: object) -> None:

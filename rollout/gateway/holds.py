@@ -7,6 +7,7 @@ beside the routes, so that it outlives the gateway and reaches every gateway tha
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
@@ -39,7 +40,11 @@ class Holds:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._kept: Mapping[str, Hold] = {}
+        # Held and not yet written: no reading of the file may forget them.
+        self._unkept: dict[str, Hold] = {}
         self._held: Mapping[str, Hold] = {}
+        self._changing = threading.Lock()
         self._watch = FileWatch(path, self._accept, optional=True)
 
     def start(self) -> None:
@@ -58,24 +63,43 @@ class Holds:
         """All of them."""
         return self._held
 
+    def hold(self, served: str, hold: Hold) -> None:
+        """Hold an adapter back, here and at once; `keep` writes it down."""
+        with self._changing:
+            self._unkept[served] = hold
+            self._show()
+
+    def keep(self, served: str) -> None:
+        """Write a hold down, so that it outlives this process. Raises Unavailable or Unreadable; then it still holds."""
+        hold = self._held.get(served)
+        if hold is not None:
+            self._write(lambda held: {**held, served: hold}, served)
+
     def add(self, served: str, hold: Hold) -> None:
         """Hold an adapter back, here at once and then durably. Raises Unavailable if that could not be written."""
-        self._held = {**self._held, served: hold}
-        self._write(lambda held: {**held, served: hold})
+        self.hold(served, hold)
+        self.keep(served)
 
     def lift(self, served: str) -> bool:
-        """Let an adapter have requests again; false if it was not held. Raises Unavailable."""
+        """Let an adapter have requests again; false if it was not held. Raises Unavailable; then it still holds."""
         known = served in self._held
-        self._write(lambda held: {name: hold for name, hold in held.items() if name != served})
+        self._write(lambda held: {name: hold for name, hold in held.items() if name != served}, served)
         return known
 
-    def _write(self, change: _Change) -> None:
+    def _show(self) -> None:
+        # A new mapping each time: whoever routes looks at it without the lock.
+        self._held = {**self._kept, **self._unkept}
+
+    def _write(self, change: _Change, served: str) -> None:
         try:
             with exclusive(self._path) as target:
                 held = change({**self._read(target)})
                 document = _Holds(held=held).model_dump(mode="json")
                 replace(target, json.dumps(document, indent=2).encode() + b"\n")
-                self._held = held
+                with self._changing:
+                    self._kept = held
+                    self._unkept.pop(served, None)
+                    self._show()
         except OSError as error:
             raise Unavailable(
                 f"{self._path} cannot be written, so that a restart would forget the hold: {error.strerror}"
@@ -90,7 +114,10 @@ class Holds:
             raise Unreadable(f"{self._path}: {error}") from error
 
     def _accept(self, content: bytes) -> None:
-        self._held = _parse(content)
+        kept = _parse(content)
+        with self._changing:
+            self._kept = kept
+            self._show()
 
 
 def _parse(content: bytes) -> Mapping[str, Hold]:

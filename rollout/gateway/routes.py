@@ -28,6 +28,7 @@ class _Table:
     revision: int
     routes: Mapping[str, LiveRoute]
     complaints: tuple[str, ...]
+    document: Routes | None = None
 
 
 class RouteTable:
@@ -52,7 +53,9 @@ class RouteTable:
                 except ValueError:
                     complaints.append(f"the response schema of {name} cannot be used")
             live[name] = LiveRoute(name=name, route=route, check=check)
-        self._table = _Table(revision=routes.revision, routes=live, complaints=tuple(complaints))
+        self._table = _Table(
+            revision=routes.revision, routes=live, complaints=tuple(complaints), document=routes
+        )
 
     def find(self, name: str) -> LiveRoute | None:
         """The route of a logical name."""
@@ -67,6 +70,11 @@ class RouteTable:
     def revision(self) -> int:
         """The revision in force; 0 before the first."""
         return self._table.revision
+
+    @property
+    def document(self) -> Routes | None:
+        """The document in force; None before the first."""
+        return self._table.document
 
     @property
     def complaints(self) -> tuple[str, ...]:

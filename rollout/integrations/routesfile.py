@@ -75,6 +75,10 @@ class RoutesWatch:
         """Look once, here and now, then keep looking."""
         self._watch.start()
 
+    def look(self) -> None:
+        """Put in force what the file holds now, if it is sound."""
+        self._watch.look()
+
     def stop(self) -> None:
         """Stop looking."""
         self._watch.stop()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from rollout.bearer import token_from
 from rollout.errors import Usage
 
 if TYPE_CHECKING:
@@ -121,7 +120,7 @@ def _http_engine(
 
     if url is None:
         raise Usage("the http engine needs the address of a server", advice="Name it with --url.")
-    token = _token()
+    token = token_from(CREDENTIAL)
     return HttpEngine(
         url,
         Replica("engine", server_root(url), timeout=60, token=token),
@@ -133,14 +132,3 @@ def _http_engine(
         dtype=base.dtype,
         quantization=base.quantization,
     )
-
-
-def _token() -> str | None:
-    """Raises Usage for what cannot stand in a header, without a word of what it is."""
-    token = os.environ.get(CREDENTIAL) or None
-    if token is not None and not re.fullmatch(r"[!-~]+", token):
-        raise Usage(
-            f"{CREDENTIAL} holds something that is no token: a blank, the end of a line, or no ASCII",
-            advice="Set it to the token alone, or unset it.",
-        )
-    return token

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rollout.bearer import token_from
 from rollout.core.environment import Environment
 
 if TYPE_CHECKING:
@@ -52,9 +52,12 @@ def _adapter_router(
     from rollout.gateway.telemetry import Telemetry
     from rollout.integrations.evaluator import FlagFileReader
     from rollout.integrations.routesfile import RoutesWatch
-    from rollout.integrations.trafficlog import TrafficLogRecorder
+    from rollout.integrations.trafficlog import Retention, TrafficLogRecorder
+    from rollout.wiring.pages import guarded_pages
 
-    recorder = TrafficLogRecorder(root / environment.metrics.path)
+    log = environment.metrics
+    retention = Retention(keep_days=log.keep_days, max_mb=log.max_mb)
+    recorder = TrafficLogRecorder(root / log.path, retention=retention)
     telemetry = Telemetry(recorder, salt=recorder.salt, rows_lost=lambda: recorder.dropped)
     flags = flags or FlagFileReader(root / environment.flags.path)
     table = RouteTable()
@@ -62,7 +65,19 @@ def _adapter_router(
     routes.start()
     holds = Holds((root / environment.routes).with_name("holds.json"))
     holds.start()
-    mirror = Mirror(app, telemetry)
+    mirror = Mirror(app, telemetry, environment.gateway.mirror, held=holds)
+    token = _gateway_token(environment)
+    guarded = guarded_pages(
+        environment,
+        root,
+        token,
+        table=table,
+        routes=routes,
+        flags=flags,
+        holds=holds,
+        telemetry=telemetry,
+    )
+    figures = {"held": lambda: sorted(holds.held)}
 
     async def close() -> None:
         await mirror.close()
@@ -74,12 +89,10 @@ def _adapter_router(
 
     return AdapterRouter(
         app,
-        chooser=VersionChooser(
-            table, flags, ContextKeys(environment.context_key), held=holds, token=_gateway_token(environment)
-        ),
+        chooser=VersionChooser(table, flags, ContextKeys(environment.context_key), held=holds, token=token),
         telemetry=telemetry,
         mirror=mirror,
-        admin=Admin(table, routes, flags, telemetry),
+        admin=Admin(table, routes, flags, telemetry, guarded=guarded, figures=figures),
         settings=environment.gateway,
         exclusive=exclusive,
         on_shutdown=close,
@@ -88,7 +101,5 @@ def _adapter_router(
 
 def _gateway_token(environment: Environment) -> str | None:
     """The token of the gateways' own pages: the value of the first variable that a gateway names and that is set."""
-    for gateway in environment.gateways:
-        if gateway.token_env and (token := os.environ.get(gateway.token_env)):
-            return token
-    return None
+    tokens = (token_from(gateway.token_env) for gateway in environment.gateways)
+    return next(filter(None, tokens), None)

@@ -1,0 +1,56 @@
+"""The guarded pages of a gateway, over what it routes by and writes to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rollout.core.environment import Environment
+    from rollout.core.routes import Routes
+    from rollout.gateway.guard import GuardedPages
+    from rollout.gateway.holds import Holds
+    from rollout.gateway.routes import RouteTable
+    from rollout.gateway.telemetry import Telemetry
+    from rollout.integrations.routesfile import RoutesWatch
+    from rollout.ports import FlagReader
+
+
+def guarded_pages(
+    environment: Environment,
+    root: Path,
+    token: str | None,
+    *,
+    table: RouteTable,
+    routes: RoutesWatch,
+    flags: FlagReader,
+    holds: Holds,
+    telemetry: Telemetry,
+) -> GuardedPages:
+    """Kill path, routes, flags and traffic log, for whoever sends `token`; without one, for nobody."""
+    from rollout.bearer import Bearer
+    from rollout.gateway.guard import GuardedPages
+    from rollout.gateway.holdpages import HoldPages
+    from rollout.gateway.logpages import LogPages
+    from rollout.gateway.routepages import RoutePages
+    from rollout.integrations.routesfile import RoutesFile
+    from rollout.integrations.trafficlog import TrafficLog
+
+    store = RoutesFile(root / environment.routes, environment.name)
+    log = TrafficLog(root / environment.metrics.path)
+
+    def put(document: Routes) -> Routes:
+        taken = store.update(lambda _: document)
+        routes.look()
+        return taken
+
+    pages = (
+        HoldPages(holds, table).pages,
+        RoutePages(environment.name, table, flags, put=put).pages,
+        LogPages(log, log).pages,
+    )
+    return GuardedPages(
+        Bearer(token),
+        {path: page for each in pages for path, page in each.items()},
+        on_denied=telemetry.refused,
+    )
