@@ -28,6 +28,7 @@ _ONLY_FOR_THE_USER = (
     "parallel_tool_calls",
     "functions",
     "function_call",
+    "request_id",
 )
 _HOP_BY_HOP = frozenset(
     {
@@ -176,6 +177,13 @@ class InferenceRequest:
         """Whether there is a value of that name which says anything."""
         return bytes(self._fields.get(name, b"null")) not in (b"null", b"false")
 
+    def roles(self) -> frozenset[str]:
+        """Who speaks in the conversation; nobody where there is none that can be read."""
+        try:
+            return frozenset(turn.role for turn in _TURNS.decode(self._fields.get("messages", b"[]")))
+        except (msgspec.DecodeError, RecursionError):
+            return frozenset()
+
     def to(self, served: str) -> bytes:
         """The body for one served adapter. One key of that name is left, whatever the client had sent."""
         return msgspec.json.encode({**self._fields, "model": served})
@@ -186,6 +194,11 @@ class InferenceRequest:
         return msgspec.json.encode({**kept, **changes, "model": served})
 
 
+class _Turn(msgspec.Struct):
+    role: str = ""
+
+
+_TURNS = msgspec.json.Decoder(list[_Turn])
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _NAME = msgspec.json.Decoder(str)
 _VALUE = msgspec.json.Decoder()

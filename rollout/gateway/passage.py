@@ -8,7 +8,7 @@ import uuid
 from dataclasses import dataclass
 
 from rollout.core.flag import Slot
-from rollout.core.metric import ErrorClass, RequestRecord
+from rollout.core.metric import ErrorClass, NotCopied, RequestRecord
 from rollout.gateway.answer import AnswerReader
 from rollout.gateway.openai import App, InferenceRequest, Message, Receive, Scope, Send
 from rollout.gateway.restoring import ModelRestorer
@@ -24,10 +24,13 @@ REPLICA = "rollout.replica"
 COLD = "rollout.cold"
 """Key beside `REPLICA`: true if that replica has not answered for this adapter before."""
 _OURS = frozenset({FAILURE, TIMED_OUT, REPLICA, COLD})
+SERVED = "rollout.served"
+"""Key of the ASGI scope by which our own upstream knows the adapter that is asked, without reading the body."""
 
 CLIENT_LEFT = 499
 NO_ANSWER = 0
 _NOT_LOADED = 404
+_LETTERS_A_TOKEN = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +70,8 @@ class Passage:
         self.status = NO_ANSWER
         self.withheld = False
         """Whether the candidate failed before its first byte, and the client was told nothing of it."""
+        self.not_copied: NotCopied | None = None
+        """Why no shadow copy was made of it, though the sample wanted one."""
         self._telemetry = telemetry
         self._pair = pair
         self._retry_of = retry_of
@@ -117,7 +122,7 @@ class Passage:
                     await send(message)
 
         try:
-            await app(scope, give, take)
+            await app({**scope, SERVED: self.choice.served}, give, take)
         except asyncio.CancelledError:
             self._left = self._left or self._pair is not None
             self._fail("the gateway stopped", ErrorClass.GATEWAY)
@@ -173,6 +178,7 @@ class Passage:
                 first_token_ms=self._first_token_ms(),
                 inter_token_ms=self._inter_token_ms(),
                 finish_reason=reader.finish_reason,
+                not_copied=self.not_copied,
             ),
             spoken,
         )
@@ -186,6 +192,18 @@ class Passage:
     def completion_tokens(self) -> int | None:
         """Tokens of the answer, as the engine counted them."""
         return self._reader.completion_tokens
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of question and answer; a quarter of the letters where the engine did not count."""
+        prompt, answer = self._reader.prompt_tokens, self._reader.completion_tokens
+        prompt = len(self.request.body) // _LETTERS_A_TOKEN if prompt is None else prompt
+        return prompt + (self._reader.chars // _LETTERS_A_TOKEN if answer is None else answer)
+
+    @property
+    def called_tools(self) -> bool:
+        """Whether the answer is a call of tools."""
+        return self._reader.called_tools
 
     def timed_out(self) -> None:
         """A copy was given up: unlike a user who leaves, that is the candidate's failure."""

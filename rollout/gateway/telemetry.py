@@ -65,7 +65,10 @@ class Telemetry:
             f"{_PREFIX}_refused", "Requests that went to no adapter", ("status",), registry=registry
         )
         self._dropped = Count(
-            f"{_PREFIX}_mirror_dropped", "Shadow copies that were not sent", ("name",), registry=registry
+            f"{_PREFIX}_mirror_dropped",
+            "Shadow copies that were not sent",
+            ("name", "reason"),
+            registry=registry,
         )
         self._busy = Gauge(f"{_PREFIX}_in_flight", "Requests under way", ("served",), registry=registry)
         self._flag_version = Gauge(
@@ -113,9 +116,9 @@ class Telemetry:
         """A request went to no adapter."""
         self._refused.labels(str(status)).inc()
 
-    def mirror_dropped(self, name: str) -> None:
-        """A shadow copy was not sent because too many are under way."""
-        self._dropped.labels(name).inc()
+    def mirror_dropped(self, name: str, reason: str) -> None:
+        """A shadow copy that the sample wanted was not sent; `reason` is one of `NotCopied`."""
+        self._dropped.labels(name, reason).inc()
 
     def hash_key(self, key: str | None) -> str | None:
         """A sticky key as it may be recorded: not readable, and another one in each log.

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rollout.core.environment import MirrorSettings
 from rollout.core.flag import Slot
 from rollout.core.metric import Feedback, RequestRecord, Texts
 from rollout.core.plan import Share
@@ -95,7 +96,7 @@ def test_copies_beyond_the_limit_are_dropped_and_counted(world: World) -> None:
     world.upstream.models[CANDIDATE] = Behaviour(delay_s=30)
     for _ in range(80):
         world.ask("ann")
-    dropped = 'mirror_dropped_total{name="support-bot"} 8.0'
+    dropped = 'mirror_dropped_total{name="support-bot",reason="waiting_room"} 8.0'
     eventually(lambda: dropped in world.client.get("/metrics").text)
     assert sum(row["mirrored"] for row in world.rows()) == 72
     assert world.status()["in_flight"][CANDIDATE] == 8
@@ -139,7 +140,7 @@ def test_a_copy_that_takes_too_long_is_given_up_and_is_the_candidates_failure() 
         await passage.run(
             FakeUpstream({STABLE: Behaviour()}), scope, b'{"model": "%s"}' % STABLE.encode(), never, drop
         )
-        mirror = Mirror(silent, telemetry, timeout_s=0.05)
+        mirror = Mirror(silent, telemetry, MirrorSettings(timeout_s=0.05))
         assert mirror.offer(passage, scope)
         await mirror.close()
 
