@@ -29,8 +29,11 @@ NEEDS_VLLM = [
 
 
 @contextmanager
-def vllm_serve(base: Path, log: Path, *options: str) -> Iterator[str]:
-    """A vLLM server on a free port, with runtime loading of up to 31 adapters; the answer is its URL."""
+def vllm_serve(base: Path, log: Path, *options: str, **variables: str) -> Iterator[str]:
+    """A vLLM server on a free port, with runtime loading of up to 31 adapters; the answer is its URL.
+
+    `variables` go into its environment.
+    """
     port = free_port()
     # On a CPU rows of the base read the last slot, which must stay empty; unloading does not empty one, so that
     # there are more slots than a whole suite loads adapters.
@@ -44,7 +47,9 @@ def vllm_serve(base: Path, log: Path, *options: str) -> Iterator[str]:
         "HF_HUB_OFFLINE": "1",
     }
     with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, env={**os.environ, **settings})
+        process = subprocess.Popen(
+            command, stdout=output, stderr=output, env={**os.environ, **settings, **variables}
+        )
     try:
         url = f"http://127.0.0.1:{port}"
         _wait_until_healthy(url, process, log)
