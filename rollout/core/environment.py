@@ -170,6 +170,9 @@ class GatewaySettings(Document):
 
     max_body_mb: int = Field(default=50, ge=1, le=1024)
     max_in_flight: int = Field(default=2048, ge=1, description="Requests under way; more are told to wait.")
+    max_bodies_mb: int = Field(
+        default=2048, ge=1, description="Bytes of requests under way; what does not fit is told to wait."
+    )
     body_timeout_s: float = Field(default=30.0, gt=0, description="Longest pause while a request is sent.")
     read_timeout_s: float = Field(default=600.0, gt=0, description="Longest silence of a server.")
     retry_on_stable: bool = Field(

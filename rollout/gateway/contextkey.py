@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
@@ -12,7 +13,7 @@ import msgspec
 from rollout.core.environment import ContextKey
 from rollout.gateway.openai import Headers, InferenceRequest, header
 
-_LARGEST_KEY = 1024
+_LARGEST_KEY = 256
 _LARGEST_TOKEN = 16 * 1024
 _Source = Callable[[Headers, InferenceRequest], str | None]
 
@@ -28,7 +29,7 @@ class ContextKeys:
     def __init__(self, context_key: ContextKey, *, remembered: int = 100_000) -> None:
         self._sources = [_source(text) for text in context_key.sources]
         self._conversation = [_source(text) for text in context_key.conversation]
-        self._first_keys: OrderedDict[str, str] = OrderedDict()
+        self._first_keys: OrderedDict[bytes, str] = OrderedDict()
         self._remembered = remembered
 
     def find(self, name: str, headers: Headers, request: InferenceRequest) -> tuple[str | None, str | None]:
@@ -37,7 +38,7 @@ class ContextKeys:
         conversation = _first(self._conversation, headers, request)
         if conversation is None:
             return key, None
-        place = f"{name}\0{conversation}"
+        place = hashlib.sha256(f"{name}\0{conversation}".encode("utf-8", "surrogatepass")).digest()
         kept = self._first_keys.get(place)
         if kept is None:
             kept = self._first_keys[place] = conversation if key is None else key

@@ -102,9 +102,47 @@ async def send_refusal(send: Send, refused: RefusedError, headers: Headers | Non
     await send_bytes(send, refused.status, body, headers=headers)
 
 
-async def read_body(receive: Receive, *, largest: int, pause_s: float) -> bytes:
-    """The whole request body. Raises RefusedError (413 beyond `largest` bytes, 408 after a pause), ClientLeftError."""
+class Room:
+    """Memory for the bodies of requests under way, in bytes."""
+
+    def __init__(self, size: int) -> None:
+        self._free = size
+
+    def take(self, size: int) -> None:
+        """Raises RefusedError (429) if there is not so much."""
+        if size > self._free:
+            raise overloaded()
+        self._free -= size
+
+    def give_back(self, size: int) -> None:
+        """What was taken is free again."""
+        self._free += size
+
+
+def overloaded() -> RefusedError:
+    """The refusal of a request that comes while too many are under way."""
+    return RefusedError(429, "Too many requests are under way. Please try again.", code="overloaded")
+
+
+async def read_body(receive: Receive, *, largest: int, pause_s: float, room: Room | None = None) -> bytes:
+    """The whole request body, whose length was taken from `room`: whoever is done with it gives that back.
+
+    Raises RefusedError (413 beyond `largest` bytes, 408 after a pause, 429 without room), ClientLeftError; then
+    nothing is taken.
+    """
+    room = room or Room(largest)
     parts: list[bytes] = []
+    try:
+        await _read_parts(receive, room, parts, largest=largest, pause_s=pause_s)
+    except BaseException:
+        room.give_back(sum(map(len, parts)))
+        raise
+    return b"".join(parts)
+
+
+async def _read_parts(
+    receive: Receive, room: Room, parts: list[bytes], *, largest: int, pause_s: float
+) -> None:
     size = 0
     while True:
         try:
@@ -118,9 +156,10 @@ async def read_body(receive: Receive, *, largest: int, pause_s: float) -> bytes:
         size += len(part)
         if size > largest:
             raise RefusedError(413, f"The request is larger than {largest} bytes.")
+        room.take(len(part))
         parts.append(part)
         if not message.get("more_body", False):
-            return b"".join(parts)
+            return
 
 
 class InferenceRequest:

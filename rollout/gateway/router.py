@@ -20,10 +20,12 @@ from rollout.gateway.openai import (
     Message,
     Receive,
     RefusedError,
+    Room,
     Scope,
     Send,
     for_upstream,
     header,
+    overloaded,
     read_body,
     send_refusal,
     unknown_model,
@@ -155,6 +157,7 @@ class AdapterRouter:
         self._exclusive = exclusive
         self._on_shutdown = on_shutdown
         self._under_way = 0
+        self._room = Room(settings.max_bodies_mb * 1024 * 1024)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection scope."""
@@ -174,8 +177,7 @@ class AdapterRouter:
 
     async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._under_way >= self._settings.max_in_flight:
-            full = RefusedError(429, "Too many requests are under way. Please try again.", code="overloaded")
-            await self._refuse(send, full, [(b"retry-after", b"1")])
+            await self._refuse(send, overloaded())
             return
         self._under_way += 1
         try:
@@ -184,15 +186,32 @@ class AdapterRouter:
             self._under_way -= 1
 
     async def _infer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = scope["headers"]
         try:
-            body = await self._read(headers, receive)
-            request = InferenceRequest.parse(headers, body)
-            choice = self._chooser.choose(headers, request)
-            if choice is None and self._exclusive:
-                raise unknown_model(request.model)
+            body = await self._read(scope["headers"], receive)
         except ClientLeftError:
             return
+        except RefusedError as refused:
+            await self._refuse(send, refused)
+            return
+        try:
+            await self._route(body, scope, receive, send)
+        finally:
+            self._room.give_back(len(body))
+
+    async def _read(self, headers: Headers, receive: Receive) -> bytes:
+        largest = self._settings.max_body_mb * 1024 * 1024
+        told = header(headers, b"content-length") or "0"
+        if told.isdecimal() and int(told[:20]) > largest:
+            raise RefusedError(413, f"The request is larger than {largest} bytes.")
+        pause_s = self._settings.body_timeout_s
+        return await read_body(receive, largest=largest, pause_s=pause_s, room=self._room)
+
+    async def _route(self, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            request = InferenceRequest.parse(scope["headers"], body)
+            choice = self._chooser.choose(scope["headers"], request)
+            if choice is None and self._exclusive:
+                raise unknown_model(request.model)
         except RefusedError as refused:
             await self._refuse(send, refused)
             return
@@ -200,13 +219,6 @@ class AdapterRouter:
             await self._app(scope, _replay(body, receive), send)
         else:
             await self._carry(choice, request, scope, receive, send)
-
-    async def _read(self, headers: Headers, receive: Receive) -> bytes:
-        largest = self._settings.max_body_mb * 1024 * 1024
-        told = header(headers, b"content-length") or "0"
-        if told.isdecimal() and int(told[:20]) > largest:
-            raise RefusedError(413, f"The request is larger than {largest} bytes.")
-        return await read_body(receive, largest=largest, pause_s=self._settings.body_timeout_s)
 
     async def _carry(
         self, choice: Choice, request: InferenceRequest, scope: Scope, receive: Receive, send: Send
@@ -242,8 +254,9 @@ class AdapterRouter:
             passage.record(mirrored=mirrored)
         return passage
 
-    async def _refuse(self, send: Send, refused: RefusedError, headers: Headers | None = None) -> None:
+    async def _refuse(self, send: Send, refused: RefusedError) -> None:
         self._telemetry.refused(refused.status)
+        headers = [(b"retry-after", b"1")] if refused.status == 429 else None
         await send_refusal(send, refused, headers)
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -295,6 +295,17 @@ def test_more_requests_than_the_limit_are_told_to_wait(tmp_path: Path) -> None:
         eventually(lambda: world.ask("bob").status_code == 200)
 
 
+def test_bodies_that_would_not_fit_into_memory_together_are_told_to_wait(tmp_path: Path) -> None:
+    with running(tmp_path, gateway={"max_bodies_mb": 2}) as world:
+        large = {"model": NAME, "prompt": "x" * 3_000_000}
+        for body in (json.dumps(large).encode(), iter([json.dumps(large).encode()])):
+            headers = {"content-type": "application/json"}
+            answer = world.client.post("/v1/completions", content=body, headers=headers)
+            assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
+        for _ in range(5):
+            assert ask(world, prompt="x" * 1_500_000) == STABLE, "what was refused or answered takes no room"
+
+
 def test_fifty_megabytes_pass_unchanged(world: World) -> None:
     picture = base64.b64encode(bytes(range(256)) * 140_000).decode()
     body = {"model": NAME, "messages": [{"role": "user", "content": [{"type": "image", "data": picture}]}]}
