@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,10 +17,26 @@ if TYPE_CHECKING:
 
 def gateway_app(environment: Environment, root: Path, *, flags: FlagReader | None = None) -> AdapterRouter:
     """The stand-alone gateway of an environment, watching its routes and flags (or the `flags` given) already."""
-    from rollout.gateway.proxy import Replica, Upstream
+    from rollout.gateway.upstream import Upstream
+    from rollout.wiring.replicas import replica_figures, watched_pool
 
-    upstream = Upstream([Replica(replica.name, replica.url) for replica in environment.replicas])
-    return _adapter_router(upstream, environment, root, exclusive=True, and_then=upstream.close, flags=flags)
+    pool, watch = watched_pool(environment, root)
+    watch.start()
+    upstream = Upstream(pool, read_timeout_s=environment.gateway.read_timeout_s)
+
+    async def close() -> None:
+        watch.stop()
+        await upstream.close()
+
+    return _adapter_router(
+        upstream,
+        environment,
+        root,
+        exclusive=True,
+        and_then=close,
+        flags=flags,
+        figures=replica_figures(pool, watch),
+    )
 
 
 def engine_middleware(app: App, environment: Environment, root: Path) -> AdapterRouter:
@@ -40,6 +56,7 @@ def _adapter_router(
     exclusive: bool,
     and_then: Callable[[], Awaitable[None]],
     flags: FlagReader | None = None,
+    figures: Mapping[str, Callable[[], object]] | None = None,
 ) -> AdapterRouter:
     import asyncio
 
@@ -77,7 +94,7 @@ def _adapter_router(
         holds=holds,
         telemetry=telemetry,
     )
-    figures = {"held": lambda: sorted(holds.held)}
+    shown = {"held": lambda: sorted(holds.held), **(figures or {})}
 
     async def close() -> None:
         await mirror.close()
@@ -92,7 +109,7 @@ def _adapter_router(
         chooser=VersionChooser(table, flags, ContextKeys(environment.context_key), held=holds, token=token),
         telemetry=telemetry,
         mirror=mirror,
-        admin=Admin(table, routes, flags, telemetry, guarded=guarded, figures=figures),
+        admin=Admin(table, routes, flags, telemetry, guarded=guarded, figures=shown),
         settings=environment.gateway,
         exclusive=exclusive,
         on_shutdown=close,

@@ -27,12 +27,17 @@ class Behaviour:
 
 @dataclass
 class FakeUpstream:
-    """Speaks `/v1/chat/completions` and `/v1/completions`, whole and streamed; 404 for models it does not have."""
+    """Speaks `/v1/chat/completions` and `/v1/completions`, whole and streamed; 404 for models it does not have.
+
+    It `lists` its models to whoever asks, as an engine does. `paths` are what was posted to, `pages` what was read.
+    """
 
     models: dict[str, Behaviour] = field(default_factory=dict)
     seen: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
+    pages: list[str] = field(default_factory=list)
+    lists: bool = True
     raw: bytes | None = None  # answered to everyone instead of what the model says
     left: int = 0
     busy: int = 0
@@ -41,7 +46,10 @@ class FakeUpstream:
         if scope["type"] == "lifespan":
             await _lifespan(receive, send)
             return
-        self.paths.append(scope["path"])
+        (self.pages if scope["method"] == "GET" else self.paths).append(scope["path"])
+        if self.lists and scope["path"] == "/v1/models":
+            await _answer(send, 200, json.dumps({"data": [{"id": name} for name in self.models]}).encode())
+            return
         body = b""
         while True:
             message = await receive()

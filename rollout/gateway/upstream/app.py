@@ -1,0 +1,172 @@
+"""The ASGI app that asks a replica, and the next one where nothing was begun, and passes its answer on."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import aiohttp
+
+from rollout.gateway.openai import ClientLeftError, Receive, Scope, Send, end_to_end, error_body, read_body
+from rollout.gateway.passage import COLD, FAILURE, REPLICA, SERVED, TIMED_OUT
+from rollout.gateway.upstream.checks import Checks
+from rollout.gateway.upstream.exchange import NoAnswerError, UnreachableError, ask, open_session
+from rollout.gateway.upstream.pool import Pool, Replica
+
+_NOT_LOADED = 404
+
+
+class Upstream:
+    """ASGI app over the replicas of `pool`, which it checks from its startup until `close`."""
+
+    def __init__(self, pool: Pool, *, read_timeout_s: float = 600.0) -> None:
+        self.pool = pool
+        self._read_timeout_s = read_timeout_s
+        self._open: aiohttp.ClientSession | None = None
+        self._checks: Checks | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; a client that leaves ends the request to the replica too."""
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send, self._start)
+            return
+        try:
+            body = await read_body(receive, largest=sys.maxsize, pause_s=3600)
+        except ClientLeftError:
+            return
+        await _unless_the_client_leaves(receive, self._answer(scope, body, send))
+
+    async def close(self) -> None:
+        """End the checks and close all connections."""
+        if self._checks is not None:
+            await self._checks.stop()
+        if self._open is not None:
+            await self._open.close()
+
+    def _session(self) -> aiohttp.ClientSession:
+        if self._open is None:
+            self._open = open_session(self._read_timeout_s)
+        return self._open
+
+    def _start(self) -> None:
+        self._checks = Checks(self.pool, self._session())
+
+    async def _answer(self, scope: Scope, body: bytes, send: Send) -> None:
+        served = scope.get(SERVED)
+        failure = NoAnswerError("there is none")
+        order = self.pool.order(served)
+        for replica in order:
+            self.pool.take(replica)
+            try:
+                if await self._pass(replica, served, scope, body, send, last=replica is order[-1]):
+                    return
+            except UnreachableError as error:
+                replica.missed(str(error), at_once=True)
+                failure = error
+            except NoAnswerError as error:
+                # It may have begun: not every request can be repeated.
+                await _fail(send, error, replica)
+                return
+            finally:
+                replica.outstanding -= 1
+        await _fail(send, failure, None)
+
+    async def _pass(
+        self, replica: Replica, served: str | None, scope: Scope, body: bytes, send: Send, *, last: bool
+    ) -> bool:
+        """Ask one replica; False if it has not the adapter, and another one may."""
+        answer = await ask(self._session(), replica.address, scope, body)
+        try:
+            if answer.status == _NOT_LOADED and served is not None:
+                # Started anew, perhaps, and not yet given its adapters again.
+                replica.lacks(served)
+            if answer.status == _NOT_LOADED and not last:
+                return False
+            if not 200 <= answer.status <= 599:
+                raise NoAnswerError(f"{answer.status} is no status of HTTP")
+            await _deliver(answer, _origin(replica, served, answer.status), send)
+        finally:
+            answer.close()
+        return True
+
+
+def _origin(replica: Replica, served: str | None, status: int) -> dict[str, object]:
+    """What the start message says of the replica."""
+    name = {REPLICA: replica.address.name}
+    if served is None:
+        return {**name}
+    cold = replica.answered(served) if 200 <= status <= 299 else replica.is_cold(served)
+    return {**name, COLD: cold}
+
+
+async def _deliver(answer: aiohttp.ClientResponse, origin: dict[str, object], send: Send) -> None:
+    # A slow client stops `send`, that stops the reading here, and the replica waits once its share of the
+    # buffers is full.
+    headers = end_to_end([(key.lower(), value) for key, value in answer.raw_headers])
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers, **origin})
+    content, more = answer.content, True
+    while more:
+        try:
+            chunk = await content.readany()
+        except (aiohttp.ClientError, TimeoutError):
+            # The head is out. Ending without the last part makes the server close the client's connection,
+            # which is the one way left to say that the answer is not whole.
+            return
+        more = bool(chunk) and not content.at_eof()
+        await send({"type": "http.response.body", "body": chunk, "more_body": more})
+
+
+async def _fail(send: Send, failure: NoAnswerError, replica: Replica | None) -> None:
+    silent = failure.timed_out
+    status, code = (504, "upstream_timeout") if silent else (502, "upstream_unavailable")
+    body = error_body(status, "No server answered. Please try again.", code=code)
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    told = {FAILURE: f"no replica answered: {failure}", TIMED_OUT: silent}
+    if replica is not None:
+        told[REPLICA] = replica.address.name
+    await send({"type": "http.response.start", "status": status, "headers": headers, **told})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+async def _unless_the_client_leaves(receive: Receive, work: Awaitable[None]) -> None:
+    """Do the work; it is broken off, and nothing is raised, as soon as its client is gone."""
+    worker = asyncio.current_task()
+    assert worker is not None
+    over = left = False
+
+    def leave(_: asyncio.Task[None]) -> None:
+        nonlocal left
+        if not over:
+            left = True
+            worker.cancel()
+
+    departure = asyncio.create_task(_departure(receive))
+    departure.add_done_callback(leave)
+    before = worker.cancelling()
+    try:
+        await work
+    except asyncio.CancelledError:
+        if not left or worker.uncancel() > before:
+            raise
+    finally:
+        over = True
+        departure.cancel()
+
+
+async def _departure(receive: Receive) -> None:
+    with suppress(Exception):  # whoever cannot be heard any more is gone
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+
+async def _lifespan(receive: Receive, send: Send, on_startup: Callable[[], None]) -> None:
+    while True:
+        message = await receive()
+        if message["type"] == "lifespan.startup":
+            on_startup()
+            await send({"type": "lifespan.startup.complete"})
+        else:
+            await send({"type": "lifespan.shutdown.complete"})
+            return
