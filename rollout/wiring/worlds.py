@@ -7,14 +7,22 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rollout.bearer import token_from
+from rollout.core.environment import Reach
 from rollout.integrations.documents import StrictDocuments
 from rollout.wiring.artifacts import _locate
 from rollout.wiring.places import working_folder
 
 if TYPE_CHECKING:
+    from rollout.core.environment import Environment
     from rollout.core.manifest import AdapterManifest
-    from rollout.ports import World
+    from rollout.integrations.gateways import GatewayClient
+    from rollout.ports import MetricSource, RoutesStore, World
     from rollout.usecases.book import Signature
+
+
+_COUNTING_S = 30.0
+"""Patience with a gateway that counts: a log may be large."""
 
 
 def build_world(root: Path, environment: str) -> World:
@@ -22,12 +30,9 @@ def build_world(root: Path, environment: str) -> World:
     from rollout.integrations.clock import SystemClock
     from rollout.integrations.evidence import EvidenceFolder
     from rollout.integrations.flagfile import FlagFile
-    from rollout.integrations.gateways import GatewayClient
     from rollout.integrations.git import GitRepository
     from rollout.integrations.ledgerfolder import FolderLedger
-    from rollout.integrations.routesfile import RoutesFile
     from rollout.integrations.shelf import AdapterShelf
-    from rollout.integrations.trafficlog import TrafficLog
     from rollout.integrations.vllm import Replica
     from rollout.ports import World
 
@@ -36,10 +41,10 @@ def build_world(root: Path, environment: str) -> World:
         environment=document,
         clock=SystemClock(),
         flags=FlagFile(root / document.flags.path),
-        metrics=TrafficLog(root / document.metrics.path),
+        metrics=_metrics(document, root),
         replicas=tuple(Replica(replica.name, replica.url) for replica in document.replicas),
-        gateways=tuple(GatewayClient(gateway.name, gateway.url) for gateway in document.gateways),
-        routes=RoutesFile(root / document.routes, document.name),
+        gateways=gateway_clients(document),
+        routes=_routes(document, root),
         ledger=FolderLedger(root / document.ledger.path, document.name),
         evidence=EvidenceFolder(root / document.evidence),
         manifests=GitRepository(root, branch=document.branch, remote=document.remote),
@@ -48,6 +53,34 @@ def build_world(root: Path, environment: str) -> World:
             root / document.adapter_folder, locate=partial(_locate, root, working_folder(root))
         ),
     )
+
+
+def gateway_clients(environment: Environment, *, timeout_s: float = 2.0) -> tuple[GatewayClient, ...]:
+    """The gateways of an environment, with the tokens that are at hand here."""
+    from rollout.integrations.gateways import GatewayClient
+
+    return tuple(
+        GatewayClient(gateway.name, gateway.url, timeout_s=timeout_s, token=token_from(gateway.token_env))
+        for gateway in environment.gateways
+    )
+
+
+def _metrics(environment: Environment, root: Path) -> MetricSource:
+    from rollout.integrations.gateways import GatewayMetrics
+    from rollout.integrations.trafficlog import TrafficLog
+
+    if environment.reach is Reach.GATEWAYS:
+        return GatewayMetrics(gateway_clients(environment, timeout_s=_COUNTING_S))
+    return TrafficLog(root / environment.metrics.path)
+
+
+def _routes(environment: Environment, root: Path) -> RoutesStore:
+    from rollout.integrations.gateways import GatewayRoutes
+    from rollout.integrations.routesfile import RoutesFile
+
+    if environment.reach is Reach.GATEWAYS:
+        return GatewayRoutes(gateway_clients(environment), environment.name)
+    return RoutesFile(root / environment.routes, environment.name)
 
 
 def build_signature(environment: str, actor: str | None = None) -> Signature:

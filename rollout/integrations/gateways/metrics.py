@@ -1,0 +1,91 @@
+"""MetricSource over the gateways' own pages: each log is asked once, whoever writes to it, and counts are summed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from rollout.core.metric import Comparison, Counts, MetricSpec, Samples
+from rollout.errors import MetricsUnavailable, ServingUnavailable
+from rollout.integrations.gateways.client import GatewayClient
+
+_JOIN: Final = "+"
+_EDGE: Final = re.compile(r"([0-9a-f]{1,64}):[0-9]{1,18}")
+
+
+class GatewayMetrics:
+    """MetricSource over all gateways of an environment.
+
+    An edge names every log with its own edge, so that gateways which share a log are not counted twice. One
+    gateway that does not answer, or a log that came or went between two edges, is MetricsUnavailable: a sum
+    without it would be another number. Somebody who comes through two gateways with logs of their own within a
+    minute is two units there, since each log hashes keys in its own way.
+    """
+
+    def __init__(self, gateways: Sequence[GatewayClient]) -> None:
+        self._gateways = tuple(gateways)
+
+    def edge(self) -> str:
+        """The edges of all logs, joined. Raises MetricsUnavailable."""
+        return _JOIN.join(edge for _, (edge, _) in sorted(self._logs().items()))
+
+    def samples(self, spec: MetricSpec, comparison: Comparison, *, since: str, until: str) -> Samples:
+        """Counts of both arms in (since, until], over all logs. Raises MetricsUnavailable, or what a log refuses."""
+        first, last, logs = _split(since), _split(until), self._logs()
+        if not first.keys() == last.keys() == logs.keys():
+            raise MetricsUnavailable(
+                f"the gateways do not write to the logs that the edges {since} and {until} are from",
+                advice="A gateway came, went or lost its log since the last look.",
+            )
+        parts = [
+            _asking(gateway, spec, comparison, since=first[mark], until=last[mark])
+            for mark, (_, gateway) in logs.items()
+        ]
+        return Samples(
+            metric=spec.id,
+            since=since,
+            until=until,
+            stable=_sum([part.stable for part in parts]),
+            candidate=_sum([part.candidate for part in parts]),
+        )
+
+    def _logs(self) -> Mapping[str, tuple[str, GatewayClient]]:
+        """Mark of a log -> (its edge, the first gateway that writes to it)."""
+        logs: dict[str, tuple[str, GatewayClient]] = {}
+        for gateway in self._gateways:
+            try:
+                edge = gateway.edge()
+            except ServingUnavailable as error:
+                raise MetricsUnavailable(error.message, advice=error.advice) from error
+            ((mark, _),) = _split(edge).items()
+            logs.setdefault(mark, (edge, gateway))
+        return logs
+
+
+def _asking(
+    gateway: GatewayClient, spec: MetricSpec, comparison: Comparison, *, since: str, until: str
+) -> Samples:
+    try:
+        samples = gateway.samples(spec, comparison, since=since, until=until)
+    except ServingUnavailable as error:
+        raise MetricsUnavailable(error.message, advice=error.advice) from error
+    if (samples.metric, samples.since, samples.until) != (spec.id, since, until):
+        raise MetricsUnavailable(f"gateway {gateway.name} answered for another metric or window")
+    return samples
+
+
+def _split(edge: str) -> dict[str, str]:
+    parts = edge.split(_JOIN)
+    found = {match[1]: part for part in parts if (match := _EDGE.fullmatch(part))}
+    if len(found) != len(parts):
+        raise MetricsUnavailable(f"{edge[:200]!r} is not an edge of traffic logs")
+    return found
+
+
+def _sum(arms: Sequence[Counts | None]) -> Counts | None:
+    """None if any log lacks the arm: what is missing there is not zero."""
+    known = [arm for arm in arms if arm is not None]
+    if not known or len(known) != len(arms):
+        return None
+    return Counts(total=sum(arm.total for arm in known), bad=sum(arm.bad for arm in known))

@@ -1,0 +1,81 @@
+"""RoutesStore over the gateways' own pages: the first gateway is the home of the document, the others follow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from rollout.core.routes import Routes
+from rollout.errors import RolloutError, Unavailable, WorldChanged
+from rollout.integrations.gateways.client import GatewayClient
+
+_RACES: Final = 8
+
+
+class GatewayRoutes:
+    """RoutesStore over all gateways of an environment.
+
+    Writers meet at the first gateway, which takes one of two documents with the same revision: so the others never
+    get two. A gateway that was away keeps its older routes until the next update, whether or not that changes
+    anything.
+    """
+
+    def __init__(self, gateways: Sequence[GatewayClient], environment: str) -> None:
+        self._home, *self._others = gateways
+        self._environment = environment
+
+    def read(self) -> Routes:
+        """The newest document. Raises ServingUnavailable if its home does not answer.
+
+        Raises WorldChanged where two gateways hold different documents of one revision.
+        """
+        return self._newest()
+
+    def update(self, change: Callable[[Routes], Routes]) -> Routes:
+        """Put what `change` makes of the document in force at every gateway; the answer is the result.
+
+        If somebody else was faster, `change` is asked again. Raises WorldChanged if that goes on, or another
+        gateway holds something newer, and ServingUnavailable once all others have it.
+        """
+        for _ in range(_RACES):
+            present = self._newest()
+            routes = change(present)
+            try:
+                self._home.put_routes(routes)
+            except WorldChanged:
+                continue
+            self._tell_the_others(routes)
+            return routes
+        raise WorldChanged(f"{_RACES} writers in a row were faster", advice="Run the command again.")
+
+    def _newest(self) -> Routes:
+        newest = self._home.routes()
+        for gateway in self._others:
+            try:
+                found = gateway.routes()
+            except Unavailable:
+                continue  # It is told with the next update, which fails until it answers.
+            if found.revision == newest.revision and found != newest:
+                raise WorldChanged(
+                    f"{self._home.name} and {gateway.name} hold different routes of revision {found.revision}",
+                    advice="Put one of the two documents to both with a higher revision.",
+                )
+            newest = max(newest, found, key=lambda routes: routes.revision)
+        return self._ours(newest)
+
+    def _ours(self, routes: Routes) -> Routes:
+        if routes.environment != self._environment:
+            raise WorldChanged(
+                f"the gateways serve the environment {routes.environment}, not {self._environment}"
+            )
+        return routes
+
+    def _tell_the_others(self, routes: Routes) -> None:
+        failures: list[RolloutError] = []
+        for gateway in self._others:
+            try:
+                gateway.put_routes(routes)
+            except (Unavailable, WorldChanged) as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]

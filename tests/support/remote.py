@@ -1,0 +1,56 @@
+"""Guarded pages of gateways over real sockets, as a runner elsewhere reaches them."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import itertools
+from pathlib import Path
+from typing import Any
+
+from rollout.bearer import Bearer
+from rollout.gateway.guard import GuardedPages
+from rollout.gateway.logpages import LogPages
+from rollout.gateway.openai import send_bytes
+from rollout.integrations.gateways import GatewayClient
+from rollout.integrations.trafficlog import TrafficLog
+from tests.support.upstream import _lifespan, serving
+
+TOKEN = "s3cret-of-the-gateway"
+_numbers = itertools.count()
+
+
+class _Front:
+    """One server for the whole test process; the first part of a path says whose pages are asked."""
+
+    def __init__(self) -> None:
+        self.apps: dict[str, GuardedPages] = {}
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+            return
+        _, mine, rest = scope["path"].split("/", 2)
+        pages = self.apps.get(mine)
+        if pages is None or not pages.has(f"/{rest}"):
+            await send_bytes(send, 404, b"{}")
+        else:
+            await pages.answer({**scope, "path": f"/{rest}"}, receive, send)
+
+
+_front = _Front()
+
+
+@functools.cache
+def _url() -> str:
+    server = serving(_front)
+    atexit.register(server.__exit__, None, None, None)
+    return server.__enter__()
+
+
+def log_client(path: Path, *, name: str = "g0", token: str | None = TOKEN) -> GatewayClient:
+    """A client of the pages over a traffic log."""
+    log = TrafficLog(path)
+    mine = f"log{next(_numbers)}"
+    _front.apps[mine] = GuardedPages(Bearer(TOKEN), LogPages(log, log).pages, on_denied=lambda _: None)
+    return GatewayClient(name, f"{_url()}/{mine}", timeout_s=30, token=token)
