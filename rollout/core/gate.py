@@ -64,7 +64,7 @@ def conclude_quality(subject: Subject, measured: Measured) -> Quality:
             *proofs,
             *_absent_champion(subject, measured),
             *_leaked(measured),
-            *(_absolute(measured, name, gate, rules) for name, gate in limits if _is_absolute(gate)),
+            *(judge_limits(measured, name, gate, rules) for name, gate in limits if has_limits(gate)),
             *judge_margins(measured, rules),
             *judge_slices(measured, rules),
             *_sampled(measured),
@@ -112,11 +112,13 @@ def metric_rows(measured: Measured, rules: Rules) -> tuple[MetricRow, ...]:
     return tuple(_metric_row(measured, rules, name) for name in (*order, *others) if name in names)
 
 
-def _is_absolute(gate: Gate) -> bool:
+def has_limits(gate: Gate) -> bool:
+    """Whether a gate asks for a least or largest value."""
     return gate.min is not None or gate.max is not None
 
 
-def _absolute(measured: Measured, name: str, gate: Gate, rules: Rules) -> Verdict:
+def judge_limits(measured: Measured, name: str, gate: Gate, rules: Rules) -> Verdict:
+    """Whether the candidate keeps the absolute limits of one metric."""
     found, of, subject = estimate(measured, name, Side.CANDIDATE), metric(name), f"gate/{name}"
     if found.n == 0 or name in measured.missing:
         why = measured.missing.get(name, "no item of the suite applies")

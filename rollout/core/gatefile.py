@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from rollout.core.manifest import Document, Line, MetricId
-from rollout.core.score import is_known, metric
+from rollout.core.score import OF_TRAFFIC, is_known, metric
 
 GATES_SCHEMA: Literal["adapter-rollout/gates/v1"] = "adapter-rollout/gates/v1"
 
@@ -99,6 +99,8 @@ class Gates(Document):
         for name, gate in self.gates.items():
             if not is_known(name, None):
                 raise ValueError(f"there is no metric {name!r}")
+            if name in OF_TRAFFIC:
+                raise ValueError(f"{name} is measured in shadow traffic only: an evaluation would never pass")
             paired = gate.vs_champion or gate.vs_base or gate.slices
             if paired is not None and metric(name).timed:
                 raise ValueError(f"{name} is timed and not paired by item: it takes min or max, not a margin")

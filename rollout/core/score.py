@@ -10,7 +10,7 @@ from rollout.core.scorers import SCORERS, SUCCESS, likelihood
 from rollout.core.scorers.exactmatch import FIELD_PREFIX
 from rollout.core.scorers.metric import Metric as Metric
 from rollout.core.scorers.metric import Unit as Unit
-from rollout.core.scorers.metric import less, more
+from rollout.core.scorers.metric import agreement, less, more
 
 TASK_PREFIX = "task_"
 """`task_<name>` is the share of right answers in a task of lm-eval."""
@@ -44,11 +44,25 @@ def _metrics() -> Iterator[Metric]:
 
 METRICS: Mapping[str, Metric] = MappingProxyType({each.id: each for each in _metrics()})
 
+# What is measured of both answers to a request of users, where nobody knows the right one. No gate file names these:
+# see `core.shadow.rules`.
+_OF_TRAFFIC = (
+    less("refusals", "answers that refuse"),
+    less("personal_data", "answers with personal data"),
+    less("toxic_answers", "toxic answers, as the gateway finds them"),
+    less("answer_ms", "time of an answer", Unit.MILLISECONDS),
+    agreement("agreement", "agreement with stable, ROUGE-L"),
+    agreement("semantic_agreement", "agreement with stable in meaning"),
+)
+OF_TRAFFIC: Mapping[str, Metric] = MappingProxyType({each.id: each for each in _OF_TRAFFIC})
+
 
 def metric(name: str) -> Metric:
     """The metric of this name; `exact_match_<field>` and `task_<name>` always are one. Raises KeyError for others."""
     if name in METRICS:
         return METRICS[name]
+    if name in OF_TRAFFIC:
+        return OF_TRAFFIC[name]
     if of := _behind(FIELD_PREFIX, name):
         return more(name, f"exact match, {of}")
     if of := _behind(TASK_PREFIX, name):
@@ -58,7 +72,7 @@ def metric(name: str) -> Metric:
 
 def is_known(name: str, fields: Collection[str] | None) -> bool:
     """Whether there is such a metric; per-field ones only for `fields`, for any field if that is None."""
-    if name in METRICS or _behind(TASK_PREFIX, name):
+    if name in METRICS or name in OF_TRAFFIC or _behind(TASK_PREFIX, name):
         return True
     of = _behind(FIELD_PREFIX, name)
     return of is not None and (fields is None or of in fields)

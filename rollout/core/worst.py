@@ -38,9 +38,10 @@ def change(case: Case, opponent: Side) -> Change:
 
 
 def gain(case: Case, opponent: Side) -> float:
-    """By how much right answers rose; of a case without them, the metric that moved most, positive for better."""
+    """By how much right answers rose; of a case without them, the share that moved most, positive for better."""
     gains = gains_of(case, opponent)
-    return gains[SUCCESS] if SUCCESS in gains else max(gains.values(), key=abs, default=0.0)
+    shares = [value for name, value in gains.items() if _is_bounded(name)]
+    return gains[SUCCESS] if SUCCESS in gains else max(shares, key=abs, default=0.0)
 
 
 def gains_of(case: Case, opponent: Side) -> Scores:

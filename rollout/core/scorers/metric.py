@@ -71,3 +71,8 @@ def less(
         absolute=absolute,
         limitless=limitless,
     )
+
+
+def agreement(id_: str, title: str) -> Metric:
+    """How near the candidate's answer is to another one, which has no value of its own to compare with."""
+    return Metric(id=id_, title=title, unit=Unit.SCORE, direction=Direction.HIGHER, absolute=True)

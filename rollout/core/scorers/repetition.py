@@ -27,7 +27,12 @@ def prepare(_golden: Golden) -> Score:
 
 def score(_item: Item, answer: Answer) -> dict[str, float]:
     """0 where nothing returns, towards 1 for a text that is nothing else."""
-    return {"repetition_rate": max(repeated_words(answer.text), repeated_signs(answer.text))}
+    return {"repetition_rate": repeated(answer.text)}
+
+
+def repeated(text: str) -> float:
+    """The larger of the shares of repeated words and signs."""
+    return max(repeated_words(text), repeated_signs(text))
 
 
 def repeated_words(text: str) -> float:

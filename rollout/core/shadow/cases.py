@@ -1,0 +1,150 @@
+"""A pair of answers as a case of a report: scored without a reference, from what the gateway saw and what was kept.
+
+What the gateway measured of the whole answer counts; texts, which may be shortened or without personal data, tell only
+what it did not look at. A metric is there for both answers or for neither.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rollout.core.evaluation import Case, Reply, Side
+from rollout.core.expectation import Expect
+from rollout.core.metric import Pair, RequestRecord, Texts
+from rollout.core.scorers import refusal, repetition
+from rollout.core.scorers.compliance import IsValid, rates, validator
+from rollout.core.scorers.recognisers import find_personal_data
+from rollout.core.scorers.rouge import rouge_l
+from rollout.core.shadow.events import is_good
+from rollout.core.suite import Golden, Turn
+
+_SHOWN_LETTERS = 20_000
+_MOST_TURNS = 200
+_ROLES = {"system": "system", "developer": "system", "assistant": "assistant"}
+_WITHOUT_TEXT = "…"
+Scores = dict[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairReader:
+    """Makes cases of pairs, for one suite. `whole` says that texts are kept as they were, with personal data."""
+
+    refuses: Callable[[str], bool]
+    is_valid: IsValid | None
+    whole: bool
+
+    @classmethod
+    def of(cls, golden: Golden, *, whole: bool) -> PairReader:
+        """Raises Unreadable if the suite's response schema is not valid."""
+        schema = golden.response_schema
+        return cls(
+            refuses=refusal.reader(golden.suite.refusals),
+            is_valid=None if schema is None else validator(schema),
+            whole=whole,
+        )
+
+    def read(self, pair: Pair, opponent: Side) -> Case | None:
+        """The case; None unless both have answered, for nothing can be said of an answer that is not there."""
+        if not (is_good(pair.stable) and is_good(pair.candidate)):
+            return None
+        theirs = self._scores(pair.stable, pair.stable_texts)
+        ours = self._scores(pair.candidate, pair.candidate_texts)
+        common = theirs.keys() & ours.keys()
+        answers = _both_texts(pair)
+        nearness = {} if answers is None else {"agreement": rouge_l(*answers)}
+        return Case(
+            id=pair.stable.request_id,
+            slice=_kind(pair.stable),
+            cluster=pair.stable.key_hash or pair.stable.conversation_hash,
+            expect=Expect.TEXT if self.is_valid is None else Expect.JSON,
+            messages=() if pair.stable_texts is None else turns_of(pair.stable_texts.request),
+            replies={
+                side: (_reply(record, text),)
+                for side, record, text in zip(
+                    (opponent, Side.CANDIDATE), (pair.stable, pair.candidate), answers or (), strict=False
+                )
+            },
+            scores={
+                opponent: {name: theirs[name] for name in sorted(common)},
+                Side.CANDIDATE: {name: ours[name] for name in sorted(common)} | nearness,
+            },
+        )
+
+    def _scores(self, record: RequestRecord, texts: Texts | None) -> Scores:
+        told = {} if texts is None else self._told(texts.answer)
+        return told | _seen(record)
+
+    def _told(self, text: str) -> Scores:
+        found = {"refusals": float(self.refuses(text)), "repetition_rate": repetition.repeated(text)}
+        if self.whole:
+            found["personal_data"] = float(bool(find_personal_data(text)))
+        if self.whole and self.is_valid is not None:
+            found["json_compliance"] = rates(text, self.is_valid)["json_compliance"]
+        return found
+
+
+def turns_of(request: str) -> tuple[Turn, ...]:
+    """The conversation of a request's JSON, parts without text marked; empty if there is none that can be read."""
+    try:
+        body = json.loads(request)
+    except (ValueError, RecursionError):
+        return ()
+    if not isinstance(body, dict):
+        return ()
+    messages = body.get("messages")
+    if not isinstance(messages, list):
+        messages = [{"role": "user", "content": body.get("prompt")}]
+    found = [_turn(each) for each in messages[-_MOST_TURNS:] if isinstance(each, dict)]
+    return tuple(turn for turn in found if turn is not None)
+
+
+def shortened(text: str) -> str:
+    """As much of a text as a report holds."""
+    return text if len(text) <= _SHOWN_LETTERS else text[:_SHOWN_LETTERS] + "…"
+
+
+def _turn(message: dict[str, object]) -> Turn | None:
+    content = message.get("content")
+    if isinstance(content, list):
+        parts = [part.get("text") if isinstance(part, dict) else part for part in content]
+        content = "\n".join(part if isinstance(part, str) else _WITHOUT_TEXT for part in parts)
+    text = shortened(content) if isinstance(content, str) and content else _WITHOUT_TEXT
+    role = _ROLES.get(str(message.get("role")), "user")
+    return Turn.model_validate({"role": role, "content": text})
+
+
+def _seen(record: RequestRecord) -> Scores:
+    """What the gateway measured of one answer."""
+    found: dict[str, float | bool | None] = {
+        "empty_rate": record.output_chars == 0,
+        "truncated_rate": None if record.finish_reason is None else record.finish_reason == "length",
+        "completion_tokens": record.completion_tokens,
+        "json_compliance": record.format_valid,
+        "refusals": record.refused,
+        "personal_data": record.personal_data,
+        "toxic_answers": record.toxic,
+        # Of the first answers of an adapter it tells how long loading takes.
+        "answer_ms": None if record.cold else record.latency_ms,
+    }
+    return {name: float(value) for name, value in found.items() if value is not None}
+
+
+def _both_texts(pair: Pair) -> tuple[str, str] | None:
+    if pair.stable_texts is None or pair.candidate_texts is None:
+        return None
+    return pair.stable_texts.answer, pair.candidate_texts.answer
+
+
+def _reply(record: RequestRecord, text: str) -> Reply:
+    return Reply(
+        text=shortened(text),
+        completion_tokens=record.completion_tokens or 0,
+        finish_reason=record.finish_reason or "not told",
+    )
+
+
+def _kind(record: RequestRecord) -> str:
+    path = record.path.removeprefix("/v1/") or "not told"
+    return f"{path}, streamed" if record.streamed else path
