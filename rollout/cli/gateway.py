@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import click
@@ -11,15 +11,52 @@ import click
 from rollout.core.environment import Endpoint, Environment
 from rollout.errors import Usage
 
-_DRAIN_S = 10
+if TYPE_CHECKING:
+    import socket
+
+_PORT = click.IntRange(0, 65535)
+_OF_ITS_OWN = 256
 
 
 @click.command()
 @click.option("--environment", "-e", required=True, help="Name of the environment document.")
 @click.option("--name", help="Which of the environment's gateways this is.  [default: the first]")
 @click.option("--host", help="Address to listen on.  [default: that of the gateway's URL]")
+@click.option("--port", type=_PORT, help="Port; 0 takes a free one.  [default: of the URL]")
 @click.option(
-    "--port", type=click.IntRange(0, 65535), help="Port; 0 takes a free one.  [default: of the URL]"
+    "--admin-host", help="Address of the gateway's own pages, if they have a port.  [default: 127.0.0.1]"
+)
+@click.option(
+    "--admin-port",
+    type=_PORT,
+    help="Port of the gateway's own pages (/rollout/..., /metrics), which then are on no other. The environment "
+    "must name it as the gateway's URL, so that ticks find them; --port is needed then.",
+)
+@click.option(
+    "--max-connections",
+    type=click.IntRange(min=1),
+    help="Connections of clients at a time; more are answered 429.  [default: what the limit of open files allows]",
+)
+@click.option(
+    "--header-timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=10.0,
+    show_default=True,
+    help="Seconds for the head of a request; a connection that does not deliver it is closed.",
+)
+@click.option(
+    "--drain-delay",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    show_default=True,
+    help="Seconds after SIGTERM in which /health answers 503 and requests are still taken, for load balancers.",
+)
+@click.option(
+    "--drain-timeout",
+    type=click.IntRange(min=1),
+    default=30,
+    show_default=True,
+    help="Seconds that requests under way get after that, before they are broken off.",
 )
 @click.option(
     "--root",
@@ -28,23 +65,63 @@ _DRAIN_S = 10
     show_default="working folder",
     help="Folder of the documents and of what the environment names by relative path.",
 )
-def command(environment: str, name: str | None, host: str | None, port: int | None, root: Path) -> int:
+def command(
+    environment: str,
+    name: str | None,
+    host: str | None,
+    port: int | None,
+    admin_host: str | None,
+    admin_port: int | None,
+    max_connections: int | None,
+    header_timeout: float,
+    drain_delay: float,
+    drain_timeout: int,
+    root: Path,
+) -> int:
     """Run the stand-alone gateway.
 
     Gives each request for a logical model name to the stable or the candidate adapter, as the flag says, and
-    records what came back. Ends on SIGTERM once the requests under way are answered, or after ten seconds.
+    records what came back. The environment's `replicas` may change while it runs; everything else needs a restart.
+
+    Ends on SIGTERM once the requests under way are answered; a second signal skips --drain-delay, a third one
+    breaks off what is under way.
     """
+    import asyncio
     import logging
 
+    import uvloop
+
+    from rollout.gateway.connection import Patience
+    from rollout.gateway.listener import Drain, bound, raise_file_limit, serve
     from rollout.wiring import gateway_app, load_environment
 
     # It warns of connections that a flag file never has; what is wrong with the file we say ourselves.
     logging.getLogger("ldclient").setLevel(logging.ERROR)
+    files = raise_file_limit()
     root = root.resolve()
     document = load_environment(environment, root)
     url = urlsplit(_endpoint(document, name).url)
+    if admin_port is None and admin_host is not None:
+        raise Usage("--admin-host needs --admin-port")
+    if admin_port is not None and port is None:
+        raise Usage(
+            "--admin-port needs --port: the environment's URL is that of the gateway's own pages then"
+        )
+    main = bound(host or url.hostname or "127.0.0.1", url.port or 80 if port is None else port)
+    pages = None if admin_port is None else bound(admin_host or "127.0.0.1", admin_port)
+    patience = Patience(connections=max_connections or _connections(files, document), head_s=header_timeout)
+
+    def ready() -> None:
+        click.echo(f"ready on {_shown(main)}", err=True)
+        if pages is not None:
+            click.echo(f"own pages on {_shown(pages)}", err=True)
+
     app = gateway_app(document, root)
-    return _serve(app, host or url.hostname or "127.0.0.1", url.port or 80 if port is None else port)
+    drain = Drain(delay_s=drain_delay, timeout_s=drain_timeout)
+    serving = serve(app, main, pages, patience=patience, drain=drain, on_ready=ready)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serving)
+    return 0
 
 
 def _endpoint(environment: Environment, name: str | None) -> Endpoint:
@@ -54,34 +131,12 @@ def _endpoint(environment: Environment, name: str | None) -> Endpoint:
     raise Usage(f"the environment {environment.name} has no gateway {name!r}")
 
 
-def _serve(app: Any, host: str, port: int) -> int:
-    import signal
+def _connections(files: int, environment: Environment) -> int:
+    """How many clients the open files allow: every request under way has a connection to a replica too."""
+    settings = environment.gateway
+    return max(_OF_ITS_OWN, files - settings.max_in_flight - settings.mirror.concurrency - _OF_ITS_OWN)
 
-    import uvicorn
 
-    class Server(uvicorn.Server):
-        async def startup(self, sockets: Any = None) -> None:
-            await super().startup(sockets)
-            if self.started:
-                bound = self.servers[0].sockets[0].getsockname()
-                shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
-                click.echo(f"ready on http://{shown}:{bound[1]}", err=True)
-
-    config = uvicorn.Config(
-        app,
-        host=host,
-        port=port,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        date_header=False,
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=_DRAIN_S,
-        lifespan="on",
-    )
-    server = Server(config)
-    # uvicorn raises the signal again once it has shut down in order; an orderly end is a success.
-    for ending in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(ending, lambda *_: None)
-    server.run()
-    return 0 if server.started else 4
+def _shown(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
