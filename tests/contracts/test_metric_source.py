@@ -12,10 +12,13 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from rollout.core.metric import Comparison, Counts, MetricSpec, RequestRecord, Stage
+from rollout.core.metric import Comparison, Counts, Feedback, MetricSpec, RequestRecord, Stage
+from rollout.integrations.gateways import GatewayMetrics
 from rollout.integrations.trafficlog import TrafficLog, TrafficLogRecorder
 from rollout.ports import MetricSource
+from tests.support.remote import log_client
 
 STABLE, CANDIDATE = "bot-1.0.0-a", "bot-1.1.0-b"
 _ids = itertools.count()
@@ -23,10 +26,11 @@ _ids = itertools.count()
 
 @dataclass
 class Source:
-    """A source and a way to make it see requests."""
+    """A source and ways to make it see requests, and what was said of them."""
 
     metrics: MetricSource
     see: Callable[[Sequence[RequestRecord]], None]
+    tell: Callable[[Sequence[Feedback]], None]
 
 
 def _traffic_log(root: Path) -> Source:
@@ -39,10 +43,25 @@ def _traffic_log(root: Path) -> Source:
             recorder.record(record)
         recorder.close()
 
-    return Source(TrafficLog(path), see)
+    def tell(told: Sequence[Feedback]) -> None:
+        recorder = TrafficLogRecorder(path)
+        for feedback in told:
+            recorder.tell(feedback)
+        recorder.close()
+
+    return Source(TrafficLog(path), see, tell)
 
 
-SOURCES: dict[str, Callable[[Path], Source]] = {"traffic-log": _traffic_log}
+def _gateways(root: Path) -> Source:
+    """Two gateways that share the log, and one with a log of its own, each asked over HTTP."""
+    shared, own = root / "traffic.sqlite", root / "own.sqlite"
+    local = _traffic_log(root)
+    TrafficLogRecorder(own).close()
+    clients = [log_client(path, name=f"g{number}") for number, path in enumerate((shared, shared, own))]
+    return Source(GatewayMetrics(clients), local.see, local.tell)
+
+
+SOURCES: dict[str, Callable[[Path], Source]] = {"traffic-log": _traffic_log, "gateways": _gateways}
 
 
 @pytest.fixture(params=sorted(SOURCES))
@@ -102,6 +121,15 @@ def spec(event: str, **changes: Any) -> MetricSpec:
 ERROR, FORMAT, SLOW = spec("error"), spec("format_invalid"), spec("slow", slow_after_ms=100)
 
 
+THUMBS = spec("thumbs_down", stages=["canary", "bake"])
+METRICS = pytest.mark.parametrize("metric", [ERROR, FORMAT, SLOW], ids=lambda metric: metric.id)
+
+
+def a_minute(event: str) -> MetricSpec:
+    """The metric of that event that counts users once a minute."""
+    return spec(event, per="unit_minute", slow_after_ms=100)
+
+
 def comparison(stage: Stage = Stage.CANARY) -> Comparison:
     return Comparison(name="bot", stable=STABLE, candidate=CANDIDATE, stage=stage)
 
@@ -151,7 +179,7 @@ def test_a_copy_that_is_refused_where_stable_answered_is_the_candidates_error(
 
 @pytest.mark.parametrize("status", [*NOT_GOOD, 499])
 @pytest.mark.parametrize("stage", list(Stage))
-@pytest.mark.parametrize("metric", [ERROR, FORMAT, SLOW], ids=lambda metric: metric.id)
+@METRICS
 def test_an_answer_that_is_not_good_is_never_counted_as_a_pass(
     source: Source, metric: MetricSpec, stage: Stage, status: int
 ) -> None:
@@ -202,7 +230,7 @@ def test_an_error_inside_an_answer_is_an_error(source: Source) -> None:
 @pytest.mark.parametrize(
     "how", [{"first_byte_ms": None, "latency_ms": 90.0}, {"first_byte_ms": 5.0, "latency_ms": 90.0}]
 )
-@pytest.mark.parametrize("metric", [ERROR, FORMAT, SLOW], ids=lambda metric: metric.id)
+@METRICS
 def test_a_client_that_leaves_in_haste_counts_nowhere(
     source: Source, metric: MetricSpec, how: dict[str, Any], stage: Stage
 ) -> None:
@@ -224,7 +252,7 @@ def test_a_client_that_left_after_the_limit_was_answered_slowly(source: Source) 
         assert look(source, records, SLOW, stage)[1] == counts(1, 1)
 
 
-@pytest.mark.parametrize("metric", [ERROR, FORMAT, SLOW], ids=lambda metric: metric.id)
+@METRICS
 def test_a_copy_that_the_gateway_gave_up_is_no_pair(source: Source, metric: MetricSpec) -> None:
     given_up = pair(status=499, first_byte_ms=None, latency_ms=20_000.0, format_valid=None)
     assert look(source, given_up, metric, Stage.SHADOW) == (counts(0, 0), counts(0, 0))
@@ -277,6 +305,137 @@ def test_a_pair_that_completes_after_an_edge_belongs_to_the_next_look(source: So
     primary, copy = pair(status=500)
     assert look(source, [primary], ERROR, Stage.SHADOW) == (counts(0, 0), counts(0, 0))
     assert look(source, [copy], ERROR, Stage.SHADOW) == (counts(1, 0), counts(1, 1))
+
+
+@pytest.mark.parametrize("stage", [Stage.CANARY, Stage.BAKE])
+@METRICS
+@pytest.mark.parametrize("how", [{"pinned": True}, {"retry_of": "r0"}], ids=["pinned", "retried"])
+def test_what_was_not_dealt_at_random_counts_in_no_comparison(
+    source: Source, metric: MetricSpec, how: dict[str, Any], stage: Stage
+) -> None:
+    bad = {"latency_ms": 5000.0, "format_valid": False, **how}
+    records = [
+        record(served, **bad, status=status) for served in (STABLE, CANDIDATE) for status in (200, 500)
+    ]
+    assert look(source, [record(CANDIDATE), *records], metric, stage) == (counts(0, 0), counts(1, 0))
+
+
+@METRICS
+@pytest.mark.parametrize("how", [{"pinned": True}, {"retry_of": "r0"}], ids=["pinned", "retried"])
+def test_a_pair_of_which_one_was_not_dealt_at_random_is_none(
+    source: Source, metric: MetricSpec, how: dict[str, Any]
+) -> None:
+    records = [*pair(**how), *pair(stable=how), *pair()]
+    assert look(source, records, metric, Stage.SHADOW) == (counts(1, 0), counts(1, 0))
+
+
+@pytest.mark.parametrize("stage", list(Stage))
+def test_who_waited_for_an_adapters_load_is_not_called_slow_but_its_errors_count(
+    source: Source, stage: Stage
+) -> None:
+    cold = {"cold": True, "latency_ms": 5000.0}
+    rows = [cold, {**cold, "status": 500}]
+    records = [
+        row
+        for how in rows
+        for row in ([record(CANDIDATE, **how)] if stage is not Stage.SHADOW else pair(**how))
+    ]
+    since = source.metrics.edge()
+    source.see(records)
+    until = source.metrics.edge()
+
+    def seen(metric: MetricSpec) -> Counts | None:
+        return source.metrics.samples(metric, comparison(stage), since=since, until=until).candidate
+
+    assert seen(SLOW) == counts(0, 0)
+    assert seen(ERROR) == counts(2, 1)
+
+
+def test_a_user_has_one_voice_a_minute_and_it_is_bad_if_anything_was(source: Source) -> None:
+    eager = [record(CANDIDATE, key_hash="a", routed_at=60.0 + second) for second in range(59)]
+    unlucky = [
+        record(CANDIDATE, key_hash="b", routed_at=61.0, status=500),
+        record(CANDIDATE, key_hash="b", routed_at=119.9),
+        record(CANDIDATE, key_hash="b", routed_at=120.0),
+    ]
+    both = [record(STABLE, key_hash="a", routed_at=61.0), record(STABLE, key_hash="c", routed_at=61.0)]
+    seen = look(source, [*eager, *unlucky, *both], a_minute("error"), Stage.CANARY)
+    assert seen == (counts(2, 0), counts(3, 1))
+
+
+def test_who_has_no_key_is_told_by_the_conversation_and_else_has_a_voice_a_request(source: Source) -> None:
+    talking = [record(CANDIDATE, keyed=False, key_hash=None, conversation_hash="talk") for _ in range(5)]
+    nobody = [record(CANDIDATE, keyed=False, key_hash=None, status=500) for _ in range(3)]
+    assert look(source, [*talking, *nobody], a_minute("error"), Stage.BAKE)[1] == counts(4, 3)
+
+
+@pytest.mark.parametrize(
+    "metric", [a_minute("error"), a_minute("slow"), a_minute("format_invalid")], ids=lambda m: m.id
+)
+def test_rows_that_count_nowhere_give_no_voice_in_a_minute(source: Source, metric: MetricSpec) -> None:
+    left = record(CANDIDATE, status=499, first_byte_ms=None, format_valid=None, key_hash="a")
+    assert look(source, [left, record(CANDIDATE, key_hash="b")], metric, Stage.CANARY)[1] == counts(1, 0)
+
+
+def test_pairs_of_one_user_are_one_pair_a_minute(source: Source) -> None:
+    keys = {"key_hash": "a", "routed_at": 61.0}
+    records = [
+        *pair(stable=keys, **keys),
+        *pair(stable=keys, **keys, status=500),
+        *pair(stable={"key_hash": "b"}),
+    ]
+    seen = look(source, records, a_minute("error"), Stage.SHADOW)
+    assert seen == (counts(2, 0), counts(2, 1))
+
+
+def said(request: RequestRecord, thumbs: int | None, **changes: Any) -> Feedback:
+    return Feedback(request_id=request.request_id, at=2000.0, thumbs=thumbs, **changes)
+
+
+def test_thumbs_are_counted_by_the_adapter_that_answered(source: Source) -> None:
+    one, two, three, mute = record(STABLE), record(CANDIDATE), record(CANDIDATE), record(CANDIDATE)
+    since = source.metrics.edge()
+    source.see([one, two, three, mute])
+    source.tell([said(one, 1), said(two, -1), said(three, 1), said(mute, None, score=0.5)])
+    source.tell([Feedback(request_id="f" * 32, at=1.0, thumbs=-1)])
+    source.see([record(STABLE)])
+    seen = source.metrics.samples(THUMBS, comparison(), since=since, until=source.metrics.edge())
+    assert (seen.stable, seen.candidate) == (counts(1, 0), counts(2, 1))
+
+
+def test_the_first_word_on_an_answer_counts_and_only_once(source: Source) -> None:
+    answer = record(CANDIDATE)
+    since = source.metrics.edge()
+    source.see([answer])
+    source.tell([said(answer, -1), said(answer, -1), said(answer, 1)])
+    source.see([record()])
+    middle = source.metrics.edge()
+    source.tell([said(answer, -1)])
+    source.see([record()])
+    looks = [(since, middle), (middle, source.metrics.edge())]
+    seen = [source.metrics.samples(THUMBS, comparison(), since=a, until=b).candidate for a, b in looks]
+    assert seen == [counts(1, 1), counts(0, 0)]
+
+
+def test_feedback_that_comes_after_a_look_is_part_of_the_next(source: Source) -> None:
+    answer = record(CANDIDATE)
+    first = source.metrics.edge()
+    source.see([answer])
+    second = source.metrics.edge()
+    source.tell([said(answer, -1)])
+    third = source.metrics.edge()
+    source.see([record()])
+    edges = [first, second, third, source.metrics.edge()]
+    seen = [
+        source.metrics.samples(THUMBS, comparison(), since=since, until=until).candidate
+        for since, until in itertools.pairwise(edges)
+    ]
+    assert seen == [counts(0, 0), counts(0, 0), counts(1, 1)]
+
+
+def test_a_metric_of_thumbs_has_no_place_in_the_shadow() -> None:
+    with pytest.raises(ValidationError, match="nobody sees the answers of shadow copies"):
+        spec("thumbs_down")
 
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

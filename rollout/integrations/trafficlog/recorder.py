@@ -48,14 +48,14 @@ class TrafficLogRecorder:
     `record` and `tell` never block. While the log is locked, full or gone, rows wait; a log that was deleted is
     made anew. Rows beyond `capacity` waiting ones, and those that SQLite cannot hold, are counted in `dropped` and
     are missing from every metric; texts that are too large, or too many to wait, and feedback beyond a tenth of
-    the capacity are counted by themselves. Between batches the oldest rows go, as `retention` says. Raises
-    MetricsUnavailable if the log cannot be opened.
+    the capacity are counted by themselves. Between batches the oldest rows go, as `retention` says; without one
+    nothing does. Raises MetricsUnavailable if the log cannot be opened.
     """
 
     def __init__(self, path: Path, *, capacity: int = _CAPACITY, retention: Retention | None = None) -> None:
         self._path = path
         self._capacity = capacity
-        self._retention = retention or Retention()
+        self._retention = retention
         self._rows: deque[_Row] = deque()
         self._told: deque[Feedback] = deque()
         self._texts_waiting = 0
@@ -132,18 +132,18 @@ class TrafficLogRecorder:
 
     def _flush(self) -> None:
         """Write whatever waits now, and let go of the oldest rows between batches, for they may need the room."""
-        for _ in range(len(self._rows) // _BATCH + len(self._told) // _BATCH + 1):
+        written = True
+        while written and (self._rows or self._told):
             rows = self._next_rows()
             told = [self._told.popleft() for _ in range(min(len(self._told), _BATCH))]
-            written = self._write(rows, told) if rows or told else True
+            written = self._write(rows, told)
             if written:
                 self._texts_waiting -= sum(_size(texts) for _, texts in rows if texts is not None)
             else:
                 self._rows.extendleft(reversed(rows))
                 self._told.extendleft(reversed(told))
             self._prune()
-            if not written:
-                return
+        self._prune()
 
     def _next_rows(self) -> list[_Row]:
         rows: list[_Row] = []
@@ -213,7 +213,7 @@ class TrafficLogRecorder:
 
     def _prune(self) -> None:
         now = time.monotonic()
-        if self._closing.is_set() or now < self._prune_at:
+        if self._retention is None or now < self._prune_at:
             return
         try:
             connection = self._connected()
@@ -233,7 +233,8 @@ class TrafficLogRecorder:
         self._disconnect()
         prepare(self._path)
         self._connection = connect(self._path)
-        self._retention.limit(self._connection)
+        if self._retention is not None:
+            self._retention.limit(self._connection)
         self._file = _identity(self._path)
         return self._connection
 

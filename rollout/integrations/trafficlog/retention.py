@@ -47,7 +47,8 @@ class Retention:
             _remove(connection, last)
         more = self._prune_feedback(connection, now) or bool(last)
         if not more and free and pages * size > self._room:
-            connection.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})").fetchall()
+            # `execute` would take the first of its steps only.
+            connection.executescript(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})")
             return _number(connection, "page_count") < pages
         return more
 

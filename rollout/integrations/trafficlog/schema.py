@@ -15,7 +15,7 @@ BUSY_S = 5.0
 _MIGRATED_FROM = (0, 1)  # 0: a file without tables
 _ATTEMPTS = 3
 _PAUSE_S = 0.05
-_WAL_PAGES = 512
+_WAL_PAGES, _WAL_BYTES = 512, 4 * 1024 * 1024
 
 _ADDED_IN_2 = {
     "error_class": "TEXT",
@@ -78,7 +78,9 @@ def connect(path: Path) -> sqlite3.Connection:
     # Autocommit mode: the transactions are ours, begun with the write lock so that they never dead-lock.
     connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
     connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute("PRAGMA secure_delete = FAST")  # else every page that is let go is written once more
     connection.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
+    connection.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES}")
     return connection
 
 

@@ -107,7 +107,7 @@ class TrafficLog:
     ) -> None:
         removed = removed_up_to(connection)
         if spec.event is Event.THUMBS_DOWN:
-            removed = max(removed, removed_up_to(connection, feedback=True) - 1)
+            removed = max(removed, removed_up_to(connection, feedback=True))
         if first < removed:
             raise MetricsUnavailable(
                 f"part of what {self._path} held behind the edge {since} was removed to keep it within its limits",
