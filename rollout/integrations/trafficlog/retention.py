@@ -48,7 +48,7 @@ class Retention:
         more = self._prune_feedback(connection, now) or bool(last)
         if not more and free and pages * size > self._room:
             # `execute` would take the first of its steps only.
-            connection.executescript(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})")
+            connection.executescript(f"PRAGMA incremental_vacuum({_VACUUM_PAGES}); PRAGMA wal_checkpoint")
             return _number(connection, "page_count") < pages
         return more
 
