@@ -2,58 +2,26 @@
 
 from __future__ import annotations
 
-import re
 import signal
-import subprocess
-import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
-from ruamel.yaml import YAML
 
 from rollout.errors import ServingUnavailable
-from rollout.integrations.flagfile import FlagFile
 from rollout.integrations.gateways import GatewayClient
-from rollout.integrations.routesfile import RoutesFile
 from rollout.integrations.trafficlog import TrafficLog
-from tests.support.gateway import CANDIDATE, FLAG, NAME, STABLE, environment, eventually, routes
+from tests.support.gateway import CANDIDATE, FLAG, NAME, STABLE, eventually, process
 from tests.support.upstream import Behaviour, FakeUpstream, serving
 
 pytestmark = pytest.mark.e2e
 
 
-@contextmanager
-def process(root: Path, upstream_url: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A gateway process and its URL."""
-    folder = root / "policies" / "environments"
-    folder.mkdir(parents=True)
-    with (folder / "test.yaml").open("w") as file:
-        document = environment(upstream_url).model_dump(mode="json", by_alias=True)
-        YAML(typ="safe", pure=True).dump(document, file)
-    RoutesFile(root / "routes.json", "test").update(lambda _: routes())
-    FlagFile(root / "flags.json").create(FLAG, by="test")
-    arguments = ["--environment", "test", "--root", str(root), "--port", "0"]
-    gateway = subprocess.Popen(
-        [sys.executable, "-m", "rollout", "gateway", *arguments], stderr=subprocess.PIPE, text=True
-    )
-    try:
-        assert gateway.stderr is not None
-        line = gateway.stderr.readline()
-        ready = re.fullmatch(r"ready on (http://127\.0\.0\.1:\d+)\n", line)
-        assert ready, line + gateway.stderr.read()
-        yield gateway, ready[1]
-    finally:
-        gateway.kill()
-        gateway.wait()
-
-
 def test_a_gateway_tells_its_status_to_its_client_and_ends_in_order(tmp_path: Path) -> None:
-    upstream = FakeUpstream({STABLE: Behaviour(token_delay_s=0.02), CANDIDATE: Behaviour()})
-    with serving(upstream) as upstream_url, process(tmp_path, upstream_url) as (gateway, url):
+    upstream = FakeUpstream({STABLE: Behaviour(token_delay_s=0.1), CANDIDATE: Behaviour()})
+    with serving(upstream) as upstream_url, process(tmp_path, upstream_url) as gateway:
+        url = gateway.url
         streamed: list[bytes] = []
 
         def stream() -> None:
@@ -69,8 +37,8 @@ def test_a_gateway_tells_its_status_to_its_client_and_ends_in_order(tmp_path: Pa
         assert status.flag_versions == {FLAG: 1}
         assert status.flag_age_s < 5
         assert set(status.last_routed) == {STABLE}
-        gateway.send_signal(signal.SIGTERM)
-        assert gateway.wait(10) == 0
+        gateway.popen.send_signal(signal.SIGTERM)
+        assert gateway.popen.wait(10) == 0
         user.join(10)
     assert b"".join(streamed) == b"".join(upstream.events("/v1/completions", STABLE, '{"intent": "billing"}'))
     counts = TrafficLog(tmp_path / "traffic.sqlite").requests(NAME)[STABLE]

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import atexit
 import functools
+import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import httpx
+from ruamel.yaml import YAML
 
 from rollout.core.environment import Environment
 from rollout.core.plan import Share
@@ -148,6 +152,43 @@ def _upstream_url() -> str:
     server = serving(_behind)
     atexit.register(server.__exit__, None, None, None)
     return server.__enter__()
+
+
+@contextmanager
+def process(root: Path, *replicas: str, arguments: tuple[str, ...] = (), **changes: Any) -> Iterator[Process]:
+    """`rollout gateway` over a folder, in a process of its own."""
+    write_environment(root, *replicas, **changes)
+    RoutesFile(root / "routes.json", "test").update(lambda _: routes())
+    FlagFile(root / "flags.json").create(FLAG, by="test")
+    command = ["rollout", "gateway", "--environment", "test", "--root", str(root), "--port", "0", *arguments]
+    popen = subprocess.Popen([sys.executable, "-m", *command], stderr=subprocess.PIPE, text=True)
+    try:
+        assert popen.stderr is not None
+        line = popen.stderr.readline()
+        ready = re.fullmatch(r"ready on (http://127\.0\.0\.1:\d+)\n", line)
+        assert ready, line + popen.stderr.read()
+        yield Process(popen, ready[1])
+    finally:
+        popen.kill()
+        popen.communicate()
+
+
+class Process(NamedTuple):
+    """A gateway process and its URL."""
+
+    popen: subprocess.Popen[str]
+    url: str
+
+
+def write_environment(root: Path, *replicas: str, **changes: Any) -> None:
+    """The document of `environment(...)` where a gateway looks for it."""
+    path = root / "policies" / "environments" / "test.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    document = environment(*replicas, **changes).model_dump(mode="json", by_alias=True)
+    draft = path.with_suffix(".draft")
+    with draft.open("w") as file:
+        YAML(typ="safe", pure=True).dump(document, file)
+    draft.replace(path)
 
 
 def eventually(condition: Callable[[], T], *, within_s: float = 5.0) -> T:

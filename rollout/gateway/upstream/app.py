@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import aiohttp
 
-from rollout.gateway.openai import ClientLeftError, Receive, Scope, Send, end_to_end, error_body, read_body
+from rollout.gateway.openai import Receive, Scope, Send, end_to_end, error_body
 from rollout.gateway.passage import COLD, FAILURE, REPLICA, SERVED, TIMED_OUT
 from rollout.gateway.upstream.checks import Checks
 from rollout.gateway.upstream.exchange import NoAnswerError, UnreachableError, ask, open_session
@@ -32,11 +31,9 @@ class Upstream:
         if scope["type"] == "lifespan":
             await _lifespan(receive, send, self._start)
             return
-        try:
-            body = await read_body(receive, largest=sys.maxsize, pause_s=3600)
-        except ClientLeftError:
-            return
-        await _unless_the_client_leaves(receive, self._answer(scope, body, send))
+        body = await _whole(receive)
+        if body is not None:
+            await _unless_the_client_leaves(receive, self._answer(scope, body, send))
 
     async def close(self) -> None:
         """End the checks and close all connections."""
@@ -153,6 +150,18 @@ async def _unless_the_client_leaves(receive: Receive, work: Awaitable[None]) -> 
     finally:
         over = True
         departure.cancel()
+
+
+async def _whole(receive: Receive) -> bytes | None:
+    """The body, which the router gives in one piece: that is not copied. None if the client left before its end."""
+    parts: list[bytes] = []
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        parts.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 async def _departure(receive: Receive) -> None:
