@@ -24,6 +24,7 @@ from rollout.gateway.openai import (
     send_refusal,
 )
 
+_ROOT = "/rollout/"
 _LARGEST = 4 * 1024 * 1024
 _PAUSE_S = 10.0
 _LONGEST_QUERY = 2000
@@ -132,9 +133,9 @@ def refusal_of(error: RolloutError) -> RefusedError:
 
 
 def _own(path: str) -> str:
-    """The page that a path belongs to: itself, or what goes before its last part."""
-    head, slash, rest = path.rpartition("/")
-    return path if head == "/rollout" or not rest else head + slash
+    """The page that a path belongs to: the path itself, or its first part where it goes on."""
+    head, _, rest = path.removeprefix(_ROOT).partition("/")
+    return f"{_ROOT}{head}/" if path.startswith(_ROOT) and rest else path
 
 
 def _query(scope: Scope) -> Mapping[str, str]:

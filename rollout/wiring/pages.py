@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,6 @@ if TYPE_CHECKING:
     from rollout.gateway.guard import GuardedPages
     from rollout.gateway.holds import Holds
     from rollout.gateway.routes import RouteTable
-    from rollout.gateway.telemetry import Telemetry
     from rollout.integrations.routesfile import RoutesWatch
     from rollout.ports import FlagReader
 
@@ -25,7 +25,7 @@ def guarded_pages(
     routes: RoutesWatch,
     flags: FlagReader,
     holds: Holds,
-    telemetry: Telemetry,
+    on_denied: Callable[[int], None],
 ) -> GuardedPages:
     """Kill path, routes, flags and traffic log, for whoever sends `token`; without one, for nobody."""
     from rollout.bearer import Bearer
@@ -52,5 +52,5 @@ def guarded_pages(
     return GuardedPages(
         Bearer(token),
         {path: page for each in pages for path, page in each.items()},
-        on_denied=telemetry.refused,
+        on_denied=on_denied,
     )

@@ -92,7 +92,7 @@ def _adapter_router(
         routes=routes,
         flags=flags,
         holds=holds,
-        telemetry=telemetry,
+        on_denied=telemetry.refused,
     )
     shown = {"held": lambda: sorted(holds.held), **(figures or {})}
 

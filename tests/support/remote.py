@@ -10,10 +10,16 @@ from typing import Any
 
 from rollout.bearer import Bearer
 from rollout.gateway.guard import GuardedPages
+from rollout.gateway.holds import Holds
 from rollout.gateway.logpages import LogPages
 from rollout.gateway.openai import send_bytes
+from rollout.gateway.routes import RouteTable
+from rollout.integrations.evaluator import FlagFileReader
 from rollout.integrations.gateways import GatewayClient
+from rollout.integrations.routesfile import RoutesWatch
 from rollout.integrations.trafficlog import TrafficLog
+from rollout.wiring.pages import guarded_pages
+from tests.support.gateway import environment
 from tests.support.upstream import _lifespan, serving
 
 TOKEN = "s3cret-of-the-gateway"
@@ -48,9 +54,32 @@ def _url() -> str:
     return server.__enter__()
 
 
-def log_client(path: Path, *, name: str = "g0", token: str | None = TOKEN) -> GatewayClient:
+def _client(pages: GuardedPages, name: str) -> GatewayClient:
+    mine = f"pages{next(_numbers)}"
+    _front.apps[mine] = pages
+    return GatewayClient(name, f"{_url()}/{mine}", timeout_s=30, token=TOKEN)
+
+
+def log_client(path: Path, *, name: str = "g0") -> GatewayClient:
     """A client of the pages over a traffic log."""
     log = TrafficLog(path)
-    mine = f"log{next(_numbers)}"
-    _front.apps[mine] = GuardedPages(Bearer(TOKEN), LogPages(log, log).pages, on_denied=lambda _: None)
-    return GatewayClient(name, f"{_url()}/{mine}", timeout_s=30, token=token)
+    pages = LogPages(log, log).pages
+    return _client(GuardedPages(Bearer(TOKEN), pages, on_denied=lambda _: None), name)
+
+
+def pages_client(root: Path, *, name: str = "g0") -> GatewayClient:
+    """A client of all guarded pages of a gateway over a folder, which watches nothing by itself."""
+    table = RouteTable()
+    routes = RoutesWatch(root / "routes.json", "test", table.accept)
+    routes.look()
+    pages = guarded_pages(
+        environment("http://127.0.0.1:9"),
+        root,
+        TOKEN,
+        table=table,
+        routes=routes,
+        flags=FlagFileReader(root / "flags.json"),
+        holds=Holds(root / "holds.json"),
+        on_denied=lambda _: None,
+    )
+    return _client(pages, name)

@@ -43,8 +43,8 @@ _COMPARISON: Final = TypeAdapter(Comparison)
 class GatewayClient:
     """One gateway over HTTP, for use by several threads. `token` opens its guarded pages.
 
-    Every method raises ServingUnavailable on anything but a well-formed answer, and Usage where the token is not
-    taken.
+    Every method raises Unavailable on anything but a well-formed answer, as ServingUnavailable where the gateway
+    did not say so itself, and Usage where the token is not taken.
     """
 
     def __init__(

@@ -9,7 +9,7 @@ from rollout.core.routes import Routes
 from rollout.errors import RolloutError, Unavailable, WorldChanged
 from rollout.integrations.gateways.client import GatewayClient
 
-_RACES: Final = 8
+_RACES: Final = 5
 
 
 class GatewayRoutes:
@@ -37,16 +37,16 @@ class GatewayRoutes:
         If somebody else was faster, `change` is asked again. Raises WorldChanged if that goes on, or another
         gateway holds something newer, and ServingUnavailable once all others have it.
         """
-        for _ in range(_RACES):
-            present = self._newest()
-            routes = change(present)
+        for attempt in range(_RACES):
+            routes = change(self._newest())
             try:
                 self._home.put_routes(routes)
+                break
             except WorldChanged:
-                continue
-            self._tell_the_others(routes)
-            return routes
-        raise WorldChanged(f"{_RACES} writers in a row were faster", advice="Run the command again.")
+                if attempt == _RACES - 1:
+                    raise
+        self._tell_the_others(routes)
+        return routes
 
     def _newest(self) -> Routes:
         newest = self._home.routes()
