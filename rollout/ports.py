@@ -17,9 +17,10 @@ from rollout.core.environment import Environment
 from rollout.core.flag import FlagState, Slot
 from rollout.core.lifecycle import LedgerEntry, LedgerEvent
 from rollout.core.manifest import AdapterManifest, Artifact
-from rollout.core.metric import Comparison, Feedback, MetricSpec, Pair, RequestRecord, Samples, Texts
+from rollout.core.metric import Comparison, Copies, Feedback, MetricSpec, Pair, RequestRecord, Samples, Texts
 from rollout.core.plan import Share
 from rollout.core.routes import Routes
+from rollout.core.shadow.question import Question
 
 
 class Clock(Protocol):
@@ -130,6 +131,22 @@ class TrafficReader(Protocol):
 
     def pairs(self, comparison: Comparison, *, since: float, limit: int) -> Iterator[Pair]:
         """Complete pairs whose copy was routed at `since` (Unix seconds) or later, newest first."""
+        ...
+
+
+class ShadowTraffic(Protocol):
+    """What was copied of an adapter's traffic, and what its users asked."""
+
+    def pairs(self, comparison: Comparison, *, since: float, limit: int) -> Iterator[Pair]:
+        """Complete pairs whose copy was routed at `since` (Unix seconds) or later, newest first."""
+        ...
+
+    def copies(self, comparison: Comparison, *, since: float) -> Copies:
+        """What became of stable's requests that were routed at `since` or later."""
+        ...
+
+    def questions(self, name: str, *, since: float) -> Iterator[Question]:
+        """What users asked under a logical name at `since` or later and whose texts were kept, oldest first."""
         ...
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
@@ -68,12 +69,13 @@ class ErrorClass(StrEnum):
 class NotCopied(StrEnum):
     """Why a request that the shadow's sample wanted was not copied.
 
-    The first three say that a copy would not have been comparable, the others that there was no room for it.
+    The first four say that a copy would not have been comparable, the others that there was no room for it.
     """
 
     TOOLS = "tools"
     EFFECTS = "effects"
     TOO_LONG = "too_long"
+    UNREADABLE = "unreadable"
     HELD = "held"
     LOAD = "load"
     BUDGET = "budget"
@@ -117,7 +119,9 @@ class MetricSpec(Document):
     @model_validator(mode="after")
     def _somebody_sees_what_is_judged(self) -> MetricSpec:
         if self.event is Event.THUMBS_DOWN and Stage.SHADOW in self.stages:
-            raise ValueError("nobody sees the answers of shadow copies, so that nobody can say what they think")
+            raise ValueError(
+                "nobody sees the answers of shadow copies, so that nobody can say what they think"
+            )
         return self
 
 
@@ -238,3 +242,16 @@ class Pair:
     candidate: RequestRecord
     stable_texts: Texts | None
     candidate_texts: Texts | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copies:
+    """What became of stable's requests of a window: how many there were, and were or were not copied, and why not.
+
+    `pairs` are copies that were carried to their end.
+    """
+
+    requests: int
+    copied: int
+    not_copied: Mapping[NotCopied, int]
+    pairs: int

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from rollout.core.environment import MirrorSettings
 from rollout.core.metric import NotCopied
-from rollout.gateway.openai import Headers, InferenceRequest, for_upstream
+from rollout.gateway.openai import Headers, InferenceRequest, Message, for_upstream
 
 SHADOW = b"x-rollout-shadow"
 """Marks copies, for whoever looks at them on their way; a request that bears it is not copied again."""
@@ -40,6 +42,16 @@ def headers_of_copy(headers: Headers, length: int) -> Headers:
     """Request headers for the body of a copy, of `length` bytes."""
     kept = [(key, value) for key, value in for_upstream(headers, length) if key not in _OF_THE_ORIGINAL]
     return [*kept, (SHADOW, b"1")]
+
+
+async def no_departure() -> Message:
+    """What the client of a copy says: it never leaves."""
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+async def to_nobody(message: Message) -> None:
+    """A copy's answer is read on its way and given to nobody."""
 
 
 def _requires_tools(request: InferenceRequest) -> bool:

@@ -10,8 +10,15 @@ from rollout.core.environment import MirrorSettings
 from rollout.core.flag import Slot
 from rollout.core.metric import NotCopied
 from rollout.core.plan import WHOLE, Share
-from rollout.gateway.copying import SHADOW, body_of_copy, headers_of_copy, why_no_copy
-from rollout.gateway.openai import MIRRORED_PATHS, App, Message, Scope, header
+from rollout.gateway.copying import (
+    SHADOW,
+    body_of_copy,
+    headers_of_copy,
+    no_departure,
+    to_nobody,
+    why_no_copy,
+)
+from rollout.gateway.openai import MIRRORED_PATHS, App, Scope, header
 from rollout.gateway.passage import Choice, Passage
 from rollout.gateway.telemetry import Telemetry
 from rollout.gateway.tokenbudget import TokenBudget
@@ -160,7 +167,7 @@ class Mirror:
         self._sent += 1
         try:
             async with asyncio.timeout(self._settings.timeout_s):
-                await passage.run(self._app, inner, body, _never, _nowhere)
+                await passage.run(self._app, inner, body, no_departure, to_nobody)
         except TimeoutError:
             passage.timed_out()
         except Exception:  # noqa: S110 - there is no one to tell; what went wrong stands in the passage
@@ -175,12 +182,3 @@ def is_sampled(request_id: str, share: Share) -> bool:
     """Whether a request belongs to the sample: the same answer wherever and whenever it is asked."""
     digest = hashlib.sha256(request_id.encode()).digest()
     return int.from_bytes(digest[:8], "big") % WHOLE < share.thousandths
-
-
-async def _never() -> Message:
-    await asyncio.Event().wait()  # a copy's client never leaves
-    raise AssertionError
-
-
-async def _nowhere(message: Message) -> None:
-    """A copy's answer is read on its way and given to nobody."""

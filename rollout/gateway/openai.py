@@ -227,7 +227,7 @@ class InferenceRequest:
         """The body for one served adapter. One key of that name is left, whatever the client had sent."""
         return msgspec.json.encode({**self._fields, "model": served})
 
-    def as_copy(self, served: str, **changes: int) -> bytes:
+    def as_copy(self, served: str, **changes: object) -> bytes:
         """The body of a shadow copy: not streamed, and without tools, which could have effects."""
         kept = {key: value for key, value in self._fields.items() if key not in _ONLY_FOR_THE_USER}
         return msgspec.json.encode({**kept, **changes, "model": served})

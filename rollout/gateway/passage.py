@@ -6,6 +6,7 @@ import asyncio
 import time
 import uuid
 from dataclasses import dataclass
+from typing import Protocol
 
 from rollout.core.flag import Slot
 from rollout.core.metric import ErrorClass, NotCopied, RequestRecord
@@ -13,7 +14,7 @@ from rollout.gateway.answer import AnswerReader
 from rollout.gateway.openai import App, InferenceRequest, Message, Receive, Scope, Send
 from rollout.gateway.restoring import ModelRestorer
 from rollout.gateway.routes import LiveRoute
-from rollout.gateway.telemetry import Spoken, Telemetry
+from rollout.gateway.telemetry import Spoken
 
 FAILURE = "rollout.failure"
 """Key of an ASGI start message by which our own upstream says that no engine answered, and why."""
@@ -47,6 +48,26 @@ class Choice:
     pinned: bool = False
 
 
+class Account(Protocol):
+    """Whoever is told of requests: the gateway's telemetry, or what replays a record."""
+
+    def begin(self, served: str, *, shadow: bool) -> float:
+        """A request goes to `served`; the answer is its Unix time."""
+        ...
+
+    def has_answered(self, served: str) -> bool:
+        """Whether an adapter has given a good answer before."""
+        ...
+
+    def hash_key(self, key: str | None) -> str | None:
+        """A sticky key as it may be recorded."""
+        ...
+
+    def end(self, record: RequestRecord, spoken: Spoken | None = None) -> None:
+        """A request is over."""
+        ...
+
+
 class Passage:
     """Carries one request through `app`, once.
 
@@ -58,7 +79,7 @@ class Passage:
         self,
         choice: Choice,
         request: InferenceRequest,
-        telemetry: Telemetry,
+        telemetry: Account,
         *,
         pair: str | None = None,
         retry_of: str | None = None,
