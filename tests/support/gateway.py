@@ -75,6 +75,7 @@ class World:
     routes: RoutesFile
     log: TrafficLog
     upstream: FakeUpstream
+    upstream_url: str = ""
 
     def ask(self, user: str | None = None, **changes: Any) -> httpx.Response:
         """One chat completion for the logical name."""
@@ -132,6 +133,7 @@ def running(root: Path, *, replicas: tuple[str, ...] = (), **changes: Any) -> It
             routes=RoutesFile(root / "routes.json", "test"),
             log=TrafficLog(root / "traffic.sqlite"),
             upstream=upstream,
+            upstream_url=_upstream_url(),
         )
 
 
