@@ -30,6 +30,7 @@ VERBS: dict[str, str] = {
     "inspect": "Show what an adapter's bytes are: files, config, ranks, norms, and what is wrong.",
     "suite": "Import, list and check golden suites.",
     "evaluate": "Prove a manifest's adapter on its golden suite, against champion and base.",
+    "shadow": "Compare a candidate with stable on traffic: mirrored, or recorded and asked again.",
     "advance": "One tick: observe, judge, decide, and move an adapter one step at most.",
     "rollback": "Take an adapter back: flag first, then ledger, git and proof.",
     "adopt": "Record what serves today as stable.",

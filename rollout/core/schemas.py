@@ -19,6 +19,7 @@ DOCUMENTS: dict[str, tuple[str, str]] = {
     "evaluation-report": ("rollout.core.evaluation", "EvalReport"),
     "evaluation": ("rollout.core.evaluation", "Evaluation"),
     "evaluation-shard": ("rollout.core.evaluation", "Shard"),
+    "shadow-report": ("rollout.core.shadow.document", "ShadowReport"),
     "routes": ("rollout.core.routes", "Routes"),
     "rule": ("rollout.core.policy", "Rule"),
     "freezes": ("rollout.core.freeze", "Freezes"),

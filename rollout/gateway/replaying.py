@@ -115,14 +115,9 @@ class Replay:
         )
 
     def _read(self, question: Question) -> InferenceRequest | None:
-        try:
-            request = InferenceRequest.parse(_JSON, question.body)
-        except RefusedError:
-            self._skipped[NotCopied.UNREADABLE] += 1
-            return None
-        if (why := why_no_copy(request)) is not None:
+        request, why = _understood(question)
+        if why is not None:
             self._skipped[why] += 1
-            return None
         return request
 
     async def _finish(self, under_way: set[asyncio.Task[None]], stop: asyncio.Event) -> None:
@@ -187,6 +182,20 @@ class Replay:
             reason="REPLAY",
             key=request.text("user"),
         )
+
+
+def why_skipped(question: Question) -> NotCopied | None:
+    """Why a question will not be asked again, if it will not."""
+    return _understood(question)[1]
+
+
+def _understood(question: Question) -> tuple[InferenceRequest | None, NotCopied | None]:
+    try:
+        request = InferenceRequest.parse(_JSON, question.body)
+    except RefusedError:
+        return None, NotCopied.UNREADABLE
+    why = why_no_copy(request)
+    return (request if why is None else None), why
 
 
 def _pair(question: Question, stable: _Answer, candidate: _Answer) -> Pair:

@@ -31,6 +31,13 @@ from rollout.wiring.places import (
     working_folder,
 )
 from rollout.wiring.serving import engine_middleware, gateway_app
+from rollout.wiring.shadows import (
+    replay,
+    replay_targets,
+    shadow_means,
+    shadow_traffic,
+    skipped_questions,
+)
 from rollout.wiring.signatures import private_key, sign_adapter, sigstore_identity, verify_artifact
 from rollout.wiring.trainingdata import training_texts
 from rollout.wiring.worlds import build_signature, build_world, champion_of
@@ -68,10 +75,15 @@ __all__ = [
     "read_pull_request",
     "reference_engine",
     "replace_file",
+    "replay",
+    "replay_targets",
     "repository_above",
     "scaffold_files",
+    "shadow_means",
+    "shadow_traffic",
     "sign_adapter",
     "sigstore_identity",
+    "skipped_questions",
     "training_texts",
     "tree_at",
     "verify_artifact",

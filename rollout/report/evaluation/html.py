@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from base64 import b64encode
+from dataclasses import dataclass
 from importlib.resources import files
 
 from rollout.core.evaluation import EvalReport, Evaluation
@@ -23,7 +24,19 @@ _CHANGES = {
 }
 
 
-def to_html(evaluation: Evaluation) -> str:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """What a page says of itself, where that is not an evaluation: its line above, what was compared, how long answers
+    took, and the sections before and behind the cases."""
+
+    kicker: str
+    where: str
+    timed: str
+    more: Html
+    details: Html
+
+
+def to_html(evaluation: Evaluation, frame: Frame | None = None) -> str:
     """The page. It holds at most `cases.MOST_CASES` cases, worst first, and says how many it leaves out."""
     style, script = _resource("page.css"), _resource("page.js")
     embedded = embed(evaluation)
@@ -39,7 +52,7 @@ def to_html(evaluation: Evaluation) -> str:
         tag("style", style),
     )
     data = tag("script", Html(embedded.data), type="application/json", id="data")
-    body = tag("body", _page(evaluation, embedded), data, tag("script", script))
+    body = tag("body", _page(evaluation, embedded, frame), data, tag("script", script))
     return f"<!doctype html>\n{tag('html', head, body, lang='en')}\n"
 
 
@@ -60,31 +73,34 @@ def _resource(name: str) -> Html:
     return Html(files(__package__).joinpath(name).read_text(encoding="utf-8"))
 
 
-def _page(evaluation: Evaluation, embedded: Embedded) -> Html:
+def _page(evaluation: Evaluation, embedded: Embedded, frame: Frame | None) -> Html:
     reports = worst_suites(evaluation)
     several = len(reports) > 1
-    main = tag("main", *(_suite(report, several=several) for report in reports), _cases(evaluation, embedded))
+    suites = [_suite(report, several=several, frame=frame) for report in reports]
+    main = tag("main", *suites, _cases(evaluation, embedded))
+    details = (
+        [small_print(report, several=several) for report in reports] if frame is None else [frame.details]
+    )
     return tag(
         "div",
         tag("a", "Skip to the cases", href="#cases", class_="skip"),
-        _head(evaluation, reports, main),
+        _head(evaluation, reports, main, frame),
         main,
-        tag("footer", *(small_print(report, several=several) for report in reports), id="details"),
+        tag("footer", *details, id="details"),
         class_="page",
     )
 
 
-def _head(evaluation: Evaluation, reports: list[EvalReport], main: Html) -> Html:
+def _head(evaluation: Evaluation, reports: list[EvalReport], main: Html, frame: Frame | None) -> Html:
     first = reports[0]
     candidate = first.subject.candidate
+    kicker = f"{candidate.name} {candidate.version}, evaluated {first.finished_at:%-d %B %Y}"
     where = None if len(reports) > 1 else f"against {opponent(first)}, on {extent(first)}"
+    if frame is not None:
+        kicker, where = frame.kicker, frame.where
     return tag(
         "header",
-        tag(
-            "p",
-            f"{candidate.name} {candidate.version}, evaluated {first.finished_at:%-d %B %Y}",
-            class_="kicker",
-        ),
+        tag("p", kicker, class_="kicker"),
         tag("h1", glyph(evaluation.outcome), tag("span", headline(evaluation))),
         tag("p", where, class_="where") if where else None,
         tag("nav", *_links(reports, main), aria_label="Sections"),
@@ -108,7 +124,7 @@ def _mark(section: str, report: EvalReport) -> str:
     return f"{_named_suite(report)}-{section}"
 
 
-def _suite(report: EvalReport, *, several: bool) -> Html:
+def _suite(report: EvalReport, *, several: bool, frame: Frame | None) -> Html:
     title = joined(
         tag(
             "h2",
@@ -120,7 +136,9 @@ def _suite(report: EvalReport, *, several: bool) -> Html:
     )
     keys = {check.label: (check.key, len(check.ids)) for check in checks(report)}
     mark: Mark = _mark if several else lambda section, _: section
-    parts = [reasons(report, keys, mark), metrics(report, mark), plots(report, mark), heat(report, mark)]
+    drawn = plots(report, mark) if frame is None else plots(report, mark, timed=frame.timed)
+    more = heat(report, mark) if frame is None else frame.more
+    parts = [reasons(report, keys, mark), metrics(report, mark), drawn, more]
     return tag("section", title if several else None, *parts, class_="suite", id=_named_suite(report))
 
 

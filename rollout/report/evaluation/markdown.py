@@ -33,7 +33,7 @@ EXAMPLES = 10
 _ROWS = 30
 _CASES = 5
 _MOST_LETTERS = 1500
-_ALERTS: Mapping[Outcome, str] = MappingProxyType(
+ALERTS: Mapping[Outcome, str] = MappingProxyType(
     {
         Outcome.PASS: "TIP",
         Outcome.INCONCLUSIVE: "WARNING",
@@ -65,12 +65,12 @@ def to_markdown(evaluation: Evaluation) -> str:
     head = [f"<!-- rollout evaluate: {evaluation.reports[0].subject.candidate.name} -->", _alert(evaluation)]
     bodies = [_body(report, several=len(reports) > 1) for report in reports]
     tails = [_facts(report) for report in reports]
-    room = MAX_BYTES - _size(chain(head, *bodies, tails))
+    room = MAX_BYTES - size(chain(head, *bodies, tails))
     parts: list[str] = [*head]
     for report, body, tail in zip(reports, bodies, tails, strict=True):
         examples = _examples(report, max(0, room) // len(reports))
         parts += [*body, *([examples] if examples else []), tail]
-    return _cut("\n\n".join(part for part in parts if part) + "\n")
+    return cut("\n\n".join(part for part in parts if part) + "\n")
 
 
 def escaped(text: str) -> str:
@@ -91,7 +91,7 @@ def _alert(evaluation: Evaluation) -> str:
     told = [f"**{escaped(headline(evaluation))}**"]
     if len(evaluation.reports) == 1:
         told.append(escaped(f"against {opponent(evaluation.reports[0])}, on {extent(evaluation.reports[0])}"))
-    return f"> [!{_ALERTS[evaluation.outcome]}]\n> {', '.join(told)}."
+    return f"> [!{ALERTS[evaluation.outcome]}]\n> {', '.join(told)}."
 
 
 def _body(report: EvalReport, *, several: bool) -> list[str]:
@@ -99,31 +99,33 @@ def _body(report: EvalReport, *, several: bool) -> list[str]:
     where = escaped(f"Against {opponent(report)}, on {extent(report)}.")
     parts = [
         *([f"{title}\n\n{where}"] if several else []),
-        _reasons(report),
-        _metrics(report),
+        reasons(report),
+        metrics(report),
         _slices(report),
     ]
     return [part for part in parts if part]
 
 
-def _reasons(report: EvalReport) -> str:
+def reasons(report: EvalReport) -> str:
+    """Every verdict that is no pass, with its figures, and how to do it again."""
     found = open_verdicts(report)
     told = [_reason(report, each) for each in found[:REASONS]]
     more = [f"- and {len(found) - REASONS} more"] if len(found) > REASONS else []
-    again = [f"\nReproduce with {_code(report.command)}"] if found else []
+    again = [f"\nReproduce with {code(report.command)}"] if found else []
     return "\n".join([*told, *more, *again])
 
 
 def _reason(report: EvalReport, verdict: Verdict) -> str:
     sign = _SIGNS[verdict.outcome] if verdict.required else "ℹ️"
     proof = prove(report, verdict)
-    first = f"- {sign} **{escaped(verdict.subject)}** {escaped(_clipped(proof.reason, 600))}"
+    first = f"- {sign} **{escaped(verdict.subject)}** {escaped(clipped(proof.reason, 600))}"
     figures = [f"{name} {text}" for name, text in proof.figures]
     figures += [f"cases {proof.named(_CASES)}"] if proof.cases else []
     return f"{first}<br>{escaped(' · '.join(figures))}" if figures and verdict.required else first
 
 
-def _metrics(report: EvalReport) -> str:
+def metrics(report: EvalReport) -> str:
+    """The metric table; empty if nothing was measured."""
     if not report.metrics:
         return ""
     sides = report.measured.sides
@@ -140,20 +142,20 @@ def _metrics(report: EvalReport) -> str:
         ]
         for each in lines(report)
     ]
-    return _table([head, *rows], right=range(1, len(sides) + 3))
+    return table([head, *rows], right=range(1, len(sides) + 3))
 
 
 def _slices(report: EvalReport) -> str:
-    if not (table := slice_table(report)):
+    if not (found := slice_table(report)):
         return ""
-    head, *rows = table
+    head, *rows = found
     failed = failed_slices(report)
     marked = [
-        [*map(escaped, (_clipped(row[0], 80), *row[1:])), _SIGNS[Outcome.FAIL] if row[0] in failed else ""]
+        [*map(escaped, (clipped(row[0], 80), *row[1:])), _SIGNS[Outcome.FAIL] if row[0] in failed else ""]
         for row in rows[:_ROWS]
     ]
     more = f"\n\nand {len(rows) - _ROWS} slices more" if len(rows) > _ROWS else ""
-    return _table([[*head, ""], *marked], right=range(1, len(head))) + more
+    return table([[*head, ""], *marked], right=range(1, len(head))) + more
 
 
 def _examples(report: EvalReport, room: int) -> str:
@@ -161,7 +163,7 @@ def _examples(report: EvalReport, room: int) -> str:
     measured, opponent_ = report.measured, report.measured.opponent
     found = [case for case in worst_first(measured) if case.messages]
     found = [case for case in found if change(case, opponent_) is not Change.SAME]
-    shown = list(_fitting((_example(report, case) for case in found[:EXAMPLES]), room - 300))
+    shown = list(fitting((_example(report, case) for case in found[:EXAMPLES]), room - 300))
     if not shown:
         return f"{len(found)} cases changed or are wrong; there is no room to show them" if found else ""
     left = len(found) - len(shown)
@@ -182,19 +184,20 @@ def _example(report: EvalReport, case: Case) -> str:
 
 
 def _facts(report: EvalReport) -> str:
-    rows = "\n".join(f"- {name}: {_code(_clipped(text, 1000))}" for name, text in facts(report))
+    rows = "\n".join(f"- {name}: {code(clipped(text, 1000))}" for name, text in facts(report))
     return f"<details><summary>What was measured, and how to do it again</summary>\n\n{rows}\n\n</details>"
 
 
-def _fitting(parts: Iterator[str], room: int) -> Iterator[str]:
+def fitting(parts: Iterator[str], room: int) -> Iterator[str]:
+    """As many of the parts as so many bytes hold."""
     for part in parts:
-        room -= _size([part])
+        room -= size([part])
         if room < 0:
             return
         yield part
 
 
-def _cut(text: str) -> str:
+def cut(text: str) -> str:
     """The last resort, where even what is never left out is too long."""
     content = text.encode()
     if len(content) <= MAX_BYTES:
@@ -203,19 +206,23 @@ def _cut(text: str) -> str:
     return f"{kept}\n\n…\n\nThe rest does not fit into a comment: see the whole report.\n"
 
 
-def _size(parts: Iterator[str] | Sequence[str]) -> int:
+def size(parts: Iterator[str] | Sequence[str]) -> int:
+    """Bytes of the parts, each with a blank line behind it."""
     return sum(len(part.encode()) + 2 for part in parts)
 
 
-def _clipped(text: str, most: int) -> str:
+def clipped(text: str, most: int) -> str:
+    """A text of so many letters at most."""
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
-def _code(text: str) -> str:
+def code(text: str) -> str:
+    """Any text as code."""
     return f"<code>{escaped(text)}</code>"
 
 
-def _table(rows: Sequence[Sequence[str]], *, right: range) -> str:
+def table(rows: Sequence[Sequence[str]], *, right: range) -> str:
+    """A table; columns in `right` end together."""
     head, *body = rows
     rule = ["---:" if place in right else "---" for place in range(len(head))]
     return "\n".join(f"| {' | '.join(row)} |" for row in (head, rule, *body))

@@ -20,6 +20,7 @@ from rollout.report.evaluation.pieces import Mark, glyph, scrolling, table
 from rollout.report.evaluation.proof import prove
 
 _NAMED = 8
+TIMED = "Share of the answers that had come after so long, one request at a time. Dots: P50 and P95."
 
 
 def reasons(report: EvalReport, keys: Mapping[str, tuple[str, int]], mark: Mark) -> Html:
@@ -61,7 +62,7 @@ def metrics(report: EvalReport, mark: Mark) -> Html | None:
     )
 
 
-def plots(report: EvalReport, mark: Mark) -> Html | None:
+def plots(report: EvalReport, mark: Mark, *, timed: str = TIMED) -> Html | None:
     """Differences with their intervals, and how long answers took."""
     opponent, confidence = report.measured.opponent, 2 * report.subject.rules.confidence - 1
     differences, times = forests(report), latencies(report)
@@ -74,7 +75,7 @@ def plots(report: EvalReport, mark: Mark) -> Html | None:
         tag("figure", tag("h3", "Differences"), tag("p", note, class_="lead"), *differences)
         if differences
         else None,
-        tag("div", tag("h3", "Latency"), tag("p", _TIMED, class_="lead"), *times, more) if times else None,
+        tag("div", tag("h3", "Latency"), tag("p", timed, class_="lead"), *times, more) if times else None,
     ]
     kept = [figure for figure in figures if figure]
     return (
@@ -92,8 +93,8 @@ def plots(report: EvalReport, mark: Mark) -> Html | None:
 
 def small_print(report: EvalReport, *, several: bool) -> Html:
     """Everything that says what the report is about, with all digests."""
-    rows = [_term(name, text) for name, text in facts(report) if name != "report"]
-    codes = [_term(name, text, code=True) for name, text in digests(report)]
+    rows = [term(name, text) for name, text in facts(report) if name != "report"]
+    codes = [term(name, text, code=True) for name, text in digests(report)]
     title = f"Details of {report.subject.suite}" if several else "Details"
     return tag(
         "section",
@@ -102,12 +103,9 @@ def small_print(report: EvalReport, *, several: bool) -> Html:
     )
 
 
-_TIMED = "Share of the answers that had come after so long, one request at a time. Dots: P50 and P95."
-
-
 def _reason(report: EvalReport, verdict: Verdict, keys: Mapping[str, tuple[str, int]]) -> Html:
     proof = prove(report, verdict)
-    figures = [_term(name, text) for name, text in proof.figures]
+    figures = [term(name, text) for name, text in proof.figures]
     key, count = keys.get(verdict.subject, ("", 0))
     link = (
         tag("a", f"Show {_counted(count, 'case')}", href="#cases", data_check=key, class_="button")
@@ -167,5 +165,6 @@ def _metric(line: Line, names: Sequence[str]) -> Html:
     )
 
 
-def _term(name: str, text: str, *, code: bool = False) -> Html:
+def term(name: str, text: str, *, code: bool = False) -> Html:
+    """One line of a list of facts."""
     return tag("div", tag("dt", name), tag("dd", tag("code", text) if code else text))

@@ -12,7 +12,7 @@ import click
 from rollout.core.evaluation import Case, EvalReport, Evaluation, Side
 from rollout.core.verdict import Outcome, Verdict
 from rollout.core.worst import Change, change, worst_first
-from rollout.report.evaluation.facts import facts
+from rollout.report.evaluation.facts import Fact, facts
 from rollout.report.evaluation.lines import (
     WORDS,
     extent,
@@ -31,7 +31,7 @@ from rollout.report.evaluation.proof import prove
 EXAMPLES = 3
 _CASES = 5
 _WIDTH = 100
-_COLOURS: Mapping[Outcome, str] = MappingProxyType(
+COLOURS: Mapping[Outcome, str] = MappingProxyType(
     {
         Outcome.PASS: "green",
         Outcome.INCONCLUSIVE: "yellow",
@@ -53,7 +53,7 @@ _BECAME: Mapping[Change, str] = MappingProxyType(
 
 def to_text(evaluation: Evaluation) -> str:
     """The evaluation as text with colours; `click.echo` takes them away where there is no terminal."""
-    word = click.style(WORDS[evaluation.outcome].upper(), fg=_COLOURS[evaluation.outcome], bold=True)
+    word = click.style(WORDS[evaluation.outcome].upper(), fg=COLOURS[evaluation.outcome], bold=True)
     head = f"{word}  {click.style(plain(headline(evaluation), 400), bold=True)}"
     reports = worst_suites(evaluation)
     if len(reports) == 1:
@@ -64,7 +64,7 @@ def to_text(evaluation: Evaluation) -> str:
 
 
 def _title(report: EvalReport) -> str:
-    word = click.style(WORDS[report.outcome].upper(), fg=_COLOURS[report.outcome], bold=True)
+    word = click.style(WORDS[report.outcome].upper(), fg=COLOURS[report.outcome], bold=True)
     return f"== {click.style(report.subject.suite, bold=True)}  {word}  {tally(report)}"
 
 
@@ -73,11 +73,12 @@ def _where(report: EvalReport) -> str:
 
 
 def _body(report: EvalReport) -> str:
-    parts = [_reasons(report), _metrics(report), _slices(report), _examples(report), _facts(report)]
+    parts = [reasons(report), metrics(report), _slices(report), _examples(report), _facts(report)]
     return "\n\n".join(part for part in parts if part)
 
 
-def _reasons(report: EvalReport) -> str:
+def reasons(report: EvalReport) -> str:
+    """Every verdict that is no pass, with its figures, and how to do it again."""
     found = open_verdicts(report)
     width = max((len(plain(each.subject, _WIDTH)) for each in found), default=0)
     told = [line for each in found for line in _reason(report, each, width)]
@@ -86,7 +87,7 @@ def _reasons(report: EvalReport) -> str:
 
 def _reason(report: EvalReport, verdict: Verdict, width: int) -> list[str]:
     word = WORDS[verdict.outcome] if verdict.required else "note"
-    colour = _COLOURS[verdict.outcome] if verdict.required else None
+    colour = COLOURS[verdict.outcome] if verdict.required else None
     proof = prove(report, verdict)
     subject = plain(verdict.subject, _WIDTH).ljust(width)
     first = f"  {click.style(f'{word:<12}', fg=colour)}  {subject}  {plain(proof.reason, 500)}"
@@ -100,7 +101,8 @@ def _reason(report: EvalReport, verdict: Verdict, width: int) -> list[str]:
     ]
 
 
-def _metrics(report: EvalReport) -> str:
+def metrics(report: EvalReport) -> str:
+    """The metric table; empty if nothing was measured."""
     if not report.metrics:
         return ""
     sides = report.measured.sides
@@ -110,16 +112,16 @@ def _metrics(report: EvalReport) -> str:
         [each.title, *each.values, each.change, each.interval, str(each.n), each.allowed, _word(each.verdict)]
         for each in lines(report)
     ]
-    return _table([head, *rows], right={*range(1, len(sides) + 2), len(sides) + 3})
+    return table([head, *rows], right={*range(1, len(sides) + 2), len(sides) + 3})
 
 
 def _slices(report: EvalReport) -> str:
-    if not (table := slice_table(report)):
+    if not (found := slice_table(report)):
         return ""
-    head, *rows = table
+    head, *rows = found
     failed = failed_slices(report)
     marked = [[plain(row[0], 40), *row[1:], _word(Outcome.FAIL) if row[0] in failed else ""] for row in rows]
-    return _table([[*head, ""], *marked], right=set(range(1, len(head))))
+    return table([[*head, ""], *marked], right=set(range(1, len(head))))
 
 
 def _examples(report: EvalReport) -> str:
@@ -142,14 +144,20 @@ def _example(case: Case, report: EvalReport) -> str:
 
 
 def _facts(report: EvalReport) -> str:
-    return "\n".join(click.style(f"{name:<11}{plain(text, 600)}", dim=True) for name, text in facts(report))
+    return small_print(facts(report))
+
+
+def small_print(rows: Sequence[Fact]) -> str:
+    """Names and texts, one a line."""
+    return "\n".join(click.style(f"{name:<11}{plain(text, 600)}", dim=True) for name, text in rows)
 
 
 def _word(outcome: Outcome | None) -> str:
-    return "" if outcome is None else click.style(WORDS[outcome], fg=_COLOURS[outcome])
+    return "" if outcome is None else click.style(WORDS[outcome], fg=COLOURS[outcome])
 
 
-def _table(rows: Sequence[Sequence[str]], *, right: set[int]) -> str:
+def table(rows: Sequence[Sequence[str]], *, right: set[int]) -> str:
+    """Rows in columns; those in `right` end together."""
     widths = [max(_width(cell) for cell in column) for column in zip_longest(*rows, fillvalue="")]
     return "\n".join(
         "  "
