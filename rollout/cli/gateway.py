@@ -97,7 +97,6 @@ def command(
 
     # It warns of connections that a flag file never has; what is wrong with the file we say ourselves.
     logging.getLogger("ldclient").setLevel(logging.ERROR)
-    files = raise_file_limit()
     root = root.resolve()
     document = load_environment(environment, root)
     url = urlsplit(_endpoint(document, name).url)
@@ -109,7 +108,8 @@ def command(
         )
     main = bound(host or url.hostname or "127.0.0.1", url.port or 80 if port is None else port)
     pages = None if admin_port is None else bound(admin_host or "127.0.0.1", admin_port)
-    patience = Patience(connections=max_connections or _connections(files, document), head_s=header_timeout)
+    connections = _connections(raise_file_limit(), document)
+    patience = Patience(connections=max_connections or connections, head_s=header_timeout)
 
     def ready() -> None:
         click.echo(f"ready on {_shown(main)}", err=True)
