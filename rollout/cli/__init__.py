@@ -36,6 +36,7 @@ VERBS: dict[str, str] = {
     "adopt": "Record what serves today as stable.",
     "status": "Show what is live, the step, the evidence and the last events.",
     "gateway": "Run the stand-alone gateway.",
+    "agent": "Run the agent beside one server.",
     "serve": "Run the embedded OpenAI-compatible server over transformers and PEFT.",
     "demo": "Walk four releases through the whole journey on this machine.",
     "schema": "Print the JSON Schema of a document.",

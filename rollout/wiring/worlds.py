@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from rollout.bearer import token_from
 from rollout.core.environment import Reach
+from rollout.errors import Usage
 from rollout.integrations.documents import StrictDocuments
 from rollout.wiring.artifacts import _locate
 from rollout.wiring.places import working_folder
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from rollout.core.environment import Environment
     from rollout.core.manifest import AdapterManifest
     from rollout.integrations.gateways import GatewayClient
-    from rollout.ports import MetricSource, RoutesStore, World
+    from rollout.ports import MetricSource, RoutesStore, Serving, Shelf, World
     from rollout.usecases.book import Signature
 
 
@@ -32,8 +33,6 @@ def build_world(root: Path, environment: str) -> World:
     from rollout.integrations.flagfile import FlagFile
     from rollout.integrations.git import GitRepository
     from rollout.integrations.ledgerfolder import FolderLedger
-    from rollout.integrations.shelf import AdapterShelf
-    from rollout.integrations.vllm import Replica
     from rollout.ports import World
 
     document = working_folder(root).environment(environment).value
@@ -42,16 +41,14 @@ def build_world(root: Path, environment: str) -> World:
         clock=SystemClock(),
         flags=FlagFile(root / document.flags.path),
         metrics=_metrics(document, root),
-        replicas=tuple(Replica(replica.name, replica.url) for replica in document.replicas),
+        replicas=_replicas(document),
         gateways=gateway_clients(document),
-        routes=_routes(document, root),
+        routes=routes_store(document, root),
         ledger=FolderLedger(root / document.ledger.path, document.name),
         evidence=EvidenceFolder(root / document.evidence),
         manifests=GitRepository(root, branch=document.branch, remote=document.remote),
         documents=StrictDocuments(),
-        shelf=AdapterShelf(
-            root / document.adapter_folder, locate=partial(_locate, root, working_folder(root))
-        ),
+        shelf=_shelf(document, root),
     )
 
 
@@ -65,6 +62,39 @@ def gateway_clients(environment: Environment, *, timeout_s: float = 2.0) -> tupl
     )
 
 
+def _replicas(environment: Environment) -> tuple[Serving, ...]:
+    """The replicas, each through its agent where it has one."""
+    from rollout.integrations.vllm import Replica
+
+    return tuple(
+        Replica(replica.name, replica.agent, token=token_from(replica.agent_token_env))
+        if replica.agent
+        else Replica(replica.name, replica.url, token=token_from(replica.token_env))
+        for replica in environment.replicas
+    )
+
+
+def _shelf(environment: Environment, root: Path) -> Shelf:
+    """The folder that servers read, or their agents. Raises Usage for some of both: a name must mean one path."""
+    from rollout.integrations.gateways import AgentShelf
+    from rollout.integrations.shelf import AdapterShelf
+
+    agents = {
+        replica.name: (replica.agent, token_from(replica.agent_token_env))
+        for replica in environment.replicas
+        if replica.agent
+    }
+    if not agents:
+        locate = partial(_locate, root, working_folder(root))
+        return AdapterShelf(root / environment.adapter_folder, locate=locate)
+    if bare := [replica.name for replica in environment.replicas if not replica.agent]:
+        raise Usage(
+            f"{', '.join(bare)} of {environment.name} have no agent, while other replicas do",
+            advice="Run `rollout agent` beside all of them, or beside none.",
+        )
+    return AgentShelf(agents)
+
+
 def _metrics(environment: Environment, root: Path) -> MetricSource:
     from rollout.integrations.gateways import GatewayMetrics
     from rollout.integrations.trafficlog import TrafficLog
@@ -74,7 +104,8 @@ def _metrics(environment: Environment, root: Path) -> MetricSource:
     return TrafficLog(root / environment.metrics.path)
 
 
-def _routes(environment: Environment, root: Path) -> RoutesStore:
+def routes_store(environment: Environment, root: Path) -> RoutesStore:
+    """The routes as they are reached: in their file, or at the gateways."""
     from rollout.integrations.gateways import GatewayRoutes
     from rollout.integrations.routesfile import RoutesFile
 

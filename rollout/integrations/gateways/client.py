@@ -12,7 +12,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from rollout.core.metric import Comparison, MetricSpec, RequestRecord, Samples
 from rollout.core.routes import Routes
 from rollout.errors import MetricsUnavailable
-from rollout.integrations.gateways.line import GatewayLine
+from rollout.integrations.gateways.line import Line
 from rollout.ports import GatewayStatus
 
 _TIMEOUT_S: Final = 2.0
@@ -50,7 +50,8 @@ class GatewayClient:
     def __init__(
         self, name: str, url: str, *, timeout_s: float = _TIMEOUT_S, token: str | None = None
     ) -> None:
-        self._line = GatewayLine(name, url, timeout_s=timeout_s, token=token)
+        self._name = name
+        self._line = Line(f"gateway {name}", url, timeout_s=timeout_s, token=token)
 
     def __repr__(self) -> str:
         return f"GatewayClient({self.name!r})"
@@ -58,7 +59,7 @@ class GatewayClient:
     @property
     def name(self) -> str:
         """The gateway's name in the environment document."""
-        return self._line.name
+        return self._name
 
     def status(self) -> GatewayStatus:
         """What it says of itself now."""

@@ -1,4 +1,4 @@
-"""One connection to one gateway: what it answers is bounded, and what it refuses is an error of ours again."""
+"""One connection to a process of ours: what it answers is bounded, and what it refuses is an error of ours again."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from rollout.errors import (
     Busy,
+    LoadRefused,
     MetricsUnavailable,
     RolloutError,
     ServingUnavailable,
@@ -29,20 +30,21 @@ _BY_CODE: Final[dict[str, type[RolloutError]]] = {
     "not_held": Unreadable,
     "no_candidate": Unreadable,
     "invalid_document": Unreadable,
+    LoadRefused.code: LoadRefused,
 }
 _NOT_THE_TOKEN: Final = frozenset({401, 403})
 T = TypeVar("T")
 
 
-class GatewayLine:
-    """Asks one gateway, whose `token` is shown nowhere. Usable from several threads."""
+class Line:
+    """Asks one gateway or agent, called `who` in errors. `token` is shown nowhere. Usable from several threads."""
 
-    def __init__(self, name: str, url: str, *, timeout_s: float, token: str | None) -> None:
+    def __init__(self, who: str, url: str, *, timeout_s: float, token: str | None) -> None:
         import httpx
 
-        self.name = name
+        self.who = who
         self._token = token
-        # Proxies of the environment are not for gateways; a redirect is an answer that nobody expects.
+        # Proxies of the environment are not for them; a redirect is an answer that nobody expects.
         self._client = httpx.Client(
             base_url=url.rstrip("/"),
             timeout=timeout_s,
@@ -52,7 +54,7 @@ class GatewayLine:
         )
 
     def __repr__(self) -> str:
-        return f"GatewayLine({self.name!r})"
+        return f"Line({self.who!r})"
 
     def ask(self, method: str, path: str, content: bytes | None = None) -> bytes:
         """The body of a 200.
@@ -72,8 +74,7 @@ class GatewayLine:
             return kind.validate_json(body)
         except ValidationError as error:
             raise ServingUnavailable(
-                f"gateway {self.name} answered something that is not what {path} answers: "
-                f"{error.error_count()} flaws"
+                f"{self.who} answered something that is not what {path} answers: {error.error_count()} flaws"
             ) from error
 
     def _exchange(self, method: str, path: str, content: bytes | None) -> tuple[int, bytes]:
@@ -85,25 +86,23 @@ class GatewayLine:
                 for chunk in response.iter_bytes():
                     body += chunk
                     if len(body) > _LARGEST:
-                        raise ServingUnavailable(f"gateway {self.name} answered more than {_LARGEST} bytes")
+                        raise ServingUnavailable(f"{self.who} answered more than {_LARGEST} bytes")
                 return response.status_code, bytes(body)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise ServingUnavailable(f"gateway {self.name} did not answer: {type(error).__name__}") from error
+            raise ServingUnavailable(f"{self.who} did not answer: {type(error).__name__}") from error
 
     def _error(self, status: int, body: bytes) -> RolloutError:
         if status in _NOT_THE_TOKEN:
             return Usage(
-                f"gateway {self.name} does not take our token ({status})",
-                advice="`token_env` of the gateway names the variable that holds it, here and at the gateway.",
+                f"{self.who} does not take our token ({status})",
+                advice="The environment document names the variable that holds it, here and there.",
             )
         code, message = _said(body)
         if self._token is not None:
             message = message.replace(self._token, "***")
         kind = _BY_CODE.get(code, ServingUnavailable)
         return kind(
-            f"gateway {self.name} answered {status}: {message}"
-            if message
-            else f"gateway {self.name} answered {status}"
+            f"{self.who} answered {status}: {message}" if message else f"{self.who} answered {status}"
         )
 
 
