@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from string import hexdigits
 
 from rollout.core.evaluation import Case, Reply, Side
 from rollout.core.expectation import Expect
@@ -24,6 +25,7 @@ _SHOWN_LETTERS = 20_000
 _MOST_TURNS = 200
 _ROLES = {"system": "system", "developer": "system", "assistant": "assistant"}
 _WITHOUT_TEXT = "…"
+_OUR_LETTERS = 32
 Scores = dict[str, float]
 
 
@@ -55,7 +57,7 @@ class PairReader:
         answers = _both_texts(pair)
         nearness = {} if answers is None else {"agreement": rouge_l(*answers)}
         return Case(
-            id=pair.stable.request_id,
+            id=_shown_id(pair.stable.request_id),
             slice=_kind(pair.stable),
             cluster=pair.stable.key_hash or pair.stable.conversation_hash,
             expect=Expect.TEXT if self.is_valid is None else Expect.JSON,
@@ -143,6 +145,12 @@ def _reply(record: RequestRecord, text: str) -> Reply:
         completion_tokens=record.completion_tokens or 0,
         finish_reason=record.finish_reason or "not told",
     )
+
+
+def _shown_id(request_id: str) -> str:
+    """Half of an id that we gave still names one request of the log; others, of a record, stay as they are."""
+    ours = len(request_id) == _OUR_LETTERS and set(request_id) <= set(hexdigits)
+    return request_id[: _OUR_LETTERS // 2] if ours else request_id
 
 
 def _kind(record: RequestRecord) -> str:

@@ -57,9 +57,9 @@ def rules_for_traffic(golden: Golden) -> tuple[Rules, dict[str, str]]:
 
 def _why_aside(name: str, *, has_format: bool) -> str | None:
     if metric(name).timed:
-        return "is measured one request at a time; metrics of the plan judge how slow traffic is"
+        return "measured one request at a time; the plan says what is slow in traffic"
     if name not in _MEASURED:
-        return "needs to know the right answer"
+        return "the right answer must be known"
     if name == _FORMAT and not has_format:
         return "the suite has no response schema for all answers"
     return None

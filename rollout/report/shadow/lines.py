@@ -71,7 +71,7 @@ def headline(report: ShadowReport) -> str:
 def where(report: ShadowReport) -> str:
     """What was compared with what, on how much of which traffic."""
     of, traffic = report.subject, report.traffic
-    against = f"base {of.base.repo}" if of.stable is None else f"stable {of.stable.version}"
+    against = f"base {of.base.repo}" if of.stable is None else f"stable {of.stable.version} (the champion)"
     since = "" if traffic.since is None else f" since {traffic.since:%Y-%m-%d %H:%M} UTC"
     return f"against {against} in {of.environment}, {traffic.compared:,} pairs of {traffic.source}{since}"
 
@@ -98,7 +98,10 @@ def small_facts(report: ShadowReport) -> list[Fact]:
         ("served as", f"{of.candidate.served_name}, stable {stable}"),
         ("plan", f"{of.plan}: {', '.join(spec.id for spec in of.specs)}"),
         ("gates", f"{of.gates_name} {of.gates_digest[:12]} of suite {of.suite} {of.suite_digest[:12]}"),
-        ("set aside", "; ".join(f"{name} {why}" for name, why in sorted(of.set_aside.items()))),
+        (
+            "set aside",
+            "; ".join(f"{', '.join(names)}: {why}" for why, names in _by_why(of.set_aside).items()),
+        ),
         (
             "confidence",
             f"{rules.confidence:.0%} one-sided, seed {rules.seed}; requests of one user are a cluster",
@@ -171,6 +174,13 @@ def _texts(report: ShadowReport) -> str:
     if not traffic.without_texts:
         return f"kept of all pairs{how}"
     return f"kept of {there:,} of {traffic.compared:,} pairs{how}; the others tell what the gateway measured"
+
+
+def _by_why(aside: Mapping[str, str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name, why in sorted(aside.items()):
+        found.setdefault(why, []).append(name)
+    return found
 
 
 def _missing(report: ShadowReport) -> list[Fact]:
