@@ -164,7 +164,7 @@ def command(
         if replay is None:
             report = compare_copies(
                 bout,
-                wiring.shadow_traffic(world.environment, place),
+                wiring.shadow_traffic(world.environment, place, edge=bout.edge),
                 wiring.shadow_means(place, bout, _command(), progress),
                 since=since,
                 max_pairs=max(max_pairs, bout.subject.min_pairs),

@@ -22,12 +22,16 @@ LEAST_PAIRS = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bout:
-    """Who is compared in which environment, by which rules, and since when there are pairs of them."""
+    """Who is compared in which environment, by which rules, and since when there are pairs of them.
+
+    `edge` is the log's own at that time, where a release began.
+    """
 
     subject: ShadowSubject
     golden: Golden
     comparison: Comparison
     since: datetime | None
+    edge: str | None = None
 
 
 def find_bout(
@@ -40,9 +44,11 @@ def find_bout(
     """
     state = fold(world.ledger.read(name))
     if candidate is not None:
-        stable, since, commit = state.champion, None, world.manifests.tree().commit
+        stable, since, edge = state.champion, None, None
+        commit = world.manifests.tree().commit
     elif state.candidate is not None and state.started is not None:
-        stable, since, commit = state.stable, state.started.at, state.started.policy_commit
+        stable, since, edge = state.stable, state.started.at, state.started.edge
+        commit = state.started.policy_commit
         candidate = read_manifest(world, state.candidate).value
     else:
         raise Unreadable(
@@ -58,7 +64,7 @@ def find_bout(
         candidate=candidate.served_name,
         stage=Stage.SHADOW,
     )
-    return Bout(subject=subject, golden=policy.golden, comparison=comparison, since=since)
+    return Bout(subject=subject, golden=policy.golden, comparison=comparison, since=since, edge=edge)
 
 
 def _subject(

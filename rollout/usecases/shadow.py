@@ -8,10 +8,10 @@ from datetime import datetime
 from itertools import islice
 
 from rollout.core.evaluation import Case, Side
-from rollout.core.gate import conclude_speed, metric_rows
+from rollout.core.gate import metric_rows
 from rollout.core.metric import Pair
 from rollout.core.shadow.cases import PairReader
-from rollout.core.shadow.conclude import failures_of, measured_of, timings_of, verdicts_on
+from rollout.core.shadow.conclude import failures_of, measured_of, timed_rows, timings_of, verdicts_on
 from rollout.core.shadow.document import ShadowReport, Traffic
 from rollout.core.shadow.echo import Echoes, Pace
 from rollout.errors import MetricsUnavailable
@@ -110,7 +110,7 @@ def _report(
     measured = measured_of(subject, cases, missing)
     timings = timings_of(subject, pairs, where)
     means.progress("judging", 0, 1)
-    rows = (*metric_rows(measured, subject.rules), *conclude_speed(subject.rules, (timings,)).metrics)
+    rows = (*metric_rows(measured, subject.rules), *timed_rows(subject, timings))
     verdicts = verdicts_on(subject, traffic, measured, pairs)
     means.progress("judging", 1, 1)
     return ShadowReport(

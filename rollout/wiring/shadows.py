@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rollout.bearer import token_from
-from rollout.errors import ServingUnavailable, Unsupported, Usage
+from rollout.errors import ServingUnavailable, Usage
 
 if TYPE_CHECKING:
     from rollout.core.environment import Environment
@@ -24,20 +24,21 @@ if TYPE_CHECKING:
     from rollout.usecases.shadow import Means
 
 Progress = Callable[[str, int, int], None]
+_READING_S = 30.0
+"""Patience with a gateway that reads its log."""
 TOKEN = "ROLLOUT_ENGINE_TOKEN"  # noqa: S105 - the name of a variable
 """The environment variable with the bearer token of servers that are named on the command line."""
 
 
-def shadow_traffic(environment: Environment, root: Path) -> ShadowTraffic:
-    """The traffic log of an environment. Raises Unsupported where it lies on other machines."""
+def shadow_traffic(environment: Environment, root: Path, *, edge: str | None = None) -> ShadowTraffic:
+    """The traffic log of an environment, or what its gateways tell of theirs behind the `edge` of a release."""
     from rollout.core.environment import Reach
+    from rollout.integrations.gateways.shadowed import GatewayShadow
     from rollout.integrations.trafficlog.shadowed import ShadowLog
+    from rollout.wiring.worlds import gateway_clients
 
     if environment.reach is Reach.GATEWAYS:
-        raise Unsupported(
-            f"the traffic log of {environment.name} lies with its gateways, which give no texts away",
-            advice="Run this where the log lies, or ask a record of your own again: --replay FILE.",
-        )
+        return GatewayShadow(gateway_clients(environment, timeout_s=_READING_S), edge)
     return ShadowLog(root / environment.metrics.path)
 
 

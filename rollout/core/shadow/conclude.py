@@ -12,8 +12,8 @@ from dataclasses import replace
 
 from rollout.core.comparison import judge_margins
 from rollout.core.estimate import estimate
-from rollout.core.evaluation import Case, Effect, Measured, ShardTimings, Side, Timing
-from rollout.core.gate import has_limits, judge_limits
+from rollout.core.evaluation import Case, Effect, Measured, MetricRow, ShardTimings, Side, Timing
+from rollout.core.gate import conclude_speed, has_limits, judge_limits
 from rollout.core.gatefile import Gate
 from rollout.core.judge import Evidence, judge, observe
 from rollout.core.metric import Event, MetricSpec, Pair, Samples, Stage
@@ -101,6 +101,13 @@ def timings_of(subject: ShadowSubject, pairs: Sequence[Pair], where: str) -> Sha
     )
 
 
+def timed_rows(subject: ShadowSubject, timings: ShardTimings) -> tuple[MetricRow, ...]:
+    """Quantiles of both sides; their speed only where the engines counted tokens."""
+    rows = conclude_speed(subject.rules, (timings,)).metrics
+    counted = any(timing.tokens for found in timings.timings.values() for timing in found)
+    return tuple(row for row in rows if counted or row.metric != "tokens_per_second")
+
+
 def _timing(pair: Pair, side: Side) -> Timing:
     record = pair.candidate if side is Side.CANDIDATE else pair.stable
     # Copies are not streamed: only where both are does a first token compare.
@@ -162,7 +169,7 @@ def _limits(subject: ShadowSubject, measured: Measured, name: str, gate: Gate) -
     if verdict.outcome is not Outcome.FAIL or theirs is None or _keeps(theirs, gate):
         return verdict
     reason = f"{verdict.reason}; stable does not keep it here either, at {shown(theirs, metric(name).unit)}"
-    return replace(verdict, required=False, reason=reason)
+    return replace(verdict, outcome=Outcome.INCONCLUSIVE, required=False, reason=reason)
 
 
 def _keeps(value: float, gate: Gate) -> bool:
