@@ -51,6 +51,8 @@ class GatewayClient:
         self, name: str, url: str, *, timeout_s: float = _TIMEOUT_S, token: str | None = None
     ) -> None:
         self._name = name
+        self.url = url
+        """Where it is asked."""
         self._line = Line(f"gateway {name}", url, timeout_s=timeout_s, token=token)
 
     def __repr__(self) -> str:
