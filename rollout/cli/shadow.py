@@ -282,7 +282,7 @@ def _told(source: str) -> str:
 
 
 def _command() -> str:
-    return shlex.join(["rollout", *sys.argv[1:]])[:500]
+    return " ".join(shlex.join(["rollout", *sys.argv[1:]]).split())[:500]
 
 
 def _show(report: ShadowReport, form: str, outputs: Sequence[Output], root: Path) -> None:
