@@ -22,6 +22,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from ruamel.yaml import YAML
 
+from rollout.core.metric import Comparison, Stage
 from rollout.core.plan import Share
 from rollout.integrations.flagfile import FlagFile
 from rollout.integrations.routesfile import RoutesFile
@@ -214,3 +215,27 @@ def _running(url: str) -> float:
             if sample.name == "vllm:num_requests_running":
                 return sample.value
     raise AssertionError("the server does not say how many requests are running")
+
+
+@pytest.mark.parametrize("name", ["middleware", "gateway"])
+def test_copies_are_answered_by_the_candidate_and_users_by_stable(ways: dict[str, Way], name: str) -> None:
+    way = ways[name]
+    share = FlagFile(way.root / "flags.json").take_back(FLAG, by="test", comment="")
+    RoutesFile(way.root / "routes.json", "test").update(
+        lambda _: routes(3, response_schema=None, mirror="100%")
+    )
+
+    def heard() -> bool:
+        status = httpx.get(f"{way.url}/rollout/status").json()
+        return status["routes_revision"] == 3 and status["flag_versions"].get(FLAG) == share.version
+
+    eventually(heard)
+    comparison = Comparison(name=NAME, stable=STABLE, candidate=CANDIDATE, stage=Stage.SHADOW)
+    for number in range(20):
+        answer = httpx.post(way.url + path(body(number)), json=body(number), timeout=60)
+        assert answer.headers["x-rollout-adapter"] == STABLE
+    eventually(lambda: len(list(way.log.pairs(comparison, since=0, limit=100))) == 20, within_s=30)
+    for pair in way.log.pairs(comparison, since=0, limit=100):
+        assert (pair.stable.served, pair.candidate.served) == (STABLE, CANDIDATE)
+        assert (pair.candidate.status, pair.candidate.error, pair.candidate.streamed) == (200, None, False)
+        assert (pair.candidate.prompt_tokens or 0) > 0, "what copies cost is known"
