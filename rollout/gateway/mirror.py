@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Container
 
 from rollout.core.environment import MirrorSettings
 from rollout.core.flag import Slot
 from rollout.core.metric import NotCopied
-from rollout.core.plan import WHOLE, Share
 from rollout.gateway.copying import (
     SHADOW,
     body_of_copy,
@@ -20,6 +18,7 @@ from rollout.gateway.copying import (
 )
 from rollout.gateway.openai import MIRRORED_PATHS, App, Scope, header
 from rollout.gateway.passage import Choice, Passage
+from rollout.gateway.sampling import is_sampled
 from rollout.gateway.telemetry import Telemetry
 from rollout.gateway.tokenbudget import TokenBudget
 
@@ -176,9 +175,3 @@ class Mirror:
             self._sent -= 1
             passage.record()
         return passage.tokens
-
-
-def is_sampled(request_id: str, share: Share) -> bool:
-    """Whether a request belongs to the sample: the same answer wherever and whenever it is asked."""
-    digest = hashlib.sha256(request_id.encode()).digest()
-    return int.from_bytes(digest[:8], "big") % WHOLE < share.thousandths

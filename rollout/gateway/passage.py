@@ -14,7 +14,7 @@ from rollout.gateway.answer import AnswerReader
 from rollout.gateway.openai import App, InferenceRequest, Message, Receive, Scope, Send
 from rollout.gateway.restoring import ModelRestorer
 from rollout.gateway.routes import LiveRoute
-from rollout.gateway.telemetry import Spoken
+from rollout.gateway.spoken import Spoken
 
 FAILURE = "rollout.failure"
 """Key of an ASGI start message by which our own upstream says that no engine answered, and why."""
@@ -304,14 +304,8 @@ class Passage:
         return None if at is None else (at - self._begun) * 1000
 
     def _inter_token_ms(self) -> float | None:
-        first, last, tokens = (
-            self._reader.first_token_at,
-            self._reader.last_token_at,
-            self._reader.completion_tokens,
-        )
-        if first is None or last is None or tokens is None or tokens < 2:
-            return None
-        return (last - first) * 1000 / (tokens - 1)
+        between = self._reader.inter_token_s
+        return None if between is None else between * 1000
 
     def _elapsed_ms(self) -> float:
         return (time.perf_counter() - self._begun) * 1000

@@ -24,7 +24,7 @@ from rollout.gateway.copying import SHADOW, no_departure, to_nobody, why_no_copy
 from rollout.gateway.openai import App, Headers, InferenceRequest, RefusedError, for_upstream
 from rollout.gateway.passage import Choice, Passage
 from rollout.gateway.routes import LiveRoute
-from rollout.gateway.telemetry import Spoken
+from rollout.gateway.spoken import Spoken
 
 _JSON: Headers = [(b"content-type", b"application/json")]
 Progress = Callable[[str, int, int], None]

@@ -1,86 +1,82 @@
-"""What the gateway knows of its own traffic: counters for Prometheus, one row a request, who routes where."""
+"""What the gateway knows of its own traffic: series for Prometheus, one row a request, who routes where."""
 
 from __future__ import annotations
 
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
+from typing import Protocol
 
-from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
-from prometheus_client import Counter as Count
-
-from rollout.core.metric import RequestRecord
-from rollout.gateway.routes import FormatCheck
+from rollout.core.metric import Feedback, RequestRecord
+from rollout.gateway.examining import Examiner
+from rollout.gateway.looks import format_valid
+from rollout.gateway.series import Page, labelled
+from rollout.gateway.spoken import Spoken
+from rollout.gateway.tally import Tally
+from rollout.gateway.units import UnitMinutes
 from rollout.ports import FlagDataStatus, TrafficRecorder
 
-_ADAPTER = ("name", "served", "slot", "shadow")
-_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
-_PREFIX = "rollout_gateway"
+OTHER = "other"
+_MOST_ADAPTERS = 64
+_MOST_REASONS = 256
+_IDLE_S = 3600.0
+_REMEMBERED = 10_000
+
+
+class Spans(Protocol):
+    """Whoever follows requests across systems."""
+
+    def end(self, record: RequestRecord) -> None:
+        """The request that the current task carries is over."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Spoken:
-    """What passed in one request, for whoever looks at it off the hot path. `text` is None if nothing was readable."""
+class Losses:
+    """What the traffic log could not keep so far."""
 
-    request: bytes
-    text: str | None
-    overlong: bool
-    check: FormatCheck | None
+    rows: int = 0
+    texts: int = 0
+    feedback: int = 0
 
 
 class Telemetry:
     """Counts what passes. All methods are called on the event loop; none of them waits.
 
-    `rows_lost` tells how many rows the recorder could not keep.
+    `losses` tells what the recorder could not keep; `in_routes` which served adapters the routes name, and `held`
+    which nobody gets. Without an `examiner` answers are looked at for their form only, at once. Series of adapters
+    that left the routes go after an hour without a request; beyond 64 served versions the rest are `other`.
     """
 
     def __init__(
-        self, recorder: TrafficRecorder, *, salt: bytes, rows_lost: Callable[[], int] = lambda: 0
+        self,
+        recorder: TrafficRecorder,
+        *,
+        salt: bytes,
+        examiner: Examiner | None = None,
+        losses: Callable[[], Losses] = Losses,
+        in_routes: Callable[[], Collection[str]] = tuple,
+        held: Callable[[], Collection[str]] = tuple,
+        spans: Spans | None = None,
     ) -> None:
         self._recorder = recorder
         self._salt = salt
-        self.rows_lost = rows_lost
+        self._examiner = examiner
+        self._losses = losses
+        self._in_routes = in_routes
+        self._held = held
+        self._spans = spans
         self.in_flight: Counter[str] = Counter()
         self.last_routed: dict[str, float] = {}
         self._answered: set[str] = set()
-        self._registry = registry = CollectorRegistry()
-        self._requests = Count(
-            f"{_PREFIX}_requests", "Requests by class of the answer", (*_ADAPTER, "status"), registry=registry
-        )
-        self._latency = Histogram(
-            f"{_PREFIX}_latency_seconds", "Whole answers", _ADAPTER, registry=registry, buckets=_SECONDS
-        )
-        self._first_byte = Histogram(
-            f"{_PREFIX}_first_byte_seconds", "First byte", _ADAPTER, registry=registry, buckets=_SECONDS
-        )
-        self._malformed = Count(
-            f"{_PREFIX}_format_invalid", "Answers that break their format", _ADAPTER, registry=registry
-        )
-        self._decisions = Count(
-            f"{_PREFIX}_decisions", "Slots by reason", ("name", "slot", "reason"), registry=registry
-        )
-        self._refused = Count(
-            f"{_PREFIX}_refused", "Requests that went to no adapter", ("status",), registry=registry
-        )
-        self._dropped = Count(
-            f"{_PREFIX}_mirror_dropped",
-            "Shadow copies that were not sent",
-            ("name", "reason"),
-            registry=registry,
-        )
-        self._busy = Gauge(f"{_PREFIX}_in_flight", "Requests under way", ("served",), registry=registry)
-        self._flag_version = Gauge(
-            f"{_PREFIX}_flag_version", "Version in force", ("flag",), registry=registry
-        )
-        self._ages = Gauge(
-            f"{_PREFIX}_data_age_seconds", "Since last confirmed", ("data",), registry=registry
-        )
-        self._revision = Gauge(f"{_PREFIX}_routes_revision", "Revision in force", registry=registry)
-        self._lost = Gauge(
-            f"{_PREFIX}_traffic_rows_lost", "Rows missing in the traffic log", registry=registry
-        )
+        self._tallies: dict[tuple[str, str, str, bool], Tally] = {}
+        self._units = UnitMinutes()
+        self._counts: Counter[tuple[str, ...]] = Counter()
+        self._recent: dict[str, Tally] = {}
+        if examiner is not None:
+            examiner.on_done = self._count_examined
 
     def begin(self, served: str, *, shadow: bool) -> float:
         """A request was just routed to `served`; the answer is the Unix time that is recorded for it."""
@@ -96,29 +92,42 @@ class Telemetry:
 
     def end(self, record: RequestRecord, spoken: Spoken | None = None) -> None:
         """A request is over. `spoken` is there if an answer came whole."""
-        if spoken is not None:
-            record = replace(record, format_valid=_format_valid(spoken))
         self.in_flight[record.served] -= 1
         if 200 <= record.status <= 299 and record.error is None:
             self._answered.add(record.served)
-        adapter = (record.name, record.served, record.slot, "1" if record.shadow else "0")
-        self._requests.labels(*adapter, _status_class(record.status)).inc()
-        self._latency.labels(*adapter).observe(record.latency_ms / 1000)
-        if record.first_byte_ms is not None:
-            self._first_byte.labels(*adapter).observe(record.first_byte_ms / 1000)
-        if record.format_valid is False:
-            self._malformed.labels(*adapter).inc()
+        tally = self._tally(record)
+        tally.take(record, self._units)
         if not record.shadow:
-            self._decisions.labels(record.name, record.slot, record.flag_reason).inc()
-        self._recorder.record(record)
+            self._count("decisions_total", record.name, record.flag_reason, record.slot)
+            self._remember(record.request_id, tally)
+        if self._spans is not None:
+            self._spans.end(record)
+        if self._examiner is not None:
+            self._examiner.take(record, spoken)
+        else:
+            record = record if spoken is None else replace(record, format_valid=format_valid(spoken))
+            self._recorder.record(record)
+            tally.take_examined(record)
 
     def refused(self, status: int) -> None:
         """A request went to no adapter."""
-        self._refused.labels(str(status)).inc()
+        self._count("refused_total", str(status))
 
     def mirror_dropped(self, name: str, reason: str) -> None:
         """A shadow copy that the sample wanted was not sent; `reason` is one of `NotCopied`."""
-        self._dropped.labels(name, reason).inc()
+        self._count("mirror_dropped_total", name, str(reason))
+
+    def tell(self, feedback: Feedback) -> None:
+        """Somebody said something of an answer, which may be one that another process gave."""
+        self._recorder.tell(feedback)
+        if (tally := self._recent.get(feedback.request_id)) is not None:
+            tally.take_feedback(feedback)
+        else:
+            self._count("feedback_unmatched_total")
+
+    def feedback_refused(self, status: int) -> None:
+        """Feedback was not taken."""
+        self._count("feedback_refused_total", str(status))
 
     def hash_key(self, key: str | None) -> str | None:
         """A sticky key as it may be recorded: not readable, and another one in each log.
@@ -129,32 +138,95 @@ class Telemetry:
             return None
         return hashlib.sha256(self._salt + key.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
+    def rows_lost(self) -> int:
+        """Rows that are missing in the traffic log."""
+        return self._losses().rows + (0 if self._examiner is None else self._examiner.rows_lost)
+
     def exposition(self, flags: FlagDataStatus, *, routes_revision: int, routes_age_s: float) -> bytes:
         """Everything in Prometheus' text format."""
+        self._forget_the_departed()
+        page = Page()
+        for tally in self._tallies.values():
+            tally.show(page)
+        for (name, *labels), count in self._counts.items():
+            page.put(name, count, _LABELLED[name](*labels))
         for served, number in self.in_flight.items():
-            self._busy.labels(served).set(number)
+            page.put("in_flight", number, labelled(served=served))
         for flag, version in flags.versions.items():
-            self._flag_version.labels(flag).set(version)
-        self._ages.labels("flags").set(flags.age_s)
-        self._ages.labels("routes").set(routes_age_s)
-        self._revision.set(routes_revision)
-        self._lost.set(self.rows_lost())
-        return generate_latest(self._registry)
+            page.put("flag_version", version, labelled(flag=flag))
+        page.put("data_age_seconds", flags.age_s, labelled(data="flags"))
+        page.put("data_age_seconds", routes_age_s, labelled(data="routes"))
+        page.put("routes_revision", routes_revision)
+        page.put("held", len(self._held()))
+        self._show_losses(page)
+        return page.text()
+
+    def close(self) -> None:
+        """Look at what is left. To be called before the recorder is closed, and not on the event loop."""
+        if self._examiner is not None:
+            self._examiner.close()
+
+    def _show_losses(self, page: Page) -> None:
+        losses, examiner = self._losses(), self._examiner
+        page.put("traffic_rows_lost", self.rows_lost())
+        page.put("traffic_texts_lost", losses.texts + (0 if examiner is None else examiner.texts_lost))
+        page.put("traffic_feedback_lost", losses.feedback)
+        page.put("unexamined_total", 0 if examiner is None else examiner.unexamined)
+        page.put("units_overflow_total", self._units.overflow)
+        page.put("served_beyond_limit", any(served == OTHER for _, served, _, _ in self._tallies))
+
+    def _tally(self, record: RequestRecord) -> Tally:
+        key = record.name, record.served, record.slot, record.shadow
+        tally = self._tallies.get(key)
+        return self._new_tally(key) if tally is None else tally
+
+    def _new_tally(self, key: tuple[str, str, str, bool]) -> Tally:
+        name, served, slot, shadow = key
+        known = {(tally.name, tally.served) for tally in self._tallies.values()}
+        if (name, served) not in known and len(known) >= _MOST_ADAPTERS:
+            self._forget_the_departed()
+            known = {(tally.name, tally.served) for tally in self._tallies.values()}
+            if len(known) >= _MOST_ADAPTERS:
+                key = OTHER, OTHER, slot, shadow
+        if key not in self._tallies:
+            self._tallies[key] = Tally(key[0], key[1], slot, shadow=shadow)
+        return self._tallies[key]
+
+    def _forget_the_departed(self) -> None:
+        routed = set(self._in_routes())
+        long_ago = time.monotonic() - _IDLE_S
+        for key, tally in list(self._tallies.items()):
+            if tally.served not in routed and tally.seen_at < long_ago and not self.in_flight[tally.served]:
+                del self._tallies[key]
+        alive = routed | {tally.served for tally in self._tallies.values()}
+        for served in [served for served, number in self.in_flight.items() if not number]:
+            if served not in alive:
+                del self.in_flight[served]
+                self.last_routed.pop(served, None)
+                self._answered.discard(served)
+
+    def _count_examined(self, record: RequestRecord) -> None:
+        key = record.name, record.served, record.slot, record.shadow
+        tally = self._tallies.get(key) or self._tallies.get((OTHER, OTHER, record.slot, record.shadow))
+        if tally is not None:
+            tally.take_examined(record)
+
+    def _count(self, name: str, *labels: str) -> None:
+        key = name, *labels
+        if key not in self._counts and len(self._counts) >= _MOST_REASONS:
+            key = name, *(OTHER for _ in labels)
+        self._counts[key] += 1
+
+    def _remember(self, request_id: str, tally: Tally) -> None:
+        self._recent[request_id] = tally
+        if len(self._recent) > _REMEMBERED:
+            del self._recent[next(iter(self._recent))]
 
 
-def _format_valid(spoken: Spoken) -> bool | None:
-    if spoken.check is None:
-        return None
-    if spoken.overlong:
-        return False
-    return None if spoken.text is None else spoken.check(spoken.text)
-
-
-def _status_class(status: int) -> str:
-    match status:
-        case 0:
-            return "none"
-        case 499:
-            return "left"
-        case _:
-            return f"{status // 100}xx"
+_LABELLED: dict[str, Callable[..., str]] = {
+    "decisions_total": lambda name, reason, slot: labelled(name=name, reason=reason, slot=slot),
+    "refused_total": lambda status: labelled(status=status),
+    "mirror_dropped_total": lambda name, reason: labelled(name=name, reason=reason),
+    "feedback_unmatched_total": lambda: "",
+    "feedback_refused_total": lambda status: labelled(status=status),
+}

@@ -10,6 +10,7 @@ from rollout.bearer import token_from
 from rollout.core.environment import Environment
 
 if TYPE_CHECKING:
+    from rollout.core.routes import Routes
     from rollout.gateway.openai import App
     from rollout.gateway.router import AdapterRouter
     from rollout.ports import FlagReader
@@ -66,22 +67,20 @@ def _adapter_router(
     from rollout.gateway.mirror import Mirror
     from rollout.gateway.router import AdapterRouter, VersionChooser
     from rollout.gateway.routes import RouteTable
-    from rollout.gateway.telemetry import Telemetry
     from rollout.integrations.evaluator import FlagFileReader
     from rollout.integrations.routesfile import RoutesWatch
-    from rollout.integrations.trafficlog import Retention, TrafficLogRecorder
     from rollout.wiring.pages import guarded_pages
+    from rollout.wiring.telemetry import telemetry_of
 
-    log = environment.metrics
-    retention = Retention(keep_days=log.keep_days, max_mb=log.max_mb)
-    recorder = TrafficLogRecorder(root / log.path, retention=retention)
-    telemetry = Telemetry(recorder, salt=recorder.salt, rows_lost=lambda: recorder.dropped)
     flags = flags or FlagFileReader(root / environment.flags.path)
     table = RouteTable()
     routes = RoutesWatch(root / environment.routes, environment.name, table.accept)
     routes.start()
     holds = Holds((root / environment.routes).with_name("holds.json"))
     holds.start()
+    telemetry, close_telemetry = telemetry_of(
+        environment, root, in_routes=lambda: _served(table.document), held=lambda: holds.held
+    )
     mirror = Mirror(app, telemetry, environment.gateway.mirror, held=holds)
     token = _gateway_token(environment)
     guarded = guarded_pages(
@@ -102,7 +101,7 @@ def _adapter_router(
         routes.stop()
         holds.stop()
         flags.close()
-        await asyncio.to_thread(recorder.close)
+        await asyncio.to_thread(close_telemetry)
 
     return AdapterRouter(
         app,
@@ -114,6 +113,14 @@ def _adapter_router(
         exclusive=exclusive,
         on_shutdown=close,
     )
+
+
+def _served(routes: Routes | None) -> frozenset[str]:
+    """The served adapters that routes name."""
+    if routes is None:
+        return frozenset()
+    both = ((route.stable, route.candidate) for route in routes.routes.values())
+    return frozenset(served for slots in both for served in slots if served is not None)
 
 
 def _gateway_token(environment: Environment) -> str | None:

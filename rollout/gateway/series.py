@@ -1,0 +1,177 @@
+"""Every series that the gateway has for Prometheus, and the text in which it gives them."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+PREFIX = "rollout_gateway_"
+_ADAPTER = ("name", "served", "shadow", "slot")
+_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+_BETWEEN_TOKENS = (0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1)
+_LETTERS = (16, 64, 256, 1024, 4096, 16384, 65536, 262144)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """One of them; `bounds` are the upper ones of a histogram's buckets."""
+
+    kind: Literal["counter", "gauge", "histogram"]
+    labels: tuple[str, ...] = ()
+    meaning: str
+    bounds: tuple[float, ...] = ()
+
+
+def _counter(meaning: str, *labels: str) -> Series:
+    return Series(kind="counter", labels=labels, meaning=meaning)
+
+
+def _gauge(meaning: str, *labels: str) -> Series:
+    return Series(kind="gauge", labels=labels, meaning=meaning)
+
+
+def _histogram(meaning: str, bounds: tuple[float, ...], *labels: str) -> Series:
+    return Series(kind="histogram", labels=labels, meaning=meaning, bounds=bounds)
+
+
+SERIES: Mapping[str, Series] = {
+    "requests_total": _counter(
+        "Requests that are over, by the class of the answer's status (`left`: the client went away; `none`: no answer)"
+        " and by outcome: `good`, `rejected` (4xx but 404, 408, 429), `left` or `failed`.",
+        *_ADAPTER,
+        "status",
+        "outcome",
+    ),
+    "errors_total": _counter(
+        "Requests without a good answer whose class of error is known; `timeout` is one.", *_ADAPTER, "class"
+    ),
+    "latency_seconds": _histogram(
+        "Time until the answer was complete, by outcome; `cold` where an adapter may have had to be loaded first.",
+        _SECONDS,
+        *_ADAPTER,
+        "outcome",
+        "cold",
+    ),
+    "first_byte_seconds": _histogram("Time to the first byte of the answer.", _SECONDS, *_ADAPTER, "cold"),
+    "first_token_seconds": _histogram(
+        "Time to the first token of a streamed answer.", _SECONDS, *_ADAPTER, "cold"
+    ),
+    "inter_token_seconds": _histogram(
+        "Mean time between the tokens of a streamed answer.", _BETWEEN_TOKENS, *_ADAPTER
+    ),
+    "prompt_tokens_total": _counter("Tokens of prompts, where the engine says how many.", *_ADAPTER),
+    "completion_tokens_total": _counter("Tokens of answers, where the engine says how many.", *_ADAPTER),
+    "usage_missing_total": _counter(
+        "Good answers whose engine did not say how many tokens they took (streams without `include_usage`).",
+        *_ADAPTER,
+    ),
+    "output_chars": _histogram("Letters of good answers.", _LETTERS, *_ADAPTER),
+    "finish_total": _counter("Answers by why they ended; anything unusual is `other`.", *_ADAPTER, "reason"),
+    "examined_total": _counter(
+        "Answers that were looked at off the hot path, by what for: `format`, `refusal`, `personal_data`, `toxicity`.",
+        *_ADAPTER,
+        "look",
+    ),
+    "found_total": _counter("Of those, answers in which it was found (`format`: broken).", *_ADAPTER, "look"),
+    "unit_minutes_total": _counter(
+        "Users (or conversations; else requests) a minute, each counted once.", *_ADAPTER
+    ),
+    "unit_minutes_bad_total": _counter(
+        "Of those, the ones of whom any request went wrong, as an error counts in a canary.", *_ADAPTER
+    ),
+    "unkeyed_total": _counter("Requests of users without a sticky key.", *_ADAPTER),
+    "retries_total": _counter("Answers given in the place of a failed candidate.", *_ADAPTER),
+    "pinned_total": _counter("Answers of the version that a tester had asked for.", *_ADAPTER),
+    "feedback_total": _counter(
+        "What users said of answers: thumbs `up`, `down`, a `score`, a `conversion`.", *_ADAPTER, "kind"
+    ),
+    "feedback_score_total": _counter("Sum of the scores that users gave.", *_ADAPTER),
+    "feedback_unmatched_total": _counter("Feedback on answers that this process does not remember."),
+    "feedback_refused_total": _counter(
+        "Feedback that was not taken, by the status it was answered with.", "status"
+    ),
+    "decisions_total": _counter(
+        "Requests of users by slot and by why they got it.", "name", "reason", "slot"
+    ),
+    "refused_total": _counter("Requests that went to no adapter, and guarded pages denied.", "status"),
+    "mirror_dropped_total": _counter(
+        "Requests of the shadow's sample that were not copied, by why.", "name", "reason"
+    ),
+    "unexamined_total": _counter("Answers that nobody looked at because too many waited."),
+    "units_overflow_total": _counter("Requests that were too many, or too late, to be counted as a unit's."),
+    "traffic_rows_lost": _gauge("Rows that are missing in the traffic log."),
+    "traffic_texts_lost": _gauge("Texts that were to be kept and were not."),
+    "traffic_feedback_lost": _gauge("Feedback that is missing in the traffic log."),
+    "in_flight": _gauge("Requests under way.", "served"),
+    "flag_version": _gauge("Version of the flag in force.", "flag"),
+    "data_age_seconds": _gauge("Seconds since the data were last confirmed: `flags`, `routes`.", "data"),
+    "routes_revision": _gauge("Revision of the routes in force."),
+    "held": _gauge("Served adapters that nobody gets (the kill path)."),
+    "served_beyond_limit": _gauge("Whether some served versions are only counted together, as `other`."),
+}
+
+
+class Distribution:
+    """How often values fell into each bucket."""
+
+    __slots__ = ("_bounds", "_counts", "_sum")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+
+    def add(self, value: float) -> None:
+        """Count a value."""
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._sum += value
+
+    def lines(self, name: str, labels: str) -> list[str]:
+        """Its samples in Prometheus' text format."""
+        lines, so_far = [], 0
+        comma = "," if labels else ""
+        for bound, count in zip((*map(float, self._bounds), "+Inf"), self._counts, strict=True):
+            so_far += count
+            lines.append(f'{name}_bucket{{{labels}{comma}le="{bound}"}} {float(so_far)}')
+        lines.append(f"{name}_count{{{labels}}} {float(so_far)}")
+        lines.append(f"{name}_sum{{{labels}}} {self._sum}")
+        return lines
+
+
+class Page:
+    """Collects samples and gives them in Prometheus' text format."""
+
+    def __init__(self) -> None:
+        self._lines: dict[str, list[str]] = {name: [] for name in SERIES}
+
+    def put(self, name: str, value: float | Distribution, labels: str = "") -> None:
+        """Add a sample of a series, with its labels as `labelled` gives them."""
+        full = f"{PREFIX}{name}"
+        if isinstance(value, Distribution):
+            self._lines[name] += value.lines(full, labels)
+        else:
+            self._lines[name].append(
+                f"{full}{{{labels}}} {float(value)}" if labels else f"{full} {float(value)}"
+            )
+
+    def text(self) -> bytes:
+        """The page. Series without any sample are left out."""
+        parts: list[str] = []
+        for name, lines in self._lines.items():
+            if lines:
+                series = SERIES[name]
+                parts.append(f"# HELP {PREFIX}{name} {series.meaning}")
+                parts.append(f"# TYPE {PREFIX}{name} {series.kind}")
+                parts += lines
+        return "\n".join([*parts, ""]).encode()
+
+
+def labelled(**labels: str) -> str:
+    """Labels in Prometheus' text format."""
+    return ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items())
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
