@@ -12,7 +12,7 @@ from rollout.core.scorers.refusal import reader
 from rollout.gateway.sampling import is_sampled
 from rollout.gateway.spoken import Spoken
 
-_LETTERS = 20_000
+_LETTERS = 8_000
 """Of an answer that is longer, the rest is not looked at: a pattern holds the interpreter while it searches."""
 
 IsToxic = Callable[[str], bool | None]

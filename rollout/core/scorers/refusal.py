@@ -6,9 +6,10 @@ Read by sentence and not by word: "I'm sorry to hear that" refuses nothing, nor 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from rollout.core.expectation import Check, Expect
@@ -104,8 +105,17 @@ def read_refusal(text: str) -> bool:
 def _sentences(text: str) -> list[str]:
     """The first ones, folded, with a mark in the place of what is quoted."""
     told = _QUOTED.sub("…", _folded(text[:_WITHIN_LETTERS]))
-    found = [each.lstrip(_BEFORE) for each in _SENTENCE_END.split(told)]
-    return [each for each in found if each.strip(_AFTER)][:_WITHIN_SENTENCES]
+    stripped = (each.lstrip(_BEFORE) for each in _pieces(told))
+    return list(islice((each for each in stripped if each.strip(_AFTER)), _WITHIN_SENTENCES))
+
+
+def _pieces(told: str) -> Iterator[str]:
+    """What stands between the ends of sentences; looked for no further than asked."""
+    start = 0
+    for end in _SENTENCE_END.finditer(told):
+        yield told[start : end.start()]
+        start = end.end()
+    yield told[start:]
 
 
 def _folded(text: str) -> str:
