@@ -10,6 +10,8 @@ from rollout.core.environment import GatewaySettings
 from rollout.core.flag import Slot
 from rollout.gateway.admin import Admin
 from rollout.gateway.contextkey import ContextKeys
+from rollout.gateway.feedback import PATH as FEEDBACK_PATH
+from rollout.gateway.feedback import FeedbackPage
 from rollout.gateway.mirror import Mirror
 from rollout.gateway.openai import (
     INFERENCE_PATHS,
@@ -144,6 +146,7 @@ class AdapterRouter:
         telemetry: Telemetry,
         mirror: Mirror,
         admin: Admin,
+        feedback: FeedbackPage,
         settings: GatewaySettings,
         exclusive: bool,
         on_shutdown: Callable[[], Awaitable[None]],
@@ -153,6 +156,7 @@ class AdapterRouter:
         self._telemetry = telemetry
         self._mirror = mirror
         self._admin = admin
+        self._feedback = feedback
         self._settings = settings
         self._exclusive = exclusive
         self._on_shutdown = on_shutdown
@@ -166,6 +170,8 @@ class AdapterRouter:
                 await self._lifespan(scope, receive, send)
             case "http" if scope["method"] == "POST" and scope["path"] in INFERENCE_PATHS:
                 await self._admit(scope, receive, send)
+            case "http" if scope["path"] == FEEDBACK_PATH:
+                await self._feedback.answer(scope, receive, send)
             case "http" if self._admin.answers(scope, exclusive=self._exclusive):
                 await self._admin.answer(scope, receive, send)
             case "http" if self._exclusive:

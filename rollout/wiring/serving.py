@@ -63,6 +63,7 @@ def _adapter_router(
 
     from rollout.gateway.admin import Admin
     from rollout.gateway.contextkey import ContextKeys
+    from rollout.gateway.feedback import FeedbackPage
     from rollout.gateway.holds import Holds
     from rollout.gateway.mirror import Mirror
     from rollout.gateway.router import AdapterRouter, VersionChooser
@@ -109,6 +110,7 @@ def _adapter_router(
         telemetry=telemetry,
         mirror=mirror,
         admin=Admin(table, routes, flags, telemetry, guarded=guarded, figures=shown),
+        feedback=FeedbackPage(telemetry),
         settings=environment.gateway,
         exclusive=exclusive,
         on_shutdown=close,
