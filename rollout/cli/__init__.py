@@ -35,6 +35,7 @@ VERBS: dict[str, str] = {
     "rollback": "Take an adapter back: flag first, then ledger, git and proof.",
     "adopt": "Record what serves today as stable.",
     "status": "Show what is live, the step, the evidence and the last events.",
+    "coverage": "Show what each replica serves of an adapter: listed, from its digest's folder, with an effect.",
     "gateway": "Run the stand-alone gateway.",
     "agent": "Run the agent beside one server.",
     "serve": "Run the embedded OpenAI-compatible server over transformers and PEFT.",
