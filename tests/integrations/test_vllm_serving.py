@@ -224,6 +224,29 @@ def test_an_unknown_reason_is_final_only_if_the_server_lives_on(script: Scripted
 
 
 @pytest.mark.parametrize(
+    "reason", ["CUDA out of memory. Tried to allocate 20 MiB", "[Errno 28] No space left on device"]
+)
+def test_what_the_machine_lacks_at_the_moment_is_no_fault_of_the_adapter(
+    script: Scripted, scripted: Replica, reason: str
+) -> None:
+    script.on("/v1/load_lora_adapter", lambda: worker_error(reason))
+    with pytest.raises(ServingUnavailable, match="could not load x now"):
+        scripted.load("x", FOLDER)
+
+
+def test_a_server_that_cannot_load_or_wants_a_key_says_what_to_do(
+    script: Scripted, scripted: Replica
+) -> None:
+    with pytest.raises(ServingUnavailable) as caught:
+        scripted.load("x", FOLDER)
+    assert "VLLM_ALLOW_RUNTIME_LORA_UPDATING=True" in caught.value.advice
+    script.on("/v1/models", lambda: JSONResponse({"error": "Unauthorized"}, status_code=401))
+    with pytest.raises(ServingUnavailable) as caught:
+        scripted.models()
+    assert "`token_env` of the replica" in caught.value.advice
+
+
+@pytest.mark.parametrize(
     "answer",
     [
         lambda: refusal(500, "EngineCore encountered an issue"),

@@ -38,8 +38,22 @@ _REFUSED_FOR_GOOD: Final = (
 )
 _LOADED_ALREADY: Final = "has already been loaded"
 _NOT_THERE: Final = "cannot be found"
+_MAY_PASS: Final = (
+    "out of memory",
+    "No space left",
+    "Too many open files",
+    "Input/output error",
+    "timed out",
+)
+"""Of the machine and of the moment: the same bytes may be taken later."""
 _ADD_FAILED: Final = "Call to add_lora method failed"
 _NOT_FINITE: Final = "Out of range float values"
+_LOAD_S: Final = 300.0
+"""Patience with a load: large adapters are read from the disk, and other requests come first."""
+_ADVICE: Final = {
+    401: "It wants a key: `token_env` of the replica names the variable that holds it.",
+    404: "Start vLLM with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True.",
+}
 _Document = TypeVar("_Document", bound=BaseModel)
 
 
@@ -105,7 +119,9 @@ class Replica:
         """What it serves now."""
         response = self._ask("GET", "/v1/models")
         if response.status_code != 200:
-            raise self._unavailable(f"answered {response.status_code} to the list of models")
+            status = response.status_code
+            advice = _ADVICE[401] if status == 401 else ""
+            raise self._unavailable(f"answered {status} to the list of models", advice)
         listed = self._parse(_Models, response)
         return [ServedModel(name=model.id, root=model.root, parent=model.parent) for model in listed.data]
 
@@ -118,7 +134,7 @@ class Replica:
         if self._serves(served_name, folder):
             return
         body = {"lora_name": served_name, "lora_path": str(folder)}
-        response = self._ask("POST", "/v1/load_lora_adapter", body)
+        response = self._ask("POST", "/v1/load_lora_adapter", body, patience_s=_LOAD_S)
         text = _text_of(response)
         if response.status_code != 200 and _LOADED_ALREADY not in text:
             raise self._load_error(served_name, response.status_code, text)
@@ -131,7 +147,8 @@ class Replica:
         text = _text_of(response)
         if response.status_code == 200 or (response.status_code == 404 and _NOT_THERE in text):
             return
-        raise self._unavailable(f"did not unload {served_name}: {response.status_code} {text}")
+        status = response.status_code
+        raise self._unavailable(f"did not unload {served_name}: {status} {text}", _ADVICE.get(status, ""))
 
     def logprobs(self, model: str, messages: Sequence[Message], *, max_tokens: int) -> TokenLogprobs:
         """Greedy answer to a chat with log-probabilities. Tokens are written as ids (`token_id:N`): texts can collide.
@@ -178,13 +195,15 @@ class Replica:
 
     def _load_error(self, served_name: str, status: int, text: str) -> LoadRefused | ServingUnavailable:
         """Final if the text is known, or if the load itself failed and the server lives on."""
+        if any(phrase in text for phrase in _MAY_PASS):
+            return self._unavailable(f"could not load {served_name} now: {status} {text}")
         known = any(phrase in text for phrase in _REFUSED_FOR_GOOD)
         if known or status == 400 or (_ADD_FAILED in text and self._healthy()):
             return LoadRefused(
                 f"replica {self._name} refused {served_name}: {text}",
                 advice="The same bytes will be refused again: fix the adapter or the server's limits.",
             )
-        return self._unavailable(f"did not load {served_name}: {status} {text}")
+        return self._unavailable(f"did not load {served_name}: {status} {text}", _ADVICE.get(status, ""))
 
     def _healthy(self) -> bool:
         try:
@@ -192,11 +211,14 @@ class Replica:
         except ServingUnavailable:
             return False
 
-    def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
+    def _ask(
+        self, method: str, path: str, body: dict[str, Any] | None = None, *, patience_s: float | None = None
+    ) -> httpx.Response:
         import httpx
 
+        patience = self._client.timeout if patience_s is None else httpx.Timeout(patience_s, connect=10.0)
         try:
-            return self._client.request(method, path, json=body)
+            return self._client.request(method, path, json=body, timeout=patience)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise self._unavailable(f"did not answer {path}: {type(error).__name__}") from error
 
@@ -212,8 +234,8 @@ class Replica:
             advice="The adapter is broken; restart the replica, its cache may keep such values.",
         )
 
-    def _unavailable(self, what: str) -> ServingUnavailable:
-        return ServingUnavailable(f"replica {self._name} {what}")
+    def _unavailable(self, what: str, advice: str = "") -> ServingUnavailable:
+        return ServingUnavailable(f"replica {self._name} {what}", advice=advice)
 
 
 def _text_of(response: httpx.Response) -> str:
