@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 LOG = "traffic-log"
 _MOST_FILE = 1 << 30
+_LONGEST_LINE = 300
 Due = list[tuple[float, "Question"]]
 
 
@@ -282,7 +283,8 @@ def _told(source: str) -> str:
 
 
 def _command() -> str:
-    return " ".join(shlex.join(["rollout", *sys.argv[1:]]).split())[:500]
+    words = " ".join(shlex.join(["rollout", *sys.argv[1:]]).split())
+    return words if len(words) <= _LONGEST_LINE else f"{words[: _LONGEST_LINE - 1]}…"
 
 
 def _show(report: ShadowReport, form: str, outputs: Sequence[Output], root: Path) -> None:

@@ -93,7 +93,9 @@ class FakeUpstream:
         chat = path.endswith("chat/completions")
         choice = {"message": {"role": "assistant", "content": text}} if chat else {"text": text}
         usage = {"prompt_tokens": 3, "completion_tokens": len(text), "total_tokens": 3 + len(text)}
-        return json.dumps({"model": model, "choices": [{"index": 0, **choice}], "usage": usage}).encode()
+        return json.dumps(
+            {"model": model, "choices": [{"index": 0, **choice, "finish_reason": "stop"}], "usage": usage}
+        ).encode()
 
     def events(self, path: str, model: str, text: str) -> list[bytes]:
         chat = path.endswith("chat/completions")

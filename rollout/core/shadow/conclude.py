@@ -29,6 +29,8 @@ LATE_MS = 50.0
 _WHERE_TO_LOOK = {
     "personal_data": "gateway.examine.personal_data looks at no answer of both, and texts are not kept whole",
     "toxic_answers": "gateway.examine.toxicity looks at no answer of both",
+    "truncated_rate": "the servers did not say why answers ended",
+    "completion_tokens": "the servers did not count tokens",
     "repetition_rate": "texts of both answers were not kept",
 }
 
