@@ -36,6 +36,7 @@ VERBS: dict[str, str] = {
     "adopt": "Record what serves today as stable.",
     "status": "Show what is live, the step, the evidence and the last events.",
     "coverage": "Show what each replica serves of an adapter: listed, from its digest's folder, with an effect.",
+    "routes": "Show the routes in force, or render them for another gateway.",
     "gateway": "Run the stand-alone gateway.",
     "agent": "Run the agent beside one server.",
     "serve": "Run the embedded OpenAI-compatible server over transformers and PEFT.",

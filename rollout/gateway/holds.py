@@ -93,7 +93,7 @@ class Holds:
     def _write(self, change: _Change, served: str) -> None:
         try:
             with exclusive(self._path) as target:
-                held = change({**self._read(target)})
+                held = change({**read_holds(target)})
                 document = _Holds(held=held).model_dump(mode="json")
                 replace(target, json.dumps(document, indent=2).encode() + b"\n")
                 with self._changing:
@@ -105,19 +105,21 @@ class Holds:
                 f"{self._path} cannot be written, so that a restart would forget the hold: {error.strerror}"
             ) from error
 
-    def _read(self, target: Path) -> Mapping[str, Hold]:
-        try:
-            return _parse(target.read_bytes())
-        except FileNotFoundError:
-            return {}
-        except ValueError as error:
-            raise Unreadable(f"{self._path}: {error}") from error
-
     def _accept(self, content: bytes) -> None:
         kept = _parse(content)
         with self._changing:
             self._kept = kept
             self._show()
+
+
+def read_holds(path: Path) -> Mapping[str, Hold]:
+    """What is held, by the file. Raises Unreadable."""
+    try:
+        return _parse(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise Unreadable(f"{path}: {error}") from error
 
 
 def _parse(content: bytes) -> Mapping[str, Hold]:
