@@ -55,7 +55,7 @@ class Keeping:
     def _redacted_request(self, body: bytes) -> str:
         hidden = (_WHO_ASKS | set(self.who_asks)) - _FULL_TEXT
         try:
-            value = msgspec.json.decode(body)
+            value = msgspec.json.decode(body, type=dict[str, object])
             kept = {key: each for key, each in value.items() if key not in hidden}
             return msgspec.json.encode(_redacted_value(kept, _DEPTH)).decode()
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
