@@ -1,14 +1,12 @@
-"""What the gateway costs: latency beside a direct request, throughput, and how soon a flag write is felt.
+"""How soon a flag write is felt, and what one decision costs. (tests/benchmarks/gateways.py has the gateway's price.)
 
-    python -m tests.benchmarks.gateway [--requests 1500] [--clients 16]
+    python -m tests.benchmarks.gateway
 
-Everything runs on loopback: a trivial upstream in a process of its own, the gateway in another, the load here.
+Everything runs on loopback: a trivial upstream in a process of its own, the gateway in another, the requests here.
 """
 
 from __future__ import annotations
 
-import argparse
-import asyncio
 import multiprocessing
 import statistics
 import tempfile
@@ -23,7 +21,6 @@ from rollout.core.plan import Share
 from rollout.integrations.evaluator import FlagFileReader
 from rollout.integrations.flagfile import FlagFile
 from rollout.integrations.routesfile import RoutesFile
-from rollout.integrations.trafficlog import TrafficLog
 from tests.support.gateway import CANDIDATE, FLAG, NAME, STABLE, environment, routes
 from tests.support.upstream import Behaviour, FakeUpstream, serving
 
@@ -33,10 +30,6 @@ PATH = "/v1/chat/completions"
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--requests", type=int, default=1500)
-    parser.add_argument("--clients", type=int, default=16)
-    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         flags = FlagFile(root / "flags.json")
@@ -46,46 +39,12 @@ def main() -> None:
         upstream, upstream_url = in_process(_upstream)
         gateway, gateway_url = in_process(_gateway, root, upstream_url)
         try:
-            overhead(upstream_url, gateway_url, options.requests)
-            for name, url, model in (("direct", upstream_url, STABLE), ("gateway", gateway_url, NAME)):
-                rate = asyncio.run(throughput(url, model, options.requests * 2, options.clients))
-                print(f"throughput, {name:8} {options.clients} clients: {rate:8.0f} requests/s")
             felt_by_requests(flags, gateway_url)
         finally:
             gateway.terminate()
             upstream.terminate()
             gateway.join()
-        counts = TrafficLog(root / "traffic.sqlite").requests(NAME)
-        print("rows in the traffic log:", sum(count.total for count in counts.values()))
         evaluation(root)
-
-
-def overhead(upstream_url: str, gateway_url: str, requests: int) -> None:
-    """One client, one request after the other, direct and through the gateway by turns."""
-    direct, through = [], []
-    with httpx.Client(base_url=upstream_url) as plain, httpx.Client(base_url=gateway_url) as routed:
-        for number in range(requests):
-            headers = {"x-user-id": f"user-{number}"}
-            direct.append(timed(plain, {**BODY, "model": STABLE}, headers))
-            through.append(timed(routed, BODY, headers))
-    for name, times in (("direct", direct), ("gateway", through)):
-        report(f"latency, {name}", times[50:])
-    print(f"added by the gateway: p50 {statistics.median(through) - statistics.median(direct):.2f} ms")
-
-
-async def throughput(url: str, model: str, requests: int, clients: int) -> float:
-    """Requests a second with `clients` in a closed loop."""
-    async with httpx.AsyncClient(base_url=url) as client:
-
-        async def work(share: int) -> None:
-            for number in range(share):
-                headers = {"x-user-id": f"user-{number}"}
-                answer = await client.post(PATH, json={**BODY, "model": model}, headers=headers)
-                answer.raise_for_status()
-
-        begun = time.perf_counter()
-        await asyncio.gather(*(work(requests // clients) for _ in range(clients)))
-        return requests // clients * clients / (time.perf_counter() - begun)
 
 
 def felt_by_requests(flags: FlagFile, url: str) -> None:
@@ -118,13 +77,6 @@ def evaluation(root: Path) -> None:
 def dial(flags: FlagFile, thousandths: int) -> None:
     """Set the share."""
     flags.write(FLAG, Share(thousandths), turn_on=True, expect_version=None, by="benchmark", comment="")
-
-
-def timed(client: httpx.Client, body: dict[str, object], headers: dict[str, str]) -> float:
-    """Milliseconds of one request."""
-    begun = time.perf_counter()
-    client.post(PATH, json=body, headers=headers).raise_for_status()
-    return (time.perf_counter() - begun) * 1000
 
 
 def report(name: str, times: list[float]) -> None:

@@ -54,7 +54,7 @@ def main() -> None:
     if options.only != "mirroring":
         cost(options.seconds, options.rounds, options.rate)
     if options.only != "cost":
-        mirroring(options.seconds, options.rounds, options.rate)
+        mirroring(options.seconds, options.rounds, 4 * options.rate)
     print(f"load average after: {_load_average()}")
 
 
