@@ -28,6 +28,10 @@ _REMEMBERED = 10_000
 class Spans(Protocol):
     """Whoever follows requests across systems."""
 
+    def begin(self) -> None:
+        """The current task is about to carry a request."""
+        ...
+
     def end(self, record: RequestRecord) -> None:
         """The request that the current task carries is over."""
         ...
@@ -82,6 +86,8 @@ class Telemetry:
         """A request was just routed to `served`; the answer is the Unix time that is recorded for it."""
         now = time.time()
         self.in_flight[served] += 1
+        if self._spans is not None:
+            self._spans.begin()
         if not shadow:
             self.last_routed[served] = now
         return now

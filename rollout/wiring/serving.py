@@ -69,6 +69,7 @@ def _adapter_router(
     from rollout.gateway.router import AdapterRouter, VersionChooser
     from rollout.gateway.routes import RouteTable
     from rollout.integrations.evaluator import FlagFileReader
+    from rollout.integrations.opentelemetry import request_spans
     from rollout.integrations.routesfile import RoutesWatch
     from rollout.wiring.pages import guarded_pages
     from rollout.wiring.telemetry import telemetry_of
@@ -79,8 +80,10 @@ def _adapter_router(
     routes.start()
     holds = Holds((root / environment.routes).with_name("holds.json"))
     holds.start()
+    spans = request_spans()
+    app = app if spans is None else spans.around(app)
     telemetry, close_telemetry = telemetry_of(
-        environment, root, in_routes=lambda: _served(table.document), held=lambda: holds.held
+        environment, root, in_routes=lambda: _served(table.document), held=lambda: holds.held, spans=spans
     )
     mirror = Mirror(app, telemetry, environment.gateway.mirror, held=holds)
     token = _gateway_token(environment)

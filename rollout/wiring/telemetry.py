@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rollout.gateway.keeping import Keeping
     from rollout.gateway.looks import IsToxic, Looks
     from rollout.gateway.telemetry import Telemetry
+    from rollout.integrations.opentelemetry import RequestSpans
     from rollout.integrations.trafficlog import TrafficLogRecorder
 
 _LOG = logging.getLogger(__name__)
@@ -25,6 +26,7 @@ def telemetry_of(
     *,
     in_routes: Callable[[], Collection[str]],
     held: Callable[[], Collection[str]],
+    spans: RequestSpans | None,
 ) -> tuple[Telemetry, Callable[[], None]]:
     """The telemetry of a gateway over its traffic log, and what ends both, which waits for what is left."""
     from rollout.gateway.examining import Examiner
@@ -41,11 +43,14 @@ def telemetry_of(
         ),
         in_routes=in_routes,
         held=held,
+        spans=spans,
     )
 
     def close() -> None:
         telemetry.close()
         recorder.close()
+        if spans is not None:
+            spans.close()
 
     return telemetry, close
 
