@@ -179,7 +179,16 @@ def agent_process(here: Place, *, drain_s: float = 600.0) -> Iterator[tuple[subp
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "test.yaml").open("w") as file:
         YAML(typ="safe", pure=True).dump(here.environment.model_dump(mode="json", by_alias=True), file)
-    words = ["agent", "-e", "test", "--root", str(here.root), "--port", "0", "--drain", str(drain_s)]
+    with agent_process_in(here.root, "test", drain_s=drain_s) as started:
+        yield started
+
+
+@contextmanager
+def agent_process_in(
+    root: Path, environment: str, *, drain_s: float = 600.0
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A `rollout agent` of a repository's environment; the process and its URL."""
+    words = ["agent", "-e", environment, "--root", str(root), "--port", "0", "--drain", str(drain_s)]
     process = subprocess.Popen(
         [sys.executable, "-m", "rollout", *words],
         stderr=subprocess.PIPE,
