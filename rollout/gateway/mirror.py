@@ -83,6 +83,15 @@ class Mirror:
         task.add_done_callback(self._tasks.discard)
         return True
 
+    def figures(self) -> dict[str, int]:
+        """What copies take up now, for the status page."""
+        return {
+            "under_way": self._sent,
+            "waiting": len(self._tasks) - self._sent,
+            "tokens_of_budget": self._budget.used,
+            "bytes": self._bytes,
+        }
+
     async def close(self, *, wait_s: float = 2.0) -> None:
         """Let copies under way finish for `wait_s` seconds, then drop them unrecorded as failures; send no more."""
         self._draining = True

@@ -97,7 +97,7 @@ def _adapter_router(
         holds=holds,
         on_denied=telemetry.refused,
     )
-    shown = {"held": lambda: sorted(holds.held), **(figures or {})}
+    shown = {"held": lambda: sorted(holds.held), "mirror": mirror.figures, **(figures or {})}
 
     async def close() -> None:
         await mirror.close()

@@ -212,6 +212,9 @@ def test_the_budget_holds_room_for_copies_under_way(tmp_path: Path) -> None:
         eventually(lambda: world.status()["in_flight"].get(CANDIDATE) == 1)
         world.ask("ann")
         assert sorted(map(str, not_copied(world))) == ["None", "budget"]
+        shown = world.status()["mirror"]
+        assert (shown["under_way"], shown["waiting"], shown["tokens_of_budget"]) == (1, 0, 24)
+        assert shown["bytes"] > 0
 
 
 def test_copies_are_the_first_to_go_under_load(tmp_path: Path) -> None:
