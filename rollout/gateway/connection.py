@@ -11,6 +11,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from rollout.gateway.openai import Receive, RefusedError, Scope, Send, send_refusal
 
 _LARGEST_HEAD = 64 * 1024
+_SLOWEST_BODY = 8 * 1024
 _SPARE = 64
 
 
@@ -19,12 +20,13 @@ class Patience:
     """What a client may keep a server waiting for.
 
     `head_s` for the whole head of a request, `idle_s` between two requests, `reader_s` while it takes nothing of
-    an answer, or still sends what was refused. `connections` are served at a time; a few more are told so, and the
-    rest are closed unheard.
+    an answer, or still sends what was refused, `body_s` for a request's body and as long again as 8 KiB/s take.
+    `connections` are served at a time; a few more are told so, and the rest are closed unheard.
     """
 
     connections: int
     head_s: float = 10.0
+    body_s: float = 30.0
     idle_s: int = 75
     reader_s: float = 60.0
 
@@ -38,6 +40,7 @@ class Connection(HttpToolsProtocol):
         self._deadline: asyncio.TimerHandle | None = None
         self._head_bytes = 0
         self._between = True
+        self._body_bytes, self._body_since = 0, 0.0
         self._reader: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -62,6 +65,7 @@ class Connection(HttpToolsProtocol):
         super().data_received(data)
         if self.cycle is not None and not self.cycle.response_complete:
             self._head_came()
+            self._follow_body(len(data))
         elif self._between:
             self._await_head(len(data))
         else:
@@ -71,6 +75,7 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The head is there, and a body may follow."""
         self._between = False
+        self._body_bytes, self._body_since = 0, self.loop.time()
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -98,6 +103,13 @@ class Connection(HttpToolsProtocol):
             self.transport.abort()
         else:
             self._set_deadline(self._patience.head_s)
+
+    def _follow_body(self, more: int) -> None:
+        # One that stops is the app's to answer; one that never stops and never ends would hold a place forever.
+        self._body_bytes += more
+        taken_s = self.loop.time() - self._body_since
+        if not self._between and taken_s > self._patience.body_s + self._body_bytes / _SLOWEST_BODY:
+            self.transport.abort()
 
     def _set_deadline(self, wait_s: float) -> None:
         if self._deadline is None:

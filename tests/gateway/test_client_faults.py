@@ -164,6 +164,32 @@ def test_what_was_refused_unread_is_heard_and_does_not_go_on_forever() -> None:
         assert cut_off(connection, [b"y"] * 400, pause_s=0.05)
 
 
+async def count(scope: Any, receive: Any, send: Any) -> None:
+    """Answers with the length of the body, once that is there."""
+    size, more = 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return
+        size += len(message["body"])
+        more = message["more_body"]
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"%d" % size})
+
+
+def test_a_body_that_comes_drop_by_drop_closes_the_connection() -> None:
+    with patient(count, Patience(connections=10, body_s=0.3)) as url, connect(url) as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 100000000\r\n\r\n")
+        assert cut_off(connection, [b"y"] * 400, pause_s=0.05)
+
+
+def test_a_large_body_has_the_time_that_it_takes() -> None:
+    with patient(count, Patience(connections=10, body_s=0.0, head_s=0.2)) as url, connect(url) as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 8000000\r\n\r\n")
+        assert not cut_off(connection, [b"y" * 400_000] * 20, pause_s=0.05)
+        assert connection.recv(65536).endswith(b"8000000\r\n0\r\n\r\n")
+
+
 def test_one_connection_too_many_is_told_so_and_the_next_ones_are_not_hurt() -> None:
     with patient(echo, Patience(connections=2)) as url, connect(url) as one, connect(url) as two:
         for connection in (one, two):
