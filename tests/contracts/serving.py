@@ -6,7 +6,9 @@ adapters. Deliberate differences from vLLM are tested beside our own server, not
 
 from __future__ import annotations
 
+import hashlib
 import json
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,12 +19,22 @@ from typing import Any
 import httpx
 import pytest
 
+from rollout.core.manifest import AdapterManifest
+from rollout.core.routes import Route, Routes
 from rollout.errors import LoadRefused, ServingUnavailable
+from rollout.integrations.gateways import AgentShelf
+from rollout.integrations.routesfile import RoutesFile
 from rollout.integrations.vllm import Replica
 from rollout.ports import Message
+from rollout.usecases.probing import listen, probe, warm_up
+from rollout.wiring.delivery import agent_app
+from tests.support.gateway import environment
 from tests.support.models import Family
+from tests.support.recorded import manifest_data
+from tests.support.servers import served
 
 Body = dict[str, Any]
+AGENT_TOKEN = "s3cret-of-the-agent"
 PROMPT = "a prompt of more than thirty bytes, please"
 CHAT = (Message(role="user", content=PROMPT),)
 
@@ -373,6 +385,50 @@ class ServingContract:
         with pytest.raises(ServingUnavailable, match="did not complete with nobody: 404"):
             replica.logprobs("nobody", CHAT, max_tokens=2)
 
+    # Beside it an agent, as ticks elsewhere reach it
+
+    def test_an_agent_delivers_what_proves_itself_and_brings_it_back(
+        self, server: Server, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        manifest = manifest_of(server, "good")
+        served_name = manifest.served_name
+        with agent_beside(server, monkeypatch) as agent:
+            bare = Replica("r0", server.url, timeout=60)
+            warm_up(bare, "base")
+            before = listen(bare, "base", [CHAT])
+            folder = AgentShelf({"r0": (agent, AGENT_TOKEN)}).lay_down(manifest)
+            replica = Replica("r0", agent, timeout=60, token=AGENT_TOKEN)
+            assert {model.name: model.root for model in replica.models()} == {
+                "base": server.base_root,
+                served_name: str(folder),
+            }
+            found = probe(replica, "base", served_name, [CHAT], before=before)
+            assert found.complaint(served_name) is None
+            assert found.effect > 0.01
+            assert httpx.get(f"{agent}/ready").status_code == 503  # no routes name it yet
+            write_routes(server, served_name)
+            assert httpx.get(f"{agent}/ready").status_code == 200
+            server.unload(served_name)  # as if it had been restarted
+            assert httpx.get(f"{agent}/ready").status_code == 503
+            deadline = time.monotonic() + 60
+            while httpx.get(f"{agent}/ready").status_code != 200:
+                assert time.monotonic() < deadline, "it was not loaded again"
+            assert server.names() == ["base", served_name]
+            write_routes(server, "base")
+            replica.unload(served_name)
+        assert server.names() == ["base"]
+
+    def test_an_agent_gives_a_server_nothing_that_would_spoil_it(
+        self, server: Server, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with agent_beside(server, monkeypatch) as agent:
+            shelf = AgentShelf({"r0": (agent, AGENT_TOKEN)})
+            with pytest.raises(LoadRefused, match="are not finite in the serving type"):
+                shelf.lay_down(manifest_of(server, "nan"))
+            with pytest.raises(LoadRefused, match="LoRA rank 32 is greater than max_lora_rank 16"):
+                shelf.lay_down(manifest_of(server, "wide"))
+        assert server.names() == ["base"]
+
     # Last, because on a CPU vLLM keeps the bad values in its cache
 
     def test_zz_a_broken_adapter_loads_and_shows_only_where_numbers_are_asked_for(
@@ -387,6 +443,41 @@ class ServingContract:
                 assert "Out of range float values are not JSON compliant" in error_of(response)["message"]
             with pytest.raises(LoadRefused, match="values that are not finite"):
                 Replica("r1", server.url, timeout=60).logprobs("nan", CHAT, max_tokens=4)
+
+
+def manifest_of(server: Server, adapter: str) -> AdapterManifest:
+    """A manifest of one of the family's adapters."""
+    folder = server.family.folder / adapter
+    digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+    return AdapterManifest.model_validate(manifest_data("1.0.0", adapter, digests))
+
+
+def write_routes(server: Server, stable: str) -> None:
+    """Name an adapter in the routes of the agent's environment."""
+    RoutesFile(server.family.folder / "routes.json", "test").update(
+        lambda present: Routes(
+            environment="test",
+            revision=present.revision + 1,
+            routes={"bot": Route(flag="f", stable=stable)},
+        )
+    )
+
+
+@contextmanager
+def agent_beside(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An agent of the server, over the family's folder; its URL."""
+    monkeypatch.setenv("AGENT_TOKEN_OF_THE_TEST", AGENT_TOKEN)
+    (server.family.folder / "routes.json").unlink(missing_ok=True)
+    replica = {
+        "name": "r0",
+        "url": server.url,
+        "agent": "http://127.0.0.1:9",
+        "agent_token_env": "AGENT_TOKEN_OF_THE_TEST",
+    }
+    document = environment(replicas=[replica], adapter_folder="served")
+    app = agent_app(document, document.replicas[0], server.family.folder, drain_s=600.0)
+    with served(app) as url:
+        yield url
 
 
 def by_rank(entry: Body) -> int:
