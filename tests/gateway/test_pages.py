@@ -20,7 +20,19 @@ from rollout.errors import (
 )
 from rollout.integrations.gateways import GatewayClient
 from rollout.integrations.routesfile import RoutesFile
-from tests.support.gateway import CANDIDATE, FLAG, NAME, STABLE, World, eventually, routes, running
+from rollout.wiring import engine_middleware
+from tests.support.gateway import (
+    CANDIDATE,
+    FLAG,
+    NAME,
+    STABLE,
+    World,
+    environment,
+    eventually,
+    routes,
+    running,
+)
+from tests.support.upstream import Behaviour, FakeUpstream, serving
 
 TOKEN = "s3cret-of-the-gateway"
 PAGES = [
@@ -383,6 +395,27 @@ def test_without_a_log_samples_are_unavailable_and_the_gateway_lives(
     with pytest.raises(MetricsUnavailable, match="there is no traffic log"):
         client.edge()
     assert served(world) == STABLE
+
+
+# Inside an engine
+
+
+def test_the_pages_are_there_inside_an_engine_too_and_its_own_paths_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GATEWAY_TOKEN", TOKEN)
+    gateways = [{"name": "g0", "url": "http://127.0.0.1:8000", "token_env": "GATEWAY_TOKEN"}]
+    engine = FakeUpstream({STABLE: Behaviour(), CANDIDATE: Behaviour()})
+    RoutesFile(tmp_path / "routes.json", "test").update(lambda _: routes())
+    document = environment("http://127.0.0.1:9", gateways=gateways)
+    with serving(engine_middleware(engine, document, tmp_path)) as url:
+        client = GatewayClient("g0", url, token=TOKEN)
+        assert client.hold(name=NAME, by="ann", reason="x") == CANDIDATE
+        assert client.routes() == routes(1)
+        assert client.edge().endswith(":0")
+        assert httpx.get(f"{url}/rollout/routes").status_code == 401
+        names = [model["id"] for model in httpx.get(f"{url}/v1/models").json()["data"]]
+        assert NAME not in names  # the list is the engine's own
 
 
 # The client
