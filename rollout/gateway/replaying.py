@@ -8,60 +8,24 @@ counted, never put off. How late this machine itself is, is measured.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import random
 import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 
 from rollout.core.flag import Slot
-from rollout.core.metric import NotCopied, Pair, RequestRecord, Texts
+from rollout.core.metric import NotCopied
 from rollout.core.shadow.echo import Echoes, Pace
 from rollout.core.shadow.question import Question
 from rollout.gateway.copying import SHADOW, no_departure, to_nobody, why_no_copy
 from rollout.gateway.openai import App, Headers, InferenceRequest, RefusedError, for_upstream
 from rollout.gateway.passage import Choice, Passage
+from rollout.gateway.replayed import Answered, Book, pair_of
 from rollout.gateway.routes import LiveRoute
-from rollout.gateway.spoken import Spoken
 
 _JSON: Headers = [(b"content-type", b"application/json")]
 Progress = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Answer:
-    record: RequestRecord
-    spoken: Spoken | None
-
-
-class _Book:
-    """What one request left behind."""
-
-    def __init__(self, answered: set[str], salt: bytes) -> None:
-        self.answer: _Answer | None = None
-        self._answered = answered
-        self._salt = salt
-
-    def begin(self, served: str, *, shadow: bool) -> float:  # noqa: ARG002 - as the gateway's telemetry is told
-        return time.time()
-
-    def has_answered(self, served: str) -> bool:
-        return served in self._answered
-
-    def hash_key(self, key: str | None) -> str | None:
-        # It only has to tell users apart.
-        return (
-            None
-            if key is None
-            else hashlib.sha256(self._salt + key.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-        )
-
-    def end(self, record: RequestRecord, spoken: Spoken | None = None) -> None:
-        if spoken is not None:
-            self._answered.add(record.served)
-        self.answer = _Answer(record=record, spoken=spoken)
 
 
 class Replay:
@@ -79,7 +43,7 @@ class Replay:
         self._answered: set[str] = set()
         self._salt = secrets.token_bytes(16)
         self._late_ms: list[float] = []
-        self._found: list[tuple[Question, _Answer, _Answer]] = []
+        self._found: list[tuple[Question, Answered, Answered]] = []
         self._skipped: Counter[NotCopied] = Counter()
         self._not_sent = self._unfinished = 0
 
@@ -105,7 +69,7 @@ class Replay:
         await self._finish(under_way, stop)
         progress("replaying", len(due), len(due))
         return Echoes(
-            pairs=[_pair(*each) for each in self._found],
+            pairs=[pair_of(*each) for each in self._found],
             skipped=self._skipped,
             not_sent=self._not_sent,
             unfinished=self._unfinished,
@@ -138,12 +102,12 @@ class Replay:
         stable, candidate = (answers[slots.index(slot)] for slot in (Slot.STABLE, Slot.CANDIDATE))
         self._found.append((question, stable, candidate))
 
-    async def _ask(self, slot: Slot, question: Question, request: InferenceRequest, at: float) -> _Answer:
+    async def _ask(self, slot: Slot, question: Question, request: InferenceRequest, at: float) -> Answered:
         served = self._served(slot)
         body = self._body(request, served)
         headers = [*for_upstream([*self._headers, *_JSON], len(body)), (SHADOW, b"1")]
         scope = {"type": "http", "method": "POST", "path": question.path, "query_string": b""}
-        book = _Book(self._answered, self._salt)
+        book = Book(self._answered, self._salt)
         self._late_ms.append((time.perf_counter() - at) * 1000)
         passage = Passage(
             self._choice(slot, served, request),
@@ -196,31 +160,6 @@ def _understood(question: Question) -> tuple[InferenceRequest | None, NotCopied 
         return None, NotCopied.UNREADABLE
     why = why_no_copy(request)
     return (request if why is None else None), why
-
-
-def _pair(question: Question, stable: _Answer, candidate: _Answer) -> Pair:
-    return Pair(
-        stable=replace(_checked(stable), request_id=question.id, mirrored=True),
-        candidate=_checked(candidate),
-        stable_texts=_texts(question, stable),
-        candidate_texts=_texts(question, candidate),
-    )
-
-
-def _checked(answer: _Answer) -> RequestRecord:
-    """The row with what the gateway would have found of its format."""
-    spoken = answer.spoken
-    if spoken is None or spoken.check is None or (spoken.text is None and not spoken.overlong):
-        return answer.record
-    valid = not spoken.overlong and spoken.check(spoken.text or "")
-    return replace(answer.record, format_valid=valid)
-
-
-def _texts(question: Question, answer: _Answer) -> Texts | None:
-    spoken = answer.spoken
-    if spoken is None or spoken.text is None:
-        return None
-    return Texts(request=question.body.decode("utf-8", "replace"), answer=spoken.text)
 
 
 async def _is_stopped(stop: asyncio.Event, seconds: float) -> bool:

@@ -140,9 +140,9 @@ def test_a_mean_that_is_no_number_is_an_error(value: float) -> None:
         if number == 0 and side is Side.CANDIDATE:
             scores["rouge_l"] = value
 
-    from rollout.core.gate import _absolute
+    from rollout.core.gate import judge_limits
 
-    said = _absolute(with_scores(PERFECT, change), "rouge_l", Gate(min=0.0), rules())
+    said = judge_limits(with_scores(PERFECT, change), "rouge_l", Gate(min=0.0), rules())
     assert (said.outcome, said.reason) == (Outcome.ERROR, "ROUGE-L is not a finite number")
 
 
