@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from rollout.core.metric import Pair, RequestRecord, Texts
 from rollout.core.shadow.question import Question
+from rollout.gateway.looks import format_valid
 from rollout.gateway.spoken import Spoken
 
 
@@ -62,11 +63,9 @@ def pair_of(question: Question, stable: Answered, candidate: Answered) -> Pair:
 
 def _checked(answer: Answered) -> RequestRecord:
     """The row with what the gateway would have found of its format."""
-    spoken = answer.spoken
-    if spoken is None or spoken.check is None or (spoken.text is None and not spoken.overlong):
+    if answer.spoken is None:
         return answer.record
-    valid = not spoken.overlong and spoken.check(spoken.text or "")
-    return replace(answer.record, format_valid=valid)
+    return replace(answer.record, format_valid=format_valid(answer.spoken))
 
 
 def _texts(question: Question, answer: Answered) -> Texts | None:

@@ -1,7 +1,7 @@
 """A pair of answers as a case of a report: scored without a reference, from what the gateway saw and what was kept.
 
-What the gateway measured of the whole answer counts; texts, which may be shortened or without personal data, tell only
-what it did not look at. A metric is there for both answers or for neither.
+What the gateway measured of the whole answer counts; texts, which may be without personal data, tell what it did not
+look at, and what is a refusal to the suite. A metric is there for both answers or for neither.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from string import hexdigits
 
 from rollout.core.evaluation import Case, Reply, Side
 from rollout.core.expectation import Expect
-from rollout.core.metric import Pair, RequestRecord, Texts
+from rollout.core.metric import Pair, RequestRecord
 from rollout.core.scorers import refusal, repetition
 from rollout.core.scorers.compliance import IsValid, rates, validator
 from rollout.core.scorers.recognisers import find_personal_data
@@ -51,10 +51,11 @@ class PairReader:
         """The case; None unless both have answered, for nothing can be said of an answer that is not there."""
         if not (is_good(pair.stable) and is_good(pair.candidate)):
             return None
-        theirs = self._scores(pair.stable, pair.stable_texts)
-        ours = self._scores(pair.candidate, pair.candidate_texts)
-        common = theirs.keys() & ours.keys()
         answers = _both_texts(pair)
+        # One side's by its text and the other's by its row would be two ways to look.
+        theirs = self._scores(pair.stable, answers and answers[0])
+        ours = self._scores(pair.candidate, answers and answers[1])
+        common = theirs.keys() & ours.keys()
         nearness = {} if answers is None else {"agreement": rouge_l(*answers)}
         return Case(
             id=_shown_id(pair.stable.request_id),
@@ -74,12 +75,14 @@ class PairReader:
             },
         )
 
-    def _scores(self, record: RequestRecord, texts: Texts | None) -> Scores:
-        told = {} if texts is None else self._told(texts.answer)
-        return told | _seen(record)
+    def _scores(self, record: RequestRecord, text: str | None) -> Scores:
+        if text is None:
+            return _seen(record)
+        # The suite knows more ways to refuse than the gateway does.
+        return self._told(text) | _seen(record) | {"refusals": float(self.refuses(text))}
 
     def _told(self, text: str) -> Scores:
-        found = {"refusals": float(self.refuses(text)), "repetition_rate": repetition.repeated(text)}
+        found = {"repetition_rate": repetition.repeated(text)}
         if self.whole:
             found["personal_data"] = float(bool(find_personal_data(text)))
         if self.whole and self.is_valid is not None:

@@ -36,10 +36,15 @@ def test_a_metric_is_there_for_both_answers_or_for_neither() -> None:
 
 
 def test_what_the_gateway_measured_of_the_whole_answer_goes_before_the_kept_text() -> None:
-    found = case(pair(1, said="<redacted>", format_valid=True, refused=True))
+    found = case(pair(1, said="<redacted>", format_valid=True))
     assert found.scores[Side.CANDIDATE]["json_compliance"] == 1
-    seen = case(pair(1, refused=True, stable={"refused": False}))
-    assert (seen.scores[Side.CANDIDATE]["refusals"], seen.scores[Side.CHAMPION]["refusals"]) == (1, 0)
+
+
+def test_the_suite_says_what_a_refusal_is_and_without_both_texts_the_gateway_does() -> None:
+    told = case(pair(1, said=REFUSED, refused=False, stable={"refused": False}))
+    assert (told.scores[Side.CANDIDATE]["refusals"], told.scores[Side.CHAMPION]["refusals"]) == (1, 0)
+    seen = case(pair(1, said=REFUSED, before=None, refused=False, stable={"refused": True}))
+    assert (seen.scores[Side.CANDIDATE]["refusals"], seen.scores[Side.CHAMPION]["refusals"]) == (0, 1)
 
 
 def test_texts_without_personal_data_tell_nothing_of_format_or_of_personal_data() -> None:
