@@ -140,7 +140,7 @@ def test_an_answer_that_takes_longer_than_a_head_may_is_not_cut() -> None:
 
 
 def test_a_head_without_end_closes_the_connection() -> None:
-    with patient(echo, Patience(connections=10)) as url, connect(url) as connection:
+    with patient(echo, Patience(connections=10, head_s=3600)) as url, connect(url) as connection:
         connection.sendall(b"GET /5 HTTP/1.1\r\nhost: x\r\n")
         assert cut_off(connection, (b"x-%d: %s\r\n" % (number, b"y" * 1000) for number in range(100_000)))
 
