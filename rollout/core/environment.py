@@ -224,6 +224,12 @@ class Environment(Document):
                 raise ValueError(f"two {kind} have the same name")
         return self
 
+    @property
+    def holds(self) -> str:
+        """Where gateways keep which adapters are held: beside the routes."""
+        folder, slash, _ = self.routes.rpartition("/")
+        return f"{folder}{slash}holds.json"
+
     def flag_key(self, name: str) -> str:
         """The key of the flag that dials the adapter `name`."""
         return self.flags.key_pattern.replace("{name}", name)

@@ -112,6 +112,7 @@ def planted_state(
             environment.flags.path,
             environment.metrics.path,
             environment.routes,
+            environment.holds,
             environment.evidence,
             environment.adapter_folder,
         )

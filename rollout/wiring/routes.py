@@ -33,7 +33,7 @@ def _held(environment: Environment, root: Path) -> Container[str]:
 
     if environment.reach is Reach.GATEWAYS:
         return {served for gateway in gateway_clients(environment) for served in gateway.held()}
-    return read_holds((root / environment.routes).with_name("holds.json"))
+    return read_holds(root / environment.holds)
 
 
 def as_yaml(documents: Sequence[dict[str, object]]) -> str:

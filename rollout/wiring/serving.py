@@ -78,7 +78,7 @@ def _adapter_router(
     table = RouteTable()
     routes = RoutesWatch(root / environment.routes, environment.name, table.accept)
     routes.start()
-    holds = Holds((root / environment.routes).with_name("holds.json"))
+    holds = Holds(root / environment.holds)
     holds.start()
     spans = request_spans()
     app = app if spans is None else spans.around(app)
