@@ -325,6 +325,28 @@ def test_users_without_a_key_have_a_voice_a_request() -> None:
     assert counted(page, "unit_minutes_bad_total") == {(): 1.0}
 
 
+@pytest.mark.parametrize(
+    ("changes", "all_of_them", "bad"),
+    [
+        ({"status": 400}, 1.0, 1.0),
+        ({"status": 500}, 1.0, 1.0),
+        ({"error": "it broke off"}, 1.0, 1.0),
+        ({"status": 499, "first_byte_ms": None}, 0.0, 0.0),
+        ({"status": 499, "latency_ms": 20_000.0}, 0.0, 0.0),
+        ({"status": 499, "latency_ms": 20_000.0, "first_byte_ms": None}, 1.0, 1.0),
+        ({"retry_of": "x", "status": 500}, 0.0, 0.0),
+    ],
+)
+def test_a_users_minute_is_bad_as_errors_are_in_a_canary(
+    changes: dict[str, Any], all_of_them: float, bad: float
+) -> None:
+    telemetry = Telemetry(Rows(), salt=b"")
+    telemetry.end(record(**changes))
+    page = page_of(telemetry)
+    assert counted(page, "unit_minutes_total").get((), 0.0) == all_of_them
+    assert counted(page, "unit_minutes_bad_total").get((), 0.0) == bad
+
+
 def test_only_the_last_answers_are_remembered_for_feedback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_REMEMBERED", 3)
     telemetry = Telemetry(Rows(), salt=b"")

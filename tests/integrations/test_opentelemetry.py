@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import sys
 import threading
@@ -178,6 +179,29 @@ def test_other_pages_have_no_span(world: World, receiver: Receiver) -> None:
     world.client.post("/v1/chat/completions", json={"model": "nobody", "messages": []})
     ask(world)
     assert [span["attributes"]["gen_ai.request.model"] for span in receiver.wait_for(1)] == [NAME]
+
+
+def test_what_is_asked_without_being_carried_passes_untouched(receiver: Receiver) -> None:
+    spans = request_spans()
+    assert spans is not None
+    seen: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope)
+
+    async def scenario() -> None:
+        scope = {"type": "http", "headers": []}
+        await spans.around(app)(scope, None, None)
+        assert seen[-1] is scope
+        spans.begin()
+        await spans.around(app)(scope, None, None)
+        assert [key for key, _ in seen[-1]["headers"]] == [b"traceparent"]
+        await spans.around(app)(scope, None, None)
+        assert seen[-1] is scope, "as where a client sends its next request before it has the answer"
+
+    asyncio.run(scenario())
+    spans.close()
+    assert receiver.spans == []
 
 
 def test_a_receiver_that_is_away_is_nobodys_trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

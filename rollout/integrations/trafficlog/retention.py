@@ -6,7 +6,7 @@ import sqlite3
 
 DAY_S = 86_400.0
 _MIB = 1024 * 1024
-_BATCH = 200
+_BATCH = 50
 _WAL_MIB = 4
 _FILLED = 0.9
 """Share of the room beyond which the oldest rows go, so that there is always room for those that come."""

@@ -78,7 +78,7 @@ def connect(path: Path) -> sqlite3.Connection:
     # Autocommit mode: the transactions are ours, begun with the write lock so that they never dead-lock.
     connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
     connection.execute("PRAGMA synchronous = NORMAL")
-    connection.execute("PRAGMA secure_delete = FAST")  # else every page that is let go is written once more
+    connection.execute("PRAGMA secure_delete = ON")  # what is removed may be what somebody said
     connection.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
     connection.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES}")
     return connection
