@@ -36,7 +36,10 @@ _Change = Callable[[dict[str, Hold]], dict[str, Hold]]
 
 
 class Holds:
-    """The served adapters that are held back. Looking is in memory; a hold is in force before it is on disk."""
+    """The served adapters that are held back. Looking is in memory; a hold is in force before it is on disk.
+
+    While the file is there and never could be read, nobody knows who is held: every adapter is. No file holds none.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -46,6 +49,7 @@ class Holds:
         self._held: Mapping[str, Hold] = {}
         self._changing = threading.Lock()
         self._watch = FileWatch(path, self._accept, optional=True)
+        self._was_read = False
 
     def start(self) -> None:
         """Read what is held already, and follow what other gateways of this machine add."""
@@ -56,7 +60,15 @@ class Holds:
         self._watch.stop()
 
     def __contains__(self, served: object) -> bool:
-        return served in self._held
+        return served in self._held or (not self._was_read and self._watch.error is not None)
+
+    @property
+    def error(self) -> str | None:
+        """Why the file's present content is not in force, and what that means; None if it is."""
+        error = self._watch.error
+        if error is None or self._was_read:
+            return error
+        return f"{error}; until it can be read, or is taken away, every candidate is held"
 
     @property
     def held(self) -> Mapping[str, Hold]:
@@ -110,6 +122,7 @@ class Holds:
         with self._changing:
             self._kept = kept
             self._show()
+        self._was_read = True
 
 
 def read_holds(path: Path) -> Mapping[str, Hold]:
@@ -118,6 +131,8 @@ def read_holds(path: Path) -> Mapping[str, Hold]:
         return _parse(path.read_bytes())
     except FileNotFoundError:
         return {}
+    except OSError as error:
+        raise Unreadable(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise Unreadable(f"{path}: {error}") from error
 

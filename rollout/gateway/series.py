@@ -109,6 +109,9 @@ SERIES: Mapping[str, Series] = {
     "data_age_seconds": _gauge("Seconds since the data were last confirmed: `flags`, `routes`.", "data"),
     "routes_revision": _gauge("Revision of the routes in force."),
     "held": _gauge("Served adapters that nobody gets (the kill path)."),
+    "holds_unread": _gauge(
+        "Whether the list of these cannot be read; if it never could be, nobody gets any candidate."
+    ),
     "served_beyond_limit": _gauge("Whether some served versions are only counted together, as `other`."),
 }
 

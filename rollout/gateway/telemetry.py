@@ -50,7 +50,7 @@ class Telemetry:
     """Counts what passes. All methods are called on the event loop; none of them waits.
 
     `losses` tells what the recorder could not keep; `in_routes` which served adapters the routes name, and `held`
-    which nobody gets. Without an `examiner` answers are looked at for their form only, at once. Series of adapters
+    which nobody gets, and `holds_unread` whether that cannot be read. Without an `examiner` answers are looked at for their form only, at once. Series of adapters
     that left the routes go after an hour without a request; beyond 64 served versions the rest are `other`.
     """
 
@@ -63,6 +63,7 @@ class Telemetry:
         losses: Callable[[], Losses] = Losses,
         in_routes: Callable[[], Collection[str]] = tuple,
         held: Callable[[], Collection[str]] = tuple,
+        holds_unread: Callable[[], bool] = bool,
         spans: Spans | None = None,
     ) -> None:
         self._recorder = recorder
@@ -71,6 +72,7 @@ class Telemetry:
         self._losses = losses
         self._in_routes = in_routes
         self._held = held
+        self._holds_unread = holds_unread
         self._spans = spans
         self.in_flight: Counter[str] = Counter()
         self.last_routed: dict[str, float] = {}
@@ -164,6 +166,7 @@ class Telemetry:
         page.put("data_age_seconds", routes_age_s, labelled(data="routes"))
         page.put("routes_revision", routes_revision)
         page.put("held", len(self._held()))
+        page.put("holds_unread", self._holds_unread())
         self._show_losses(page)
         return page.text()
 

@@ -83,7 +83,12 @@ def _adapter_router(
     spans = request_spans()
     app = app if spans is None else spans.around(app)
     telemetry, close_telemetry = telemetry_of(
-        environment, root, in_routes=lambda: _served(table.document), held=lambda: holds.held, spans=spans
+        environment,
+        root,
+        in_routes=lambda: _served(table.document),
+        held=lambda: holds.held,
+        holds_unread=lambda: holds.error is not None,
+        spans=spans,
     )
     mirror = Mirror(app, telemetry, environment.gateway.mirror, held=holds)
     token = _gateway_token(environment)
@@ -97,7 +102,12 @@ def _adapter_router(
         holds=holds,
         on_denied=telemetry.refused,
     )
-    shown = {"held": lambda: sorted(holds.held), "mirror": mirror.figures, **(figures or {})}
+    shown = {
+        "held": lambda: sorted(holds.held),
+        "holds_error": lambda: holds.error,
+        "mirror": mirror.figures,
+        **(figures or {}),
+    }
 
     async def close() -> None:
         await mirror.close()

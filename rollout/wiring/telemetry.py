@@ -26,6 +26,7 @@ def telemetry_of(
     *,
     in_routes: Callable[[], Collection[str]],
     held: Callable[[], Collection[str]],
+    holds_unread: Callable[[], bool],
     spans: RequestSpans | None,
 ) -> tuple[Telemetry, Callable[[], None]]:
     """The telemetry of a gateway over its traffic log, and what ends both, which waits for what is left."""
@@ -43,6 +44,7 @@ def telemetry_of(
         ),
         in_routes=in_routes,
         held=held,
+        holds_unread=holds_unread,
         spans=spans,
     )
 

@@ -171,6 +171,40 @@ def test_a_hold_outlives_the_gateway_and_reaches_its_neighbours(world: World, cl
         assert served(other) == STABLE
 
 
+@pytest.mark.parametrize("spoilt", ["cut", "empty", "folder", "other"])
+def test_a_gateway_that_cannot_read_who_is_held_gives_nobody_a_candidate(
+    world: World, client: GatewayClient, spoilt: str
+) -> None:
+    client.hold(served=CANDIDATE, by="ann", reason="x")
+    path = world.root / "holds.json"
+    content = path.read_bytes()
+    path.unlink()
+    if spoilt == "folder":
+        path.mkdir()
+    else:
+        path.write_bytes({"cut": content[:40], "empty": b"", "other": b'{"held": []}'}[spoilt])
+    with running(world.root) as again:
+        again.dial("100%")
+        assert served(again) == STABLE
+        assert again.rows()[-1]["flag_reason"] == "HELD"
+        assert "every candidate is held" in again.status()["holds_error"]
+        assert "rollout_gateway_holds_unread 1.0" in again.client.get("/rollout/metrics").text
+        path.rmdir() if spoilt == "folder" else path.unlink()
+        path.write_bytes(content.replace(CANDIDATE.encode(), b"another"))
+        eventually(lambda: served(again) == CANDIDATE)
+        assert (again.status()["held"], again.status()["holds_error"]) == (["another"], None)
+        path.write_bytes(b"")  # what was read before stays in force
+        eventually(lambda: again.status()["holds_error"] == "holds.json: is no list of holds: 1 flaws")
+        assert served(again) == CANDIDATE
+
+
+def test_no_list_of_holds_holds_nobody(world: World) -> None:
+    world.dial("100%")
+    assert served(world) == CANDIDATE
+    assert world.status()["holds_error"] is None
+    assert "rollout_gateway_holds_unread 0.0" in world.client.get("/rollout/metrics").text
+
+
 def test_a_logical_name_holds_its_candidate(world: World, client: GatewayClient) -> None:
     world.dial("100%")
     assert client.hold(name=NAME, by="ann", reason="x") == CANDIDATE
