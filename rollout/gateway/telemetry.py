@@ -50,8 +50,9 @@ class Telemetry:
     """Counts what passes. All methods are called on the event loop; none of them waits.
 
     `losses` tells what the recorder could not keep; `in_routes` which served adapters the routes name, and `held`
-    which nobody gets, and `holds_unread` whether that cannot be read. Without an `examiner` answers are looked at for their form only, at once. Series of adapters
-    that left the routes go after an hour without a request; beyond 64 served versions the rest are `other`.
+    which nobody gets, and `holds_unread` whether that cannot be read. Without an `examiner` answers are looked at
+    for their form only, at once. Series of adapters that left the routes go after an hour without a request; beyond
+    64 served versions the rest are `other`.
     """
 
     def __init__(
