@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final, TypeVar
@@ -20,6 +21,7 @@ from rollout.bearer import Bearer
 from rollout.core.manifest import AdapterManifest
 from rollout.errors import LoadRefused, RolloutError, Unavailable, Unreadable
 
+_LOG: Final = logging.getLogger(__name__)
 _LARGEST: Final = 256 * 1024
 _KEEP_S: Final = 1.0
 _STATUS: Final[tuple[tuple[type[RolloutError], int], ...]] = (
@@ -97,16 +99,17 @@ class AgentApp:
         while True:
             try:
                 self._missing = await asyncio.to_thread(self._keeper.keep)
-            except RolloutError as error:
-                self._missing = (error.message,)
+            except Exception as error:
+                # One surprise must not end the passes: a server that restarts would wait for its adapters for ever.
+                self._missing = (_said(error),)
             await asyncio.sleep(_KEEP_S)
 
     async def _ready(self, _: Request) -> Response:
         """Whether the server lists, right now, all that the routes name."""
         try:
             missing = await asyncio.to_thread(self._keeper.missing)
-        except RolloutError as error:
-            return JSONResponse({"ready": False, "missing": [error.message]}, status_code=503)
+        except Exception as error:
+            return JSONResponse({"ready": False, "missing": [_said(error)]}, status_code=503)
         if missing:
             # What a pass found says why; what is looked up now says that it is so.
             return JSONResponse(
@@ -160,8 +163,18 @@ class AgentApp:
             except RolloutError as error:
                 status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
                 return _error(status, " ".join(filter(None, (error.message, error.advice))), error.code)
+            except Exception as error:
+                return _error(500, _said(error), RolloutError.code)
 
         return answering
+
+
+def _said(error: Exception) -> str:
+    """An error in a sentence; one that nobody expected is logged with where it came from."""
+    if isinstance(error, RolloutError):
+        return error.message
+    _LOG.error("the agent met what it does not expect", exc_info=error)
+    return f"the agent met what it does not expect ({type(error).__name__}); its log says where"
 
 
 def _error(status: int, message: str, code: str) -> Response:

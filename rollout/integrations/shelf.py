@@ -9,7 +9,7 @@ from pathlib import Path
 from rollout.core.manifest import AdapterManifest, Artifact
 from rollout.digests import require_sha256
 from rollout.durable import exclusive, sync_file, sync_folder
-from rollout.errors import Unreadable
+from rollout.errors import Unavailable, Unreadable
 
 
 class AdapterShelf:
@@ -29,16 +29,27 @@ class AdapterShelf:
         return self._folder / served_name
 
     def lay_down(self, manifest: AdapterManifest) -> Path:
-        """The verified folder; copied first if it is not there."""
+        """The verified folder; copied first if it is not there.
+
+        Raises Unreadable for bytes that are not the manifest's, and Unavailable for a disk that is full or refuses.
+        """
         target = self.folder(manifest.served_name)
+        try:
+            self._stand(manifest, target)
+        except OSError as error:
+            raise Unavailable(
+                f"{manifest.served_name} cannot be laid down in {self._folder}: {error.strerror or error}"
+            ) from error
+        for name, digest in manifest.artifact.files.items():
+            require_sha256(target / name, digest, name=name)
+        return target
+
+    def _stand(self, manifest: AdapterManifest, target: Path) -> None:
         # Fetching may take long: whoever waits for the lock should not have to wait for that.
         source = None if target.is_dir() else self._locate(manifest.artifact)
         with exclusive(target):
             if source is not None and not target.is_dir():
                 self._copy(manifest, source, target)
-        for name, digest in manifest.artifact.files.items():
-            require_sha256(target / name, digest, name=name)
-        return target
 
     def _copy(self, manifest: AdapterManifest, source: Path, target: Path) -> None:
         """Into a folder beside it, verified, synced, then renamed: all of it or nothing.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import resource
+import shutil
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,15 +13,24 @@ from typing import Any
 import httpx
 import pytest
 
+from rollout.agent.app import AgentApp
+from rollout.agent.delivered import Delivered
+from rollout.agent.forward import Forward
+from rollout.agent.keeper import Keeper, Limits
+from rollout.bearer import Bearer
 from rollout.core.manifest import AdapterManifest
-from rollout.errors import LoadRefused, ServingUnavailable, Unreadable, Usage
+from rollout.core.routes import Routes
+from rollout.errors import LoadRefused, ServingUnavailable, Unavailable, Unreadable, Usage
 from rollout.integrations.gateways import AgentShelf
+from rollout.integrations.shelf import AdapterShelf
 from rollout.integrations.vllm import Replica
 from rollout.ports import Message
+from rollout.wiring.delivery import _Around
 from rollout.wiring.worlds import _replicas, _shelf
 from tests.support.commands import rollout
 from tests.support.delivery import TOKEN, VARIABLE, Place, agent_process, place
 from tests.support.gateway import environment, eventually
+from tests.support.upstream import serving
 
 CHAT = [Message(role="user", content="a prompt of more than thirty bytes, please")]
 GUARDED = [
@@ -111,6 +123,72 @@ def test_it_ends_in_order(here: Place) -> None:
     with agent_process(here) as (process, _):
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
+
+
+def test_an_adapter_that_cannot_be_laid_down_again_keeps_no_other_away_and_ends_nothing(
+    here: Place, agent: str
+) -> None:
+    one, two = routed(here, agent), here.adapter("1.1.0")
+    folder = shelf_of(agent).lay_down(two)
+    here.route(one.served_name, two.served_name)
+    folder.chmod(0o755)
+    shutil.rmtree(folder)
+    folder.write_text("a file")
+    here.server.adapters.clear()
+    eventually(lambda: set(here.server.adapters) == {one.served_name})
+    eventually(
+        lambda: f"{two.served_name} cannot be laid down" in str(httpx.get(f"{agent}/ready").json()["why"])
+    )
+    folder.unlink()
+    eventually(lambda: ready(agent))
+    here.server.adapters.clear()
+    eventually(lambda: ready(agent))
+
+
+def test_a_full_disk_is_told_to_the_tick_and_passes(here: Place) -> None:
+    with agent_process(here) as (process, url):
+        manifest = here.adapter("1.0.0")
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (500, resource.RLIM_INFINITY))
+        with pytest.raises(Unavailable, match=r"cannot be laid down in .*: File too large"):
+            shelf_of(url).lay_down(manifest)
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        assert shelf_of(url).lay_down(manifest) == here.shelf / manifest.served_name
+
+
+class Surprising(_Around):
+    """The world around a server, with a flaw that can be mended."""
+
+    flawed = True
+
+    def routes(self) -> Routes:
+        if self.flawed:
+            raise ZeroDivisionError
+        return super().routes()
+
+
+def test_a_surprise_is_told_and_logged_and_the_next_pass_is_made(
+    here: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    around = Surprising(here.environment, here.root)
+    (replica,) = here.environment.replicas
+    delivered, shelf = Delivered(here.shelf), AdapterShelf(here.shelf, locate=lambda _: here.root)
+    limits = Limits(base="base", slots=2, drain_s=0.0)
+    server = Replica("r0", replica.url)
+    keeper = Keeper(server, shelf, delivered, around, limits, now=time.monotonic)
+    here.route("base")
+    app = AgentApp(keeper, delivered, Forward("r0", replica.url, token=None), Bearer(TOKEN))
+    with serving(app.application()) as url:
+        for number in range(1, 4):  # pass after pass
+            eventually(lambda number=number: caplog.text.count("\nZeroDivisionError") >= number)  # type: ignore[misc]
+        answer = httpx.get(f"{url}/ready")
+        assert (answer.status_code, answer.json()["ready"]) == (503, False)
+        assert "the agent met what it does not expect (ZeroDivisionError)" in answer.json()["missing"][0]
+        body = {"lora_name": "x"}
+        answer = asked(url, "POST", "/v1/unload_lora_adapter", json=body)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (500, "bug")
+        around.flawed = False
+        eventually(lambda: asked(url, "GET", "/rollout/adapters").json()["missing"] == [])
+        assert ready(url)
 
 
 # A tick elsewhere

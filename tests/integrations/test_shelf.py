@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rollout.core.manifest import AdapterManifest
-from rollout.errors import Unreadable
+from rollout.errors import Unavailable, Unreadable
 from rollout.integrations.shelf import AdapterShelf
 from rollout.wiring import locate_artifact
 
@@ -91,6 +91,17 @@ def test_what_a_killed_process_had_begun_to_lay_down_is_cleared_away(
     folder = shelf.lay_down(manifest())
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == FILES
     assert not begun.exists()
+
+
+def test_a_file_in_the_place_of_the_folder_may_be_taken_away(shelf: AdapterShelf, tmp_path: Path) -> None:
+    (tmp_path / "shelf").mkdir()
+    (tmp_path / "shelf" / manifest().served_name).write_text("x")
+    with pytest.raises(
+        Unavailable, match=rf"{manifest().served_name} cannot be laid down in .*: Not a directory"
+    ):
+        shelf.lay_down(manifest())
+    (tmp_path / "shelf" / manifest().served_name).unlink()
+    assert {path.name for path in shelf.lay_down(manifest()).iterdir()} == set(FILES)
 
 
 def test_a_folder_that_was_tampered_with_is_seen(shelf: AdapterShelf) -> None:
