@@ -54,6 +54,7 @@ _OF_THE_CLIENT = frozenset(
         b"expect",
         b"x-amzn-sagemaker-adapter-identifier",
         b"x-rollout-pin",
+        b"x-rollout-shadow",
         b"x-rollout-token",
     }
 )
