@@ -20,24 +20,28 @@ class Denial(NamedTuple):
 
 
 class Bearer:
-    """Compares bearer tokens with one of its own. Without one nobody may: an open page is never the default."""
+    """Compares bearer tokens with its own. Without any nobody may: an open page is never the default."""
 
-    def __init__(self, token: str | None) -> None:
-        self._token = token.encode() if token else None
+    def __init__(self, *tokens: str) -> None:
+        self._tokens = tuple(token.encode() for token in tokens if token)
         self.denied = 0
         """Attempts without the right token so far."""
 
     def __repr__(self) -> str:
-        return f"Bearer({'a token' if self._token else None})"
+        return f"Bearer({len(self._tokens)} tokens)"
+
+    def knows(self, token: bytes) -> bool:
+        """Whether a token is one of its own. Takes as long for any wrong token."""
+        return any(hmac.compare_digest(token, own) for own in self._tokens)
 
     def deny(self, authorization: bytes | None) -> Denial | None:
         """Why the sender of this `authorization` header may not, or None. Takes as long for any wrong token."""
-        if self._token is None:
+        if not self._tokens:
             self.denied += 1
             return Denial(403, "No token is configured here, so that this page does nothing (`token_env`).")
         given = authorization or b""
         token = given[len(_SCHEME) :].strip() if given[: len(_SCHEME)].lower() == _SCHEME else b""
-        if hmac.compare_digest(token, self._token):
+        if self.knows(token):
             return None
         self.denied += 1
         return Denial(401, "This page needs the token, as `Authorization: Bearer ...`.")

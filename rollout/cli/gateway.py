@@ -116,7 +116,7 @@ def command(
         if pages is not None:
             click.echo(f"own pages on {_shown(pages)}", err=True)
 
-    app = gateway_app(document, root)
+    app = gateway_app(document, root, name=name)
     drain = Drain(delay_s=drain_delay, timeout_s=drain_timeout)
     serving = serve(app, main, pages, patience=patience, drain=drain, on_ready=ready)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Awaitable, Callable, Container
 from dataclasses import replace
 
+from rollout.bearer import Bearer
 from rollout.core.environment import GatewaySettings
 from rollout.core.flag import Slot
 from rollout.gateway.admin import Admin
@@ -52,7 +52,7 @@ class VersionChooser:
     """Chooses the adapter for a request: stable unless flag, routes, flag version and age all say otherwise.
 
     `held` are served adapters that nobody gets. A request that names a slot in `x-rollout-pin` gets it if its
-    `x-rollout-token` is the gateway's; without a `token` nobody may pin.
+    `x-rollout-token` is one that `bearer` knows.
     """
 
     def __init__(
@@ -62,13 +62,13 @@ class VersionChooser:
         keys: ContextKeys,
         *,
         held: Container[str] = (),
-        token: str | None = None,
+        bearer: Bearer | None = None,
     ) -> None:
         self._table = table
         self._flags = flags
         self._keys = keys
         self._held = held
-        self._token = token
+        self._bearer = bearer or Bearer()
 
     def choose(self, headers: Headers, request: InferenceRequest) -> Choice | None:
         """The adapter for a request, or None if there is no such route. Raises RefusedError (403, 409)."""
@@ -111,7 +111,7 @@ class VersionChooser:
         self, live: LiveRoute, pin: str, headers: Headers, key: str | None, conversation: str | None
     ) -> Choice:
         given = header(headers, _TOKEN) or ""
-        if self._token is None or not hmac.compare_digest(given.encode(), self._token.encode()):
+        if not self._bearer.knows(given.encode()):
             raise RefusedError(403, "A version is pinned with the gateway's token only.", code="pin_refused")
         served = {"stable": live.route.stable, "candidate": live.route.candidate}.get(pin)
         if served is None or (pin == "candidate" and served in self._held):

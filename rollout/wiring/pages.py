@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rollout.bearer import Bearer
     from rollout.core.environment import Environment
     from rollout.core.routes import Routes
     from rollout.gateway.guard import GuardedPages
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 def guarded_pages(
     environment: Environment,
     root: Path,
-    token: str | None,
+    bearer: Bearer,
     *,
     table: RouteTable,
     routes: RoutesWatch,
@@ -27,8 +28,7 @@ def guarded_pages(
     holds: Holds,
     on_denied: Callable[[int], None],
 ) -> GuardedPages:
-    """Kill path, routes, flags and traffic log, for whoever sends `token`; without one, for nobody."""
-    from rollout.bearer import Bearer
+    """Kill path, routes, flags and traffic log, for whoever `bearer` knows."""
     from rollout.gateway.guard import GuardedPages
     from rollout.gateway.holdpages import HoldPages
     from rollout.gateway.logpages import LogPages
@@ -50,7 +50,7 @@ def guarded_pages(
         LogPages(log, log).pages,
     )
     return GuardedPages(
-        Bearer(token),
+        bearer,
         {path: page for each in pages for path, page in each.items()},
         on_denied=on_denied,
     )

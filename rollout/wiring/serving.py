@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rollout.bearer import token_from
+from rollout.bearer import Bearer, token_from
 from rollout.core.environment import Environment
 
 if TYPE_CHECKING:
@@ -16,8 +16,13 @@ if TYPE_CHECKING:
     from rollout.ports import FlagReader
 
 
-def gateway_app(environment: Environment, root: Path, *, flags: FlagReader | None = None) -> AdapterRouter:
-    """The stand-alone gateway of an environment, watching its routes and flags (or the `flags` given) already."""
+def gateway_app(
+    environment: Environment, root: Path, *, name: str | None = None, flags: FlagReader | None = None
+) -> AdapterRouter:
+    """The stand-alone gateway of an environment, watching its routes and flags (or the `flags` given) already.
+
+    The one called `name` takes its own token and no other, if that is set.
+    """
     from rollout.gateway.upstream import Upstream
     from rollout.wiring.replicas import replica_figures, watched_pool
 
@@ -35,6 +40,7 @@ def gateway_app(environment: Environment, root: Path, *, flags: FlagReader | Non
         root,
         exclusive=True,
         and_then=close,
+        name=name,
         flags=flags,
         figures=replica_figures(pool, watch),
     )
@@ -56,6 +62,7 @@ def _adapter_router(
     *,
     exclusive: bool,
     and_then: Callable[[], Awaitable[None]],
+    name: str | None = None,
     flags: FlagReader | None = None,
     figures: Mapping[str, Callable[[], object]] | None = None,
 ) -> AdapterRouter:
@@ -91,11 +98,11 @@ def _adapter_router(
         spans=spans,
     )
     mirror = Mirror(app, telemetry, environment.gateway.mirror, held=holds)
-    token = _gateway_token(environment)
+    bearer = Bearer(*_tokens(environment, name))
     guarded = guarded_pages(
         environment,
         root,
-        token,
+        bearer,
         table=table,
         routes=routes,
         flags=flags,
@@ -119,7 +126,7 @@ def _adapter_router(
 
     return AdapterRouter(
         app,
-        chooser=VersionChooser(table, flags, ContextKeys(environment.context_key), held=holds, token=token),
+        chooser=VersionChooser(table, flags, ContextKeys(environment.context_key), held=holds, bearer=bearer),
         telemetry=telemetry,
         mirror=mirror,
         admin=Admin(table, routes, flags, telemetry, guarded=guarded, figures=shown),
@@ -138,7 +145,11 @@ def _served(routes: Routes | None) -> frozenset[str]:
     return frozenset(served for slots in both for served in slots if served is not None)
 
 
-def _gateway_token(environment: Environment) -> str | None:
-    """The token of the gateways' own pages: the value of the first variable that a gateway names and that is set."""
-    tokens = (token_from(gateway.token_env) for gateway in environment.gateways)
-    return next(filter(None, tokens), None)
+def _tokens(environment: Environment, name: str | None) -> list[str]:
+    """What a gateway's own pages are opened by: its own token, or any of the gateways' where its own is not known.
+
+    Several gateways may be started with one set of variables, and none of them knows by itself which one it is.
+    """
+    tokens = {gateway.name: token_from(gateway.token_env) for gateway in environment.gateways}
+    own = tokens.get(name) if name else None
+    return [own] if own else [token for token in tokens.values() if token]

@@ -20,7 +20,7 @@ from rollout.errors import (
 )
 from rollout.integrations.gateways import GatewayClient
 from rollout.integrations.routesfile import RoutesFile
-from rollout.wiring import engine_middleware
+from rollout.wiring import engine_middleware, gateway_app
 from tests.support.gateway import (
     CANDIDATE,
     FLAG,
@@ -110,6 +110,31 @@ def test_nobody_without_the_token_gets_a_page_or_changes_anything(
 def test_two_authorizations_are_none(world: World) -> None:
     headers = [("authorization", f"Bearer {TOKEN}"), ("authorization", "Bearer x")]
     assert world.client.get("/rollout/flags", headers=headers).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("name", "taken"),
+    [(None, ["token-a", "token-b"]), ("g1", ["token-b"]), ("g2", ["token-a", "token-b"])],
+)
+def test_a_gateway_takes_its_own_token_or_that_of_any_if_its_own_is_not_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str | None, taken: list[str]
+) -> None:
+    monkeypatch.setenv("A_TOKEN", "token-a")
+    monkeypatch.setenv("B_TOKEN", "token-b")
+    gateways = [
+        {"name": f"g{number}", "url": f"http://127.0.0.1:800{number}", "token_env": variable}
+        for number, variable in enumerate(("A_TOKEN", "B_TOKEN", "C_TOKEN"))
+    ]
+    RoutesFile(tmp_path / "routes.json", "test").update(lambda _: routes())
+    document = environment("http://127.0.0.1:9", gateways=gateways)
+    with serving(gateway_app(document, tmp_path, name=name)) as url:
+        for token in ("token-a", "token-b", "token-c", "token-"):
+            answer = httpx.get(f"{url}/rollout/flags", headers={"authorization": f"Bearer {token}"})
+            assert answer.status_code == (200 if token in taken else 401), token
+            pin = {"x-rollout-pin": "candidate", "x-rollout-token": token}
+            body = {"model": NAME, "messages": []}
+            answer = httpx.post(f"{url}/v1/chat/completions", json=body, headers=pin)
+            assert (answer.status_code == 403) is (token not in taken), token
 
 
 @pytest.mark.parametrize(("method", "path"), PAGES)

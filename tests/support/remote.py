@@ -75,7 +75,7 @@ def pages_client(root: Path, *, name: str = "g0") -> GatewayClient:
     pages = guarded_pages(
         environment("http://127.0.0.1:9"),
         root,
-        TOKEN,
+        Bearer(TOKEN),
         table=table,
         routes=routes,
         flags=FlagFileReader(root / "flags.json"),
