@@ -19,6 +19,9 @@ class Slot(StrEnum):
     CANDIDATE = "candidate"
 
 
+HIGHEST = 2**53
+"""No version or revision is above this: it must stay exact wherever it is shown as a floating point number."""
+
 SLOTS = (Slot.STABLE, Slot.CANDIDATE)
 """The variation order that every flag must have."""
 

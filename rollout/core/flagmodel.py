@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from rollout.core.flag import SLOTS, Slot
+from rollout.core.flag import HIGHEST, SLOTS, Slot
 from rollout.core.plan import WHOLE, Share
 
 CONTEXT_KIND = "user"
@@ -155,6 +155,8 @@ def _version(flag: FlagData) -> int:
     version = flag.get("version")
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise UnsoundFlagError(f"has the version {version!r}")
+    if version > HIGHEST:
+        raise UnsoundFlagError(f"has a version above {HIGHEST}")
     return version
 
 
@@ -200,4 +202,4 @@ def _rollout_share(rollout: dict[str, JsonValue]) -> Share:
 
 
 def _is_whole(value: JsonValue) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= HIGHEST

@@ -10,6 +10,7 @@ from typing import Literal
 
 from pydantic import Field, JsonValue
 
+from rollout.core.flag import HIGHEST
 from rollout.core.lifecycle import Phase, RolloutState
 from rollout.core.manifest import Document, Line, Name
 from rollout.core.plan import Share
@@ -23,7 +24,7 @@ class Route(Document):
     flag: Line
     stable: Line = Field(description="Served name of the stable adapter, or of the base model.")
     candidate: Line | None = None
-    min_flag_version: int = Field(default=0, ge=0)
+    min_flag_version: int = Field(default=0, ge=0, le=HIGHEST)
     max_flag_age_s: float | None = Field(
         default=None, gt=0, description="Flag data older than this give nobody the candidate."
     )
@@ -40,7 +41,7 @@ class Routes(Document):
 
     schema_: Literal["adapter-rollout/routes/v1"] = Field(default=ROUTES_SCHEMA, alias="schema")
     environment: Name
-    revision: int = Field(ge=0)
+    revision: int = Field(ge=0, le=HIGHEST)
     routes: dict[Name, Route]
 
 

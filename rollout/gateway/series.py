@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -156,7 +157,7 @@ class Page:
             self._lines[name] += value.lines(full, labels)
         else:
             self._lines[name].append(
-                f"{full}{{{labels}}} {float(value)}" if labels else f"{full} {float(value)}"
+                f"{full}{{{labels}}} {_shown(value)}" if labels else f"{full} {_shown(value)}"
             )
 
     def text(self) -> bytes:
@@ -169,6 +170,13 @@ class Page:
                 parts.append(f"# TYPE {PREFIX}{name} {series.kind}")
                 parts += lines
         return "\n".join([*parts, ""]).encode()
+
+
+def _shown(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # one number that nobody foresaw must not take the page away
+        return math.inf
 
 
 def labelled(**labels: str) -> str:

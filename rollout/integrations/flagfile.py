@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from rollout.core.flag import FlagState
+from rollout.core.flag import HIGHEST, FlagState
 from rollout.core.flagmodel import (
     MARK,
     UnsoundFlagError,
@@ -117,7 +117,7 @@ class FlagFile:
                 raise FlagUnavailable(f"there is no flag {key} in {self._path}: gateways serve stable for it")
             self._sound(key, check_slots, flag)
             version = flag.get("version")
-            counted = version if type(version) is int and version >= 1 else 0
+            counted = version if type(version) is int and 1 <= version < HIGHEST else 0
             if is_taken_back(flag) and counted and flag.get("key") == key:
                 return self._state(key, flag)
             changed: _Flag = {

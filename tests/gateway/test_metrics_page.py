@@ -40,6 +40,7 @@ def test_prometheus_reads_the_page_as_it_is_meant() -> None:
     page.put("output_chars", spread, labelled(name="bot", served="x", shadow="0", slot="stable"))
     page.put("data_age_seconds", float("inf"), labelled(data="flags"))
     page.put("routes_revision", 7)
+    page.put("flag_version", 10**400, labelled(flag="x"))
     families = {family.name: family for family in text_string_to_metric_families(page.text().decode())}
     (retries,) = families[f"{PREFIX}retries"].samples
     assert (retries.labels["name"], retries.value) == (nasty, 3.0)
@@ -48,7 +49,8 @@ def test_prometheus_reads_the_page_as_it_is_meant() -> None:
     count, total = families[f"{PREFIX}output_chars"].samples[3:]
     assert (count.value, total.value) == (4.0, 0.05 + 0.1 + 0.5 + 7.0)
     assert families[f"{PREFIX}data_age_seconds"].samples[0].value == float("inf")
+    assert families[f"{PREFIX}flag_version"].samples[0].value == float("inf")
     assert families[f"{PREFIX}routes_revision"].type == "gauge"
     assert set(families) == {
-        f"{PREFIX}{name}" for name in ("retries", "output_chars", "data_age_seconds", "routes_revision")
+        f"{PREFIX}{name}" for name in ("retries", "output_chars", "data_age_seconds", "routes_revision", "flag_version")
     }

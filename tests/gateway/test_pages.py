@@ -379,12 +379,16 @@ def test_routes_of_another_environment_are_refused(client: GatewayClient) -> Non
         b"{}",
         b'{"environment": "test", "revision": 2}',
         b'{"environment": "test", "revision": 2, "routes": {"x": {}}}',
+        b'{"environment": "test", "revision": 1%s, "routes": {}}' % (b"0" * 400),
+        b'{"environment": "test", "revision": 2, "routes": {"x": {"flag": "f", "stable": "s", '
+        b'"min_flag_version": 1%s}}}' % (b"0" * 400),
     ],
 )
 def test_what_is_no_routes_document_changes_nothing(world: World, body: bytes) -> None:
     answer = asked(world, "PUT", "/rollout/routes", content=body)
     assert answer.status_code == 400
     assert world.status()["routes_revision"] == 1
+    assert "rollout_gateway_routes_revision 1.0" in world.client.get("/rollout/metrics").text
 
 
 def test_a_document_that_cannot_be_written_is_not_in_force(world: World, client: GatewayClient) -> None:

@@ -102,6 +102,7 @@ ROLLOUT = {
         ({"offVariation": None}, "off variation None"),
         ({"version": "7"}, "has the version '7'"),
         ({"version": True}, "has the version True"),
+        ({"version": 10**400}, "has a version above 9007199254740992"),
         ({"on": "true"}, "neither on nor off"),
         ({"key": "other"}, "calls itself 'other'"),
         ({"rules": [{"clauses": [], "variation": 1}]}, "has rules in front"),
