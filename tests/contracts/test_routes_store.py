@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from rollout.core.routes import Route, Routes, with_route
-from rollout.errors import WorldChanged
-from rollout.integrations.gateways import GatewayRoutes
+from rollout.errors import ServingUnavailable, WorldChanged
+from rollout.integrations.gateways import GatewayClient, GatewayRoutes
 from rollout.integrations.routesfile import RoutesFile
 from rollout.ports import RoutesStore
 from tests.support.gateway import NAME, routes
-from tests.support.remote import pages_client
+from tests.support.remote import pages_client, silent
 
 
 def _file(root: Path) -> RoutesStore:
@@ -103,3 +103,46 @@ def test_no_change_of_many_writers_at_once_is_lost(store: RoutesStore) -> None:
     found = store.read()
     assert sorted(found.routes) == names
     assert found.revision == len(names)
+
+
+# Gateways that come and go
+
+
+def over(root: Path, *revisions: int) -> tuple[GatewayRoutes, list[GatewayClient]]:
+    """Gateways with files of their own, each at a revision; 0 is none."""
+    for number, revision in enumerate(revisions):
+        if revision:
+            _file(root / f"g{number}").update(lambda _, it=revision: routes(it, candidate=f"candidate-{it}"))  # type: ignore[misc]
+    clients = [pages_client(root / f"g{number}", name=f"g{number}") for number in range(len(revisions))]
+    return GatewayRoutes(clients, "test"), clients
+
+
+def test_what_was_seen_is_not_gone_back_behind_while_who_holds_it_is_away(tmp_path: Path) -> None:
+    store, (home, other) = over(tmp_path, 5, 9)
+    newest = store.read()
+    assert newest == routes(9, candidate="candidate-9")
+    with silent(other):
+        assert home.routes().revision == 5
+        assert store.read() == newest
+        with pytest.raises(ServingUnavailable, match="gateway g1"):
+            store.update(lambda present: with_route(present, "another", present.routes[NAME]))
+    assert store.read() == home.routes()
+    assert (home.routes().revision, sorted(home.routes().routes)) == (10, ["another", NAME])
+
+
+def test_an_empty_home_is_not_the_beginning_while_another_gateway_is_away(tmp_path: Path) -> None:
+    store, (home, other) = over(tmp_path, 0, 7)
+    with silent(other):
+        with pytest.raises(ServingUnavailable, match="gateway g0 has no routes, and another may have some"):
+            store.read()
+        with pytest.raises(ServingUnavailable, match="gateway g0 has no routes, and another may have some"):
+            store.update(lambda present: with_route(present, NAME, routes().routes[NAME]))
+    assert (home.routes().revision, store.read().revision) == (0, 7)
+
+
+def test_two_documents_of_one_revision_are_told_of_though_one_was_seen_before(tmp_path: Path) -> None:
+    store, (home, _) = over(tmp_path, 5, 9)
+    store.read()
+    home.put_routes(routes(9, candidate="another"))
+    with pytest.raises(WorldChanged, match="hold different routes of revision 9"):
+        store.read()

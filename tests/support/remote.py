@@ -5,6 +5,8 @@ from __future__ import annotations
 import atexit
 import functools
 import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +60,17 @@ def _client(pages: GuardedPages, name: str) -> GatewayClient:
     mine = f"pages{next(_numbers)}"
     _front.apps[mine] = pages
     return GatewayClient(name, f"{_url()}/{mine}", timeout_s=30, token=TOKEN)
+
+
+@contextmanager
+def silent(client: GatewayClient) -> Iterator[None]:
+    """A gateway that is away for a while."""
+    mine = client.url.rsplit("/", 1)[1]
+    pages = _front.apps.pop(mine)
+    try:
+        yield
+    finally:
+        _front.apps[mine] = pages
 
 
 def log_client(path: Path, *, name: str = "g0") -> GatewayClient:

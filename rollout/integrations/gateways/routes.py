@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from rollout.core.routes import Routes
-from rollout.errors import RolloutError, Unavailable, WorldChanged
+from rollout.errors import RolloutError, ServingUnavailable, Unavailable, WorldChanged
 from rollout.integrations.gateways.client import GatewayClient
 
 _RACES: Final = 5
@@ -17,16 +17,19 @@ class GatewayRoutes:
 
     Writers meet at the first gateway, which takes one of two documents with the same revision: so the others never
     get two. A gateway that was away keeps its older routes until the next update, whether or not that changes
-    anything.
+    anything. What was seen once is never gone back behind: whoever holds it may be away now, and its home may have
+    been restored from an older copy.
     """
 
     def __init__(self, gateways: Sequence[GatewayClient], environment: str) -> None:
         self._home, *self._others = gateways
         self._environment = environment
+        self._seen = Routes(environment=environment, revision=0, routes={})
 
     def read(self) -> Routes:
-        """The newest document. Raises ServingUnavailable if its home does not answer.
+        """The newest document that was ever seen here.
 
+        Raises ServingUnavailable if its home does not answer, or has none while another gateway does not answer.
         Raises WorldChanged where two gateways hold different documents of one revision.
         """
         return self._newest()
@@ -45,15 +48,17 @@ class GatewayRoutes:
             except WorldChanged:
                 if attempt == _RACES - 1:
                     raise
+        self._seen = routes
         self._tell_the_others(routes)
         return routes
 
     def _newest(self) -> Routes:
-        newest = self._home.routes()
+        newest, away = self._home.routes(), None
         for gateway in self._others:
             try:
                 found = gateway.routes()
-            except Unavailable:
+            except Unavailable as error:
+                away = error
                 continue  # It is told with the next update, which fails until it answers.
             if found.revision == newest.revision and found != newest:
                 raise WorldChanged(
@@ -61,7 +66,14 @@ class GatewayRoutes:
                     advice="Put one of the two documents to both with a higher revision.",
                 )
             newest = max(newest, found, key=lambda routes: routes.revision)
-        return self._ours(newest)
+        # The first of equals: of one revision, what is there now counts.
+        self._seen = max(self._ours(newest), self._seen, key=lambda routes: routes.revision)
+        if away is not None and self._seen.revision == 0:
+            raise ServingUnavailable(
+                f"gateway {self._home.name} has no routes, and another may have some: {away.message}",
+                advice="Nothing is written over routes that nobody can see: wait until all gateways answer.",
+            )
+        return self._seen
 
     def _ours(self, routes: Routes) -> Routes:
         if routes.environment != self._environment:
