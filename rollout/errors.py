@@ -44,6 +44,12 @@ class Unreadable(RolloutError):
     exit_status = 3
 
 
+class NotHeld(Unreadable):
+    """A hold was to be lifted that there is not."""
+
+    code = "not-held"
+
+
 class Unavailable(RolloutError):
     """Something outside did not answer; a retry is reasonable."""
 

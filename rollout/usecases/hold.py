@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-from rollout.errors import RolloutError, Unreadable
+from rollout.errors import NotHeld, RolloutError
 
 
 class Holding(Protocol):
@@ -24,7 +24,7 @@ class Holding(Protocol):
         ...
 
     def lift(self, served: str) -> None:
-        """Lift a hold. Raises Unreadable if there is none, RolloutError otherwise."""
+        """Lift a hold. Raises NotHeld if there is none, RolloutError otherwise."""
         ...
 
 
@@ -63,7 +63,7 @@ def lift(gateways: Sequence[Holding], served: str) -> tuple[Held, ...]:
     """Let an adapter have requests again, at all gateways. Nothing is raised; not held is lifted."""
 
     def one(gateway: Holding) -> str:
-        with suppress(Unreadable):
+        with suppress(NotHeld):
             gateway.lift(served)
         return served
 

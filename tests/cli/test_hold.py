@@ -97,6 +97,16 @@ def test_a_lift_ends_it_wherever_it_was_held(fleet: Fleet) -> None:
     assert fleet.served() == [CANDIDATE, CANDIDATE]
 
 
+def test_a_gateway_that_refuses_to_lift_is_told_of(fleet: Fleet) -> None:
+    fleet.hold("--reason", "x")
+    (fleet.worlds[1].root / "holds.json").write_bytes(b"{")
+    ended = fleet.hold("--lift", "--served", CANDIDATE)
+    assert (ended.status, ended.out) == (4, f"g0: lifted {CANDIDATE}\n")
+    assert "g1: gateway g1 answered 422" in ended.err
+    assert "is no list of holds" in ended.err
+    assert fleet.served() == [CANDIDATE, STABLE]
+
+
 def test_without_a_candidate_anywhere_nothing_is_held_and_that_is_no_success(fleet: Fleet) -> None:
     for world in fleet.worlds:
         world.route(2, candidate=None)

@@ -11,6 +11,7 @@ from rollout.errors import (
     Busy,
     LoadRefused,
     MetricsUnavailable,
+    NotHeld,
     RolloutError,
     ServingUnavailable,
     Unavailable,
@@ -27,7 +28,7 @@ _BY_CODE: Final[dict[str, type[RolloutError]]] = {
         for kind in (Busy, MetricsUnavailable, ServingUnavailable, Unavailable, Unreadable, WorldChanged)
     },
     "is_stable": WorldChanged,
-    "not_held": Unreadable,
+    "not_held": NotHeld,
     "no_candidate": Unreadable,
     "invalid_document": Unreadable,
     LoadRefused.code: LoadRefused,
