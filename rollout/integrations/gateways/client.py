@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, Final
 from urllib.parse import quote
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter
 
 from rollout.core.metric import Comparison, MetricSpec, RequestRecord, Samples
 from rollout.core.routes import Routes
@@ -78,7 +79,7 @@ class GatewayClient:
         return self._line.read(_HELD, "POST", "/rollout/hold", _body(wanted)).held
 
     def lift(self, served: str) -> None:
-        """Let a held adapter have requests again. Raises Unreadable if it was not held."""
+        """Let a held adapter have requests again. Raises NotHeld if it was not."""
         self._line.ask("DELETE", f"/rollout/hold/{quote(served, safe='')}")
 
     def held(self) -> Mapping[str, Mapping[str, str]]:
@@ -109,17 +110,22 @@ class GatewayClient:
         return self._line.read(_SAMPLES, "POST", "/rollout/samples", _body(wanted))
 
     def records(self, *, after: int, limit: int) -> Sequence[tuple[int, RequestRecord]]:
-        """Rows of its traffic log behind the id `after`, oldest first. Raises MetricsUnavailable."""
+        """Rows of its traffic log behind the id `after`, by rising ids. Raises MetricsUnavailable."""
         lines = self._line.ask("GET", f"/rollout/records?after={after}&limit={limit}").splitlines()
         try:
-            return [_row(json.loads(line)) for line in lines]
-        except (ValidationError, ValueError, KeyError, TypeError) as error:
+            rows = [_row(json.loads(line)) for line in lines]
+        except (ValueError, RecursionError) as error:
             raise MetricsUnavailable(f"gateway {self.name} answered something that is no record") from error
+        # Whoever asks for the next page goes on behind the last row: it must never come to where it was.
+        if any(later <= before for before, later in pairwise([after, *(number for number, _ in rows)])):
+            raise MetricsUnavailable(f"gateway {self.name} answered records whose ids do not rise")
+        return rows
 
 
 def _row(document: Any) -> tuple[int, RequestRecord]:
-    number = document.pop("id")
-    return int(number), _RECORD.validate_python(document)
+    if not isinstance(document, dict) or type(number := document.pop("id", None)) is not int:
+        raise ValueError("is no row with an id")
+    return number, _RECORD.validate_python(document)
 
 
 def _body(value: object) -> bytes:

@@ -58,7 +58,9 @@ class GatewayMetrics:
                 edge = gateway.edge()
             except ServingUnavailable as error:
                 raise MetricsUnavailable(error.message, advice=error.advice) from error
-            ((mark, _),) = _split(edge).items()
+            mark, *more = _split(edge)
+            if more:
+                raise MetricsUnavailable(f"gateway {gateway.name} answered the edges of several logs")
             logs.setdefault(mark, (edge, gateway))
         return logs
 

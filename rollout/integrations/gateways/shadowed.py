@@ -109,7 +109,17 @@ def _count(record: RequestRecord, since: float, seen: _Seen) -> None:
         seen.requests += 1
         seen.copied += record.mirrored
         if record.not_copied is not None:
-            seen.not_copied[NotCopied(record.not_copied)] += 1
+            seen.not_copied[_reason(record.not_copied)] += 1
+
+
+def _reason(told: str) -> NotCopied:
+    try:
+        return NotCopied(told)
+    except ValueError as error:
+        raise MetricsUnavailable(
+            f"a gateway says that a request was not copied for a reason not known here: {told[:100]!r}",
+            advice="It is newer than this: give both the same version.",
+        ) from error
 
 
 def _rows(gateway: GatewayClient, after: int) -> Iterator[RequestRecord]:
