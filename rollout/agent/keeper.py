@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -116,11 +117,21 @@ class Keeper:
         return self._shelf.folder(served)
 
     def _lay_down(self, manifest: AdapterManifest) -> Path:
+        stood = self.folder_of(manifest.served_name).exists()
         folder = self._shelf.lay_down(manifest)
-        if manifest.served_name not in self._delivered and (why := self._around.why_not(manifest, folder)):
-            raise LoadRefused(f"{manifest.served_name} cannot be loaded: {'; '.join(why)}")
+        try:
+            if manifest.served_name not in self._delivered:
+                self._inspect(manifest, folder)
+        except RolloutError:
+            if not stood:  # otherwise somebody else has laid it down, and a server may read from it
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
         _seal(folder, manifest.artifact.files)
         return folder
+
+    def _inspect(self, manifest: AdapterManifest, folder: Path) -> None:
+        if why := self._around.why_not(manifest, folder):
+            raise LoadRefused(f"{manifest.served_name} cannot be loaded: {'; '.join(why)}")
 
     def _load_again(self, served: str) -> None:
         manifest = self._delivered.find(served)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rollout.core.manifest import AdapterManifest, Artifact
-from rollout.digests import require_sha256
+from rollout.digests import require_sha256, sha256_of
 from rollout.durable import exclusive, sync_file, sync_folder
 from rollout.errors import Unavailable, Unreadable
 
@@ -34,6 +34,11 @@ class AdapterShelf:
         Raises Unreadable for bytes that are not the manifest's, and Unavailable for a disk that is full or refuses.
         """
         target = self.folder(manifest.served_name)
+        if target.is_symlink():
+            raise Unreadable(
+                f"{target} is a symbolic link: what it leads to can be changed behind its back",
+                advice="Remove it; what belongs there is copied then.",
+            )
         try:
             self._stand(manifest, target)
         except OSError as error:
@@ -69,7 +74,12 @@ class AdapterShelf:
             for name, digest in manifest.artifact.files.items():
                 if (source / name).is_symlink():
                     raise Unreadable(f"{name} of {manifest.served_name} is a symbolic link")
-                require_sha256(source / name, digest, name=name)
+                # An address may lead to files that are no adapter's: what they hold is told nobody, in no form.
+                if sha256_of(source / name) != digest:
+                    raise Unreadable(
+                        f"{name} in {manifest.artifact.uri} is not there or has another sha256 than the manifest says",
+                        advice="Give changed bytes a new version.",
+                    )
                 shutil.copyfile(source / name, aside / name, follow_symlinks=False)
                 require_sha256(aside / name, digest, name=name)
                 sync_file(aside / name)

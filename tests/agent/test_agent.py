@@ -230,7 +230,7 @@ def test_the_refusals_of_agent_and_server_are_ours_again(here: Place, agent: str
         shelf_of(agent).lay_down(here.adapter("1.0.0"))
     manifest = here.adapter("1.1.0")
     (here.root / "adapters/1.1.0/README.md").unlink()
-    with pytest.raises(Unreadable, match=r"README\.md of the adapter cannot be read"):
+    with pytest.raises(Unreadable, match=r"README\.md in adapters/1\.1\.0 is not there"):
         shelf_of(agent).lay_down(manifest)
     here.server.key = "another"
     with pytest.raises(ServingUnavailable):

@@ -83,7 +83,9 @@ def test_delivering_again_changes_nothing(here: Place) -> None:
 def test_bytes_that_are_not_the_manifests_are_not_laid_down(here: Place) -> None:
     manifest = here.adapter("1.0.0")
     (here.root / "adapters/1.0.0/README.md").write_text("something else")
-    with pytest.raises(Unreadable, match=r"README\.md has sha256"):
+    with pytest.raises(
+        Unreadable, match=r"README\.md in adapters/1\.0\.0 is not there or has another sha256"
+    ):
         keeper_of(here).deliver(manifest)
     assert (here.server.adapters, Delivered(here.shelf).names) == ({}, ())
     assert not (here.shelf / manifest.served_name).exists()
@@ -122,11 +124,22 @@ def test_what_would_spoil_a_server_is_not_given_to_it(
     for _ in range(2):  # what was refused once is not believed the second time
         with pytest.raises(LoadRefused, match=why):
             keeper_of(here).deliver(manifest)
+        assert not (here.shelf / manifest.served_name).exists()
     assert here.server.adapters == {}
     here.route(manifest.served_name)
     assert keeper_of(here).keep() == (
         f"{manifest.served_name}: {manifest.served_name} was never delivered here",
     )
+
+
+def test_what_somebody_else_laid_down_is_not_taken_away_by_a_refusal(here: Place) -> None:
+    tensors = good_tensors() | {key(MODULES[0], "B"): tensor(np.full((8, 2), float("nan")))}
+    manifest = here.adapter("1.0.0", tensors)
+    shelf = AdapterShelf(here.shelf, locate=lambda artifact: locate_artifact(here.root, artifact, None))
+    folder = shelf.lay_down(manifest)
+    with pytest.raises(LoadRefused, match="not finite"):
+        keeper_of(here).deliver(manifest)
+    assert {path.name for path in folder.iterdir()} == set(manifest.artifact.files)
 
 
 def test_a_refusal_of_the_server_is_final_and_carries_its_reason(here: Place) -> None:

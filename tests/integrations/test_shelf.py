@@ -77,7 +77,9 @@ def test_laying_down_twice_changes_nothing(shelf: AdapterShelf, tmp_path: Path) 
 
 def test_other_bytes_are_refused_and_leave_nothing_behind(shelf: AdapterShelf, tmp_path: Path) -> None:
     (tmp_path / "adapters" / "bot" / "adapter_model.safetensors").write_bytes(b"other")
-    with pytest.raises(Unreadable, match=r"adapter_model.safetensors has sha256 .* the manifest says"):
+    with pytest.raises(
+        Unreadable, match=r"adapter_model\.safetensors in adapters/bot is not there or has another sha256"
+    ):
         shelf.lay_down(manifest())
     assert not [path for path in (tmp_path / "shelf").iterdir() if path.is_dir()]
 
@@ -91,6 +93,40 @@ def test_what_a_killed_process_had_begun_to_lay_down_is_cleared_away(
     folder = shelf.lay_down(manifest())
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == FILES
     assert not begun.exists()
+
+
+def test_a_link_in_the_place_of_the_folder_is_not_followed(shelf: AdapterShelf, tmp_path: Path) -> None:
+    folder = shelf.lay_down(manifest())
+    folder.rename(tmp_path / "elsewhere")
+    folder.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(Unreadable, match="is a symbolic link: what it leads to can be changed"):
+        shelf.lay_down(manifest())
+    folder.unlink()
+    assert not shelf.lay_down(manifest()).is_symlink()
+
+
+def test_a_link_in_the_folder_is_not_followed(shelf: AdapterShelf, tmp_path: Path) -> None:
+    weights = shelf.lay_down(manifest()) / "adapter_model.safetensors"
+    weights.rename(tmp_path / "elsewhere")
+    weights.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(Unreadable, match=r"adapter_model\.safetensors of the adapter .* is no plain file"):
+        shelf.lay_down(manifest())
+
+
+def test_files_that_are_no_adapters_are_told_of_in_no_form(shelf: AdapterShelf, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.json"
+    secret.write_bytes(b"the key")
+    for name, content in FILES.items():
+        (tmp_path / name).write_bytes(content)
+    told = []
+    for _ in range(2):  # there, and not there
+        with pytest.raises(Unreadable) as caught:
+            shelf.lay_down(manifest(".", **{"secret.json": b"a guess"}))
+        told.append(f"{caught.value.message} {caught.value.advice}")
+        secret.unlink(missing_ok=True)
+    assert told[0] == told[1]
+    assert "secret.json in . is not there or has another" in told[0]
+    assert hashlib.sha256(b"the key").hexdigest()[:8] not in told[0]
 
 
 def test_a_file_in_the_place_of_the_folder_may_be_taken_away(shelf: AdapterShelf, tmp_path: Path) -> None:
