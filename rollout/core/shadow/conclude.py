@@ -16,10 +16,11 @@ from rollout.core.evaluation import Case, Effect, Measured, MetricRow, ShardTimi
 from rollout.core.gate import conclude_speed, has_limits, judge_limits
 from rollout.core.gatefile import Gate
 from rollout.core.judge import Evidence, judge, observe
-from rollout.core.metric import Event, MetricSpec, Pair, Samples, Stage
+from rollout.core.metric import MetricSpec, Pair, Samples, Stage
 from rollout.core.score import metric, shown
 from rollout.core.shadow.document import FailureRow, Replayed, ShadowSubject, Traffic
 from rollout.core.shadow.events import count_pairs, is_good, way_to_fail
+from rollout.core.shadow.rules import specs_for_traffic
 from rollout.core.verdict import Outcome, Verdict
 
 MOST_NOT_SENT = 0.01
@@ -43,11 +44,7 @@ def verdicts_on(
     return (
         _enough(subject, traffic),
         *([] if traffic.replayed is None else _on_replay(traffic.replayed)),
-        *(
-            _plan_metric(subject, spec, pairs)
-            for spec in subject.specs
-            if spec.event is not Event.THUMBS_DOWN
-        ),
+        *(_plan_metric(subject, spec, pairs) for spec in specs_for_traffic(subject.specs)),
         *(_limits(subject, measured, name, gate) for name, gate in gates if has_limits(gate)),
         *judge_margins(measured, subject.rules),
     )

@@ -7,11 +7,12 @@ a reference is set aside, and named.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from rollout.core.comparison import DEFAULT_MARGIN
 from rollout.core.evaluation import Rules
 from rollout.core.gatefile import Gate, Gates
+from rollout.core.metric import Direction, Event, MetricSpec, OnMissing, Stage
 from rollout.core.score import metric
 from rollout.core.suite import Golden
 
@@ -27,6 +28,18 @@ _NEAREST: Mapping[str, str] = {
     "toxicity_rate": "toxic_answers",
 }
 _ALWAYS = ("refusals", "empty_rate", "truncated_rate")
+_FAILURES = MetricSpec(
+    schema="adapter-rollout/metric/v1",
+    id="failed_answers",
+    title="Requests that got no good answer",
+    kind="rate",
+    event=Event.ERROR,
+    direction=Direction.LOWER,
+    margin=DEFAULT_MARGIN.max_loss,
+    min_samples=20,
+    on_missing=OnMissing.INCONCLUSIVE,
+    stages=(Stage.SHADOW,),
+)
 Asked = tuple[str, Gate]
 
 
@@ -53,6 +66,14 @@ def rules_for_traffic(golden: Golden) -> tuple[Rules, dict[str, str]]:
         agreement="optional",
     )
     return rules, aside
+
+
+def specs_for_traffic(specs: Sequence[MetricSpec]) -> tuple[MetricSpec, ...]:
+    """The plan's metrics that traffic can tell, and failures in any case: the gates see good answers only."""
+    told = tuple(spec for spec in specs if spec.event is not Event.THUMBS_DOWN)
+    if any(spec.event is Event.ERROR and spec.required for spec in told):
+        return told
+    return (*told, _FAILURES)
 
 
 def _why_aside(name: str, *, has_format: bool) -> str | None:

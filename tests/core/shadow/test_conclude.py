@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from rollout.core.metric import ErrorClass, Event
-from rollout.core.shadow.conclude import failures_of, timings_of
-from rollout.core.shadow.document import Lateness, Replayed
+from rollout.core.metric import ErrorClass, Event, MetricSpec
+from rollout.core.shadow.conclude import failures_of, measured_of, timings_of, verdicts_on
+from rollout.core.shadow.document import Lateness, Replayed, Traffic
 from rollout.core.verdict import Outcome
 from tests.support.shadows import REFUSED, judged, outcome, pair, spec, subject, suite
 
@@ -93,6 +93,28 @@ def test_a_candidate_that_fails_more_often_fails_by_the_plans_metric() -> None:
     found = judged([pair(n, status=500 if n % 4 == 0 else 200) for n in range(200)])
     assert found["error"].outcome is Outcome.FAIL
     assert found["error"].reason.startswith("worse: 50/200 (25.0%) in the candidate, 0/200 (0.0%) in stable")
+
+
+@pytest.mark.parametrize(
+    "planned",
+    [[spec(Event.FORMAT_INVALID)], [spec(Event.ERROR, required=False)]],
+    ids=["format only", "errors not required"],
+)
+def test_a_candidate_that_fails_half_of_all_requests_fails_whatever_the_plan_names(
+    planned: list[MetricSpec],
+) -> None:
+    found = judged([pair(n, status=500 if n % 2 else 200) for n in range(400)], None, *planned)
+    assert found["failed_answers"].required
+    assert found["failed_answers"].reason.startswith("worse: 200/400 (50.0%) in the candidate")
+    assert outcome(found) is Outcome.FAIL
+
+
+def test_failures_are_judged_where_the_plan_names_no_metric_of_traffic() -> None:
+    about = subject(suite()).model_copy(update={"specs": ()})
+    measured = measured_of(about, (), {})
+    found = {each.subject: each for each in verdicts_on(about, Traffic(source="test"), measured, ())}
+    assert found["failed_answers"].outcome is Outcome.NO_DATA
+    assert "failed_answers" not in judged([pair(n) for n in range(200)]), "the plan's own is enough"
 
 
 def test_a_slower_candidate_fails_where_the_plan_calls_it_slow() -> None:
