@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -104,6 +105,8 @@ def _report(
     # What is asked again is answered to us alone: those texts are whole, whatever the questions were.
     whole = traffic.replayed is not None or not traffic.redacted
     reader = PairReader.of(bout.golden, whole=whole)
+    lacking = Counter(name for pair in pairs for name in sorted(reader.one_sided(pair)))
+    traffic = traffic.model_copy(update={"one_sided": dict(sorted(lacking.items()))})
     cases = [case for pair in pairs if (case := reader.read(pair, subject.opponent)) is not None]
     cases, notes = _in_meaning(cases, subject.opponent, means)
     missing = {} if means.similarity is None or not notes else {"semantic_agreement": notes[0]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -122,7 +123,8 @@ def judged(
     about = subject(suite_, *specs, min_pairs=min_pairs)
     reader = PairReader.of(suite_, whole=whole)
     cases = [case for each in pairs if (case := reader.read(each, about.opponent)) is not None]
-    told = Traffic(source="test", **{"pairs": len(pairs), **traffic})
+    lacking = Counter(name for each in pairs for name in reader.one_sided(each))
+    told = Traffic(source="test", **{"pairs": len(pairs), "one_sided": lacking, **traffic})
     return {each.subject: each for each in verdicts_on(about, told, measured_of(about, cases, {}), pairs)}
 
 

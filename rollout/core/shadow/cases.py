@@ -75,6 +75,23 @@ class PairReader:
             },
         )
 
+    def one_sided(self, pair: Pair) -> frozenset[str]:
+        """Metrics that one good answer has and the comparison lacks, for the other answer does not have them."""
+        if not (is_good(pair.stable) and is_good(pair.candidate)):
+            return frozenset()
+        sides = [(pair.stable, pair.stable_texts), (pair.candidate, pair.candidate_texts)]
+        both = all(texts is not None for _, texts in sides)
+        alone = [self._names(record, has_text=texts is not None) for record, texts in sides]
+        compared = [self._names(record, has_text=both) for record, _ in sides]
+        return frozenset.union(*alone) - frozenset.intersection(*compared)
+
+    def _names(self, record: RequestRecord, *, has_text: bool) -> frozenset[str]:
+        """Of the scores of one answer, without reading its text."""
+        return frozenset(_seen(record)) | (self._told_names() if has_text else frozenset())
+
+    def _told_names(self) -> frozenset[str]:
+        return frozenset({"refusals", *self._told("")})
+
     def _scores(self, record: RequestRecord, text: str | None) -> Scores:
         if text is None:
             return _seen(record)

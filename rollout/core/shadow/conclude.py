@@ -25,6 +25,8 @@ from rollout.core.verdict import Outcome, Verdict
 
 MOST_NOT_SENT = 0.01
 """Share of due questions that may not be sent: more, and only the calm moments were compared."""
+MOST_ONE_SIDED = 0.01
+"""Share of pairs that may have a metric on one side only: more, and bad answers may be those that are left out."""
 LATE_MS = 50.0
 """A generator whose 99th percentile is later than this has hidden how long answers take under load."""
 _WHERE_TO_LOOK = {
@@ -41,12 +43,15 @@ def verdicts_on(
 ) -> tuple[Verdict, ...]:
     """Every verdict, those on the comparison itself first."""
     gates = sorted(subject.rules.gates.items())
+    gated = (
+        *(_limits(subject, measured, name, gate) for name, gate in gates if has_limits(gate)),
+        *judge_margins(measured, subject.rules),
+    )
     return (
         _enough(subject, traffic),
         *([] if traffic.replayed is None else _on_replay(traffic.replayed)),
         *(_plan_metric(subject, spec, pairs) for spec in specs_for_traffic(subject.specs)),
-        *(_limits(subject, measured, name, gate) for name, gate in gates if has_limits(gate)),
-        *judge_margins(measured, subject.rules),
+        *(_on_both_sides(verdict, traffic, measured) for verdict in gated),
     )
 
 
@@ -159,6 +164,16 @@ def _plan_metric(subject: ShadowSubject, spec: MetricSpec, pairs: Sequence[Pair]
     samples = Samples(metric=spec.id, since="", until="", stable=stable, candidate=candidate)
     evidence = observe(Evidence(), spec, samples)
     return judge(spec, evidence, stage=Stage.SHADOW, alpha=subject.alpha, alpha_advance=subject.alpha_advance)
+
+
+def _on_both_sides(verdict: Verdict, traffic: Traffic, measured: Measured) -> Verdict:
+    """What is left of pairs whose others were left out for one side's sake proves nothing good."""
+    name = verdict.subject.partition("/")[2]
+    lacking = traffic.one_sided.get(name, 0)
+    if verdict.outcome is not Outcome.PASS or lacking <= MOST_ONE_SIDED * len(measured.cases):
+        return verdict
+    why = f"{lacking} of {len(measured.cases)} pairs have it on one side only, and were left out"
+    return replace(verdict, outcome=Outcome.INCONCLUSIVE, reason=f"{verdict.reason}; {why}")
 
 
 def _limits(subject: ShadowSubject, measured: Measured, name: str, gate: Gate) -> Verdict:

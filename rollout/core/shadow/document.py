@@ -81,8 +81,8 @@ class Traffic(Document):
     """What became of the requests that could have been compared.
 
     `requests` are those of stable in the window, `copied` of them were to be copied, `pairs` have both answers.
-    `left_out` are pairs beyond the number that was asked for; the others are compared. `unread` says why the log could
-    not be read.
+    `left_out` are pairs beyond the number that was asked for; the others are compared. `one_sided` counts, by metric,
+    pairs of good answers of which one only has it. `unread` says why the log could not be read.
     """
 
     source: Line
@@ -93,6 +93,7 @@ class Traffic(Document):
     pairs: Count = 0
     left_out: Count = 0
     without_texts: Count = 0
+    one_sided: dict[MetricId, Count] = Field(default_factory=dict)
     redacted: bool = False
     unread: Line | None = None
     replayed: Replayed | None = None

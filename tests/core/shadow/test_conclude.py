@@ -169,6 +169,32 @@ def test_what_the_gateway_looked_at_needs_no_texts() -> None:
     assert outcome(found) is Outcome.PASS
 
 
+def test_bad_answers_whose_texts_were_not_kept_are_not_left_out_of_a_pass() -> None:
+    gates = {"repetition_rate": {"vs_champion": {"max_loss": 0.02}}}
+    long = {"said": None, "output_chars": 80_000}
+    found = judged([pair(n, **(long if n % 2 else {})) for n in range(400)], suite(gates, schema=None))
+    repeated = found["champion/repetition_rate"]
+    assert repeated.outcome is Outcome.INCONCLUSIVE
+    assert repeated.reason.endswith("200 of 400 pairs have it on one side only, and were left out")
+    assert outcome(found) is Outcome.INCONCLUSIVE
+
+
+def test_long_answers_in_which_nobody_could_look_to_the_end_are_not_left_out_of_a_pass() -> None:
+    gates = {"pii_rate": {"vs_champion": {"max_loss": 0.02}}}
+    looked = {"personal_data": False}
+    pairs = [pair(n, personal_data=None if n % 2 else False, stable=looked) for n in range(800)]
+    found = judged(pairs, suite(gates), whole=False)["champion/personal_data"]
+    assert (found.outcome, found.required) == (Outcome.INCONCLUSIVE, True)
+    few = [pair(n, personal_data=None if n < 8 else False, stable=looked) for n in range(800)]
+    assert judged(few, suite(gates), whole=False)["champion/personal_data"].outcome is Outcome.PASS
+
+
+def test_what_neither_side_has_is_not_one_sided() -> None:
+    pairs = [pair(n, **({} if n % 2 else {"said": None, "before": None})) for n in range(400)]
+    gates = {"repetition_rate": {"vs_champion": {"max_loss": 0.05}}}
+    assert judged(pairs, suite(gates))["champion/repetition_rate"].outcome is Outcome.PASS
+
+
 def test_refusals_that_nobody_looked_for_are_no_data() -> None:
     found = judged([pair(n, said=None, before=None) for n in range(200)])
     assert found["champion/refusals"].outcome is Outcome.NO_DATA
