@@ -27,6 +27,8 @@ MOST_NOT_SENT = 0.01
 """Share of due questions that may not be sent: more, and only the calm moments were compared."""
 MOST_ONE_SIDED = 0.01
 """Share of pairs that may have a metric on one side only: more, and bad answers may be those that are left out."""
+MOST_LOST = 0.01
+"""Share of copies whose answer may be missing: more, and those that a candidate never ended are not compared."""
 LATE_MS = 50.0
 """A generator whose 99th percentile is later than this has hidden how long answers take under load."""
 _WHERE_TO_LOOK = {
@@ -49,6 +51,7 @@ def verdicts_on(
     )
     return (
         _enough(subject, traffic),
+        *_lost(traffic),
         *([] if traffic.replayed is None else _on_replay(traffic.replayed)),
         *(_plan_metric(subject, spec, pairs) for spec in specs_for_traffic(subject.specs)),
         *(_on_both_sides(verdict, traffic, measured) for verdict in gated),
@@ -131,6 +134,17 @@ def _enough(subject: ShadowSubject, traffic: Traffic) -> Verdict:
     if traffic.unread is not None:
         outcome, reason = Outcome.NO_DATA, f"the traffic log could not be read: {traffic.unread}"
     return Verdict(subject="pairs", outcome=outcome, reason=reason, samples=(found, found))
+
+
+def _lost(traffic: Traffic) -> Iterator[Verdict]:
+    if traffic.lost <= MOST_LOST * traffic.copied:
+        return
+    reason = (
+        f"{traffic.lost} of {traffic.copied} copies have no answer: they are under way still, were given up, "
+        "or could not be written down"
+    )
+    samples = (traffic.copied, traffic.pairs)
+    yield Verdict(subject="copies", outcome=Outcome.INCONCLUSIVE, reason=reason, samples=samples)
 
 
 def _on_replay(replayed: Replayed) -> Iterator[Verdict]:

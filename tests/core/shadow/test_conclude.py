@@ -65,6 +65,13 @@ def test_a_log_that_cannot_be_read_is_no_data() -> None:
     )
 
 
+def test_copies_without_an_answer_are_no_part_of_a_pass() -> None:
+    found = judged([pair(n) for n in range(400)], copied=100_000)
+    assert outcome(found) is Outcome.INCONCLUSIVE
+    assert found["copies"].reason.startswith("99600 of 100000 copies have no answer")
+    assert outcome(judged([pair(n) for n in range(400)], copied=404)) is Outcome.PASS, "some are under way"
+
+
 def test_harm_that_few_pairs_prove_is_a_failure_all_the_same() -> None:
     found = judged([pair(n, said=REFUSED, format_valid=False) for n in range(80)])
     assert found["pairs"].outcome is Outcome.NO_DATA
