@@ -39,7 +39,7 @@ def shadow_traffic(environment: Environment, root: Path, *, edge: str | None = N
 
     if environment.reach is Reach.GATEWAYS:
         return GatewayShadow(gateway_clients(environment, timeout_s=_READING_S), edge)
-    return ShadowLog(root / environment.metrics.path)
+    return ShadowLog(root / environment.metrics.path, edge)
 
 
 def shadow_means(root: Path, bout: Bout, command: str, progress: Progress) -> Means:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,20 +14,22 @@ import pytest
 from rollout.core.metric import Comparison, NotCopied, Pair, RequestRecord, Stage, Texts
 from rollout.errors import MetricsUnavailable, Unsupported
 from rollout.integrations.gateways.shadowed import GatewayShadow
-from rollout.integrations.trafficlog import TrafficLogRecorder
+from rollout.integrations.trafficlog import TrafficLog, TrafficLogRecorder
+from rollout.integrations.trafficlog.retention import Retention
 from rollout.integrations.trafficlog.shadowed import ShadowLog
 from rollout.ports import ShadowTraffic
+from tests.support.gateway import eventually
 from tests.support.remote import log_client
 from tests.support.shadows import NEW, OLD, row
 
 NAME = "support-triage"
 COMPARISON = Comparison(name=NAME, stable=OLD, candidate=NEW, stage=Stage.SHADOW)
-Open = Callable[[Path], ShadowTraffic]
+Open = Callable[..., ShadowTraffic]
 
 
-def open_remote(path: Path) -> ShadowTraffic:
+def open_remote(path: Path, edge: str | None = None) -> ShadowTraffic:
     """Two gateways that share the log."""
-    return GatewayShadow([log_client(path), log_client(path, name="g1")], None)
+    return GatewayShadow([log_client(path), log_client(path, name="g1")], edge)
 
 
 SOURCES: dict[str, Open] = {"log": ShadowLog, "gateways": open_remote}
@@ -90,6 +95,59 @@ def test_copies_are_counted_with_why_there_are_not_more(tmp_path: Path, opened: 
     found = opened(log).copies(COMPARISON, since=2.0)
     assert (found.requests, found.copied, found.pairs) == (5, 1, 1)
     assert found.not_copied == {NotCopied.TOOLS: 1, NotCopied.BUDGET: 2}
+
+
+def keep_the_last(path: Path, count: int) -> None:
+    """Let the retention of a gateway remove the rows of before."""
+    now = time.time()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE requests SET routed_at = ?", (now,))
+        last = connection.execute("SELECT max(id) FROM requests").fetchone()[0] - count
+        connection.execute("UPDATE requests SET routed_at = ? WHERE id <= ?", (now - 3 * 86_400, last))
+    recorder = TrafficLogRecorder(path, retention=Retention(keep_days=2))
+    eventually(lambda: len(TrafficLog(path).records(after=0, limit=99)) == count)
+    recorder.close()
+
+
+def test_evidence_that_was_removed_in_part_is_none(tmp_path: Path, opened: Open) -> None:
+    path = write(tmp_path / "t.sqlite", *both(1, 1.0))
+    edge = TrafficLog(path).edge()
+    write(path, *both(2, 1.0, status=500), *both(3, 1.0))
+    began = time.time() - 4 * 86_400
+    keep_the_last(path, 2)
+    source = opened(path, edge)
+    with pytest.raises(MetricsUnavailable, match="of this time was removed"):
+        source.copies(COMPARISON, since=began)
+    with pytest.raises(MetricsUnavailable, match="of this time was removed"):
+        list(source.pairs(COMPARISON, since=began, limit=9))
+    assert ids(list(opened(path).pairs(COMPARISON, since=0.0, limit=9))) == ["s3"], "all that is there"
+
+
+def test_evidence_that_was_removed_as_a_whole_is_none(tmp_path: Path, opened: Open) -> None:
+    path = write(tmp_path / "t.sqlite", *both(1, 1.0))
+    edge = TrafficLog(path).edge()
+    write(path, *both(2, 1.0))
+    keep_the_last(path, 0)
+    with pytest.raises(MetricsUnavailable, match="of this time was removed"):
+        opened(path, edge).copies(COMPARISON, since=1.0)
+
+
+def test_what_was_removed_of_before_is_no_part_of_the_evidence(tmp_path: Path, opened: Open) -> None:
+    path = write(tmp_path / "t.sqlite", *both(1, 1.0))
+    edge = TrafficLog(path).edge()
+    write(path, *both(2, 1.0), *both(3, 1.0))
+    keep_the_last(path, 4)
+    assert opened(path, edge).copies(COMPARISON, since=1.0).pairs == 2
+    later = time.time() + 60
+    keep_the_last(path, 2)
+    assert opened(path, edge).copies(COMPARISON, since=later).pairs == 0, "a later time is whole"
+
+
+def test_another_log_than_that_of_the_release_has_no_evidence(tmp_path: Path, opened: Open) -> None:
+    path = write(tmp_path / "t.sqlite", *both(1, 9.0))
+    other = TrafficLog(write(tmp_path / "other.sqlite", *both(1, 1.0))).edge()
+    with pytest.raises(MetricsUnavailable):
+        opened(path, other).copies(COMPARISON, since=1.0)
 
 
 def test_a_log_that_is_not_there_is_unavailable(tmp_path: Path, opened: Open) -> None:

@@ -30,6 +30,9 @@ class _Seen:
 class GatewayShadow:
     """Reads the rows behind `edge`, with which a release began, from each log once, whoever writes to it.
 
+    Pairs and copies raise MetricsUnavailable where rows of their time were removed: evidence that is partly gone is
+    none. Since 0 asks for what the logs hold, whatever that is.
+
     Gateways give no texts away, so that pairs have none.
     """
 
@@ -63,7 +66,12 @@ class GatewayShadow:
     def _look(self, comparison: Comparison, since: float) -> _Seen:
         if self._seen is None or self._seen[:2] != (comparison, since):
             seen = _Seen()
-            for mark, gateway in self._logs().items():
+            logs = self._logs()
+            if self._begins.keys() - logs.keys():
+                raise MetricsUnavailable(
+                    "a traffic log with which the release began is no gateway's any more"
+                )
+            for mark, gateway in logs.items():
                 _read(gateway, self._begins.get(mark, 0), comparison, since, seen)
             self._seen = comparison, since, seen
         return self._seen[2]
@@ -88,7 +96,7 @@ def _begins(edge: str | None) -> dict[str, int]:
 def _read(gateway: GatewayClient, after: int, comparison: Comparison, since: float, seen: _Seen) -> None:
     copies: list[RequestRecord] = []
     originals: dict[str, RequestRecord] = {}
-    for record in _rows(gateway, after):
+    for record in _rows(gateway, after, since):
         if record.name != comparison.name or record.pinned or record.retry_of is not None:
             continue
         if record.shadow and record.served == comparison.candidate and not has_left(record):
@@ -122,13 +130,36 @@ def _reason(told: str) -> NotCopied:
         ) from error
 
 
-def _rows(gateway: GatewayClient, after: int) -> Iterator[RequestRecord]:
+def _rows(gateway: GatewayClient, after: int, since: float) -> Iterator[RequestRecord]:
+    newest = _newest(gateway)
     while True:
         try:
             rows = gateway.records(after=after, limit=_PAGE)
         except ServingUnavailable as error:
             raise MetricsUnavailable(error.message, advice=error.advice) from error
+        # Ids are given without a gap, and rows in the order of their ends.
+        is_whole = rows[0][0] == after + 1 or _ended(rows[0][1]) <= since if rows else newest <= after
+        if since and not is_whole:
+            raise MetricsUnavailable(
+                f"part of what the traffic log of gateway {gateway.name} held of this time was removed",
+                advice="Let keep_days and max_mb of the environment's metrics hold a whole stage, or name a later --since.",
+            )
         yield from (record for _, record in rows)
         if len(rows) < _PAGE:
             return
         after = rows[-1][0]
+
+
+def _newest(gateway: GatewayClient) -> int:
+    """The highest id that its log ever gave."""
+    try:
+        row = gateway.edge().rpartition(":")[2]
+    except ServingUnavailable as error:
+        raise MetricsUnavailable(error.message, advice=error.advice) from error
+    if not row.isdecimal():
+        raise MetricsUnavailable(f"gateway {gateway.name} answered something that is no edge")
+    return int(row)
+
+
+def _ended(record: RequestRecord) -> float:
+    return record.routed_at + record.latency_ms / 1000

@@ -4,21 +4,42 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from pathlib import Path
 
-from rollout.core.metric import Comparison, Copies, NotCopied
+from rollout.core.metric import Comparison, Copies, NotCopied, Pair
 from rollout.core.shadow.question import PATHS, Question
+from rollout.errors import MetricsUnavailable
 from rollout.integrations.trafficlog.counting import COMPLETE, DEALT, PAIRED
+from rollout.integrations.trafficlog.retention import removed_up_to
 from rollout.integrations.trafficlog.source import TrafficLog
 
 _AT_ONCE = 500
 
 
 class ShadowLog(TrafficLog):
-    """ShadowTraffic over the log."""
+    """ShadowTraffic over the log, for a release that began at `edge`.
+
+    Pairs and copies raise MetricsUnavailable where rows of their time were removed: evidence that is partly gone is
+    none. Since 0 asks for what the log holds, whatever that is.
+    """
+
+    def __init__(self, path: Path, edge: str | None = None) -> None:
+        super().__init__(path)
+        # One of several logs has its own part of a joined edge.
+        self._begins = {mark: int(row) for mark, _, row in _parts(edge) if row.isdecimal()}
+
+    def pairs(self, comparison: Comparison, *, since: float, limit: int) -> Iterator[Pair]:
+        """Complete pairs whose copy was routed at `since` (Unix seconds) or later, newest first."""
+        yield from super().pairs(comparison, since=since, limit=limit)
+        mark = self.edge().partition(":")[0]
+        with self._reading() as connection:  # afterwards: what was removed meanwhile was not read
+            self._require_all(connection, mark, since)
 
     def copies(self, comparison: Comparison, *, since: float) -> Copies:
         """What became of stable's requests that were routed at `since` or later."""
+        mark = self.edge().partition(":")[0]
         with self._reading() as connection:
+            self._require_all(connection, mark, since)
             requests, copied = _requests(connection, comparison, since)
             return Copies(
                 requests=requests,
@@ -38,6 +59,27 @@ class ShadowLog(TrafficLog):
             if len(rows) < _AT_ONCE:
                 return
             last = rows[-1][0]
+
+    def _require_all(self, connection: sqlite3.Connection, mark: str, since: float) -> None:
+        if since == 0:
+            return
+        # A log that took the place of the release's own has nothing of before its first row either.
+        is_own = not self._begins or mark in self._begins
+        if is_own and removed_up_to(connection) <= self._begins.get(mark, 0):
+            return
+        # Rows are in the order of their ends: if the oldest ended before, all that were removed did.
+        row = connection.execute(
+            "SELECT routed_at + latency_ms / 1000.0 FROM requests ORDER BY id LIMIT 1"
+        ).fetchone()
+        if row is None or row[0] > since:
+            raise MetricsUnavailable(
+                "part of what the traffic log held of this time was removed to keep it within its limits",
+                advice="Let keep_days and max_mb of the environment's metrics hold a whole stage, or name a later --since.",
+            )
+
+
+def _parts(edge: str | None) -> Iterator[tuple[str, str, str]]:
+    return (part.partition(":") for part in (edge or "").split("+"))
 
 
 def _requests(connection: sqlite3.Connection, comparison: Comparison, since: float) -> tuple[int, int]:
