@@ -93,8 +93,8 @@ class FlagReader(Protocol):
         """The slot for a request; `stable` on any doubt. Without a context key, the flag's unkeyed answer."""
         ...
 
-    def age_s(self) -> float:
-        """Seconds since the data were last confirmed to be what the flag says; infinite if never. Asked on each request."""
+    def age_s(self, key: str) -> float:
+        """Seconds since what is in force was last confirmed to be what the flag says; infinite if never."""
         ...
 
     def status(self) -> FlagDataStatus:
@@ -373,6 +373,7 @@ class GatewayStatus:
     flag_age_s: float
     in_flight: Mapping[str, int]
     last_routed: Mapping[str, float]
+    held: tuple[str, ...] = ()
 
     def has_heard(self, key: str, flag_version: int, revision: int) -> bool:
         """Whether it decides by this version of the flag and this revision of the routes, or newer ones."""

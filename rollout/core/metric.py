@@ -32,8 +32,9 @@ class Stage(StrEnum):
 class Event(StrEnum):
     """What counts as *bad* for one request, as the gateway recorded it.
 
-    `rejected` (4xx but 404, 408 and 429) is part of `error` wherever there is a control. At 100 % it is not, for
-    clients are rejected for their own mistakes too: there a metric of its own says how many are usual.
+    `rejected` (4xx but 408, 429, and 404 where the adapter is not loaded) is part of `error` wherever there is a
+    control. At 100 % it is not, for clients are rejected for their own mistakes too: there a metric of its own says
+    how many are usual.
     `thumbs_down` counts answers of which their users said what they think, and only where users see answers.
     """
 

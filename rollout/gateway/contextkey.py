@@ -14,6 +14,8 @@ from rollout.core.environment import ContextKey
 from rollout.gateway.openai import Headers, InferenceRequest, header
 
 _LARGEST_KEY = 256
+_SHORTEST_CONVERSATION = 8
+"""Shorter ids are numbers that an application counts for each user anew: not one conversation, but many."""
 _LARGEST_TOKEN = 16 * 1024
 _Source = Callable[[Headers, InferenceRequest], str | None]
 
@@ -36,7 +38,7 @@ class ContextKeys:
         """(sticky key, conversation) of a request to the logical model `name`; None for what it does not tell."""
         key = _first(self._sources, headers, request)
         conversation = _first(self._conversation, headers, request)
-        if conversation is None:
+        if conversation is None or len(conversation) < _SHORTEST_CONVERSATION:
             return key, None
         place = hashlib.sha256(f"{name}\0{conversation}".encode("utf-8", "surrogatepass")).digest()
         kept = self._first_keys.get(place)

@@ -21,7 +21,8 @@ _LIMITS = ("max_completion_tokens", "max_tokens")
 
 def why_no_copy(request: InferenceRequest) -> NotCopied | None:
     """Why a copy of this request would have effects, or would be another question without its tools."""
-    if any(request.holds(name) for name in _WITH_EFFECTS):
+    # A server would fetch an address once more, and one that works once only would fail the copy.
+    if any(request.holds(name) for name in _WITH_EFFECTS) or request.names_urls():
         return NotCopied.EFFECTS
     if _requires_tools(request) or _answers_tools(request):
         return NotCopied.TOOLS

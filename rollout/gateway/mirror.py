@@ -107,7 +107,7 @@ class Mirror:
         wanted = (
             passage.choice.slot is Slot.STABLE
             and not passage.choice.pinned
-            and scope["path"] in MIRRORED_PATHS
+            and passage.path in MIRRORED_PATHS
             and passage.answered
             and (passage.status in _SUCCESS or passage.status >= 500)
             and is_sampled(passage.id, passage.choice.live.route.mirror)

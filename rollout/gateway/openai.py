@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any, NoReturn
 
@@ -81,6 +82,13 @@ def error_body(status: int, message: str, *, code: str | None = None, param: str
     """An error in OpenAI's form."""
     kind = "invalid_request_error" if status < 500 else "server_error"
     return json.dumps({"error": {"message": message, "type": kind, "param": param, "code": code}}).encode()
+
+
+def local_path(scope: Scope) -> str:
+    """The path of a request below wherever the app is mounted."""
+    path: str = scope["path"]
+    root = scope.get("root_path", "").rstrip("/")
+    return path[len(root) :] if root and path.startswith(f"{root}/") else path
 
 
 async def send_bytes(
@@ -184,7 +192,7 @@ class InferenceRequest:
         if media_type != "application/json":
             raise RefusedError(415, "The content type must be application/json.")
         try:
-            fields = _FIELDS.decode(body)
+            fields = _members(body)
             if not body.isascii():
                 str(body, "utf-8")
             model = _NAME.decode(fields["model"])
@@ -213,6 +221,11 @@ class InferenceRequest:
             value = str(value)
         return value.strip() or None if isinstance(value, str) else None
 
+    def names_urls(self) -> bool:
+        """Whether it names addresses for the server to fetch: pictures, sounds, files."""
+        raw = self._fields.get("messages") or self._fields.get("input")
+        return raw is not None and _URL.search(raw) is not None
+
     def holds(self, name: str) -> bool:
         """Whether there is a value of that name which says anything."""
         return bytes(self._fields.get(name, b"null")) not in (b"null", b"false")
@@ -239,7 +252,31 @@ class _Turn(msgspec.Struct):
 
 
 _TURNS = msgspec.json.Decoder(list[_Turn])
-_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+class _Member(str):
+    """The name of a member, counted as it is read: millions of them would take many times the body's own size."""
+
+    __slots__ = ()
+    most = 1000
+    left = most
+
+    @classmethod
+    def read(cls, kind: type, name: str) -> _Member:
+        _Member.left -= 1
+        if _Member.left < 0:
+            raise RefusedError(400, f"The request body holds more than {cls.most} members.")
+        return kind(name)  # type: ignore[no-any-return]
+
+
+def _members(body: bytes) -> dict[str, msgspec.Raw]:
+    """The members of an object, unread. One decoder serves all, since nothing else runs while it does."""
+    _Member.left = _Member.most
+    return {str(name): value for name, value in _FIELDS.decode(body).items()}
+
+
+_FIELDS = msgspec.json.Decoder(dict[_Member, msgspec.Raw], dec_hook=_Member.read)
+_URL = re.compile(rb'"(?:[a-z]+_)?url"\s*:\s*"https?:', re.IGNORECASE)
 _NAME = msgspec.json.Decoder(str)
 _VALUE = msgspec.json.Decoder()
 

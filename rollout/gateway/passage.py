@@ -11,7 +11,7 @@ from typing import Protocol
 from rollout.core.flag import Slot
 from rollout.core.metric import ErrorClass, NotCopied, RequestRecord
 from rollout.gateway.answer import AnswerReader
-from rollout.gateway.openai import App, InferenceRequest, Message, Receive, Scope, Send
+from rollout.gateway.openai import App, InferenceRequest, Message, Receive, Scope, Send, local_path
 from rollout.gateway.restoring import ModelRestorer
 from rollout.gateway.routes import LiveRoute
 from rollout.gateway.spoken import Spoken
@@ -30,7 +30,9 @@ SERVED = "rollout.served"
 
 CLIENT_LEFT = 499
 NO_ANSWER = 0
-_NOT_LOADED = 404
+_NOT_FOUND = 404
+_TOLD_BYTES = 4096
+_PATIENCE_S = 1.0
 _LETTERS_A_TOKEN = 4
 
 
@@ -97,12 +99,17 @@ class Passage:
         self._pair = pair
         self._retry_of = retry_of
         self._restorer = ModelRestorer(choice.served, choice.live.name) if restore else None
+        self._forgiving = False
+        self._kept: list[Message] = []
+        """What is not sent on yet: a 404 that may mean the adapter, a whole answer whose length will be another one."""
+        self._told = b""
+        self._lacking = False
         self._reader = AnswerReader()
         self._failure: str | None = None
         self._failure_class: ErrorClass | None = None
         self._replica: str | None = None
         self._cold = False
-        self._path = ""
+        self.path = ""
         self._started = self._finished = self._left = False
         self._first_byte_ms: float | None = None
         self._latency_ms: float | None = None
@@ -117,7 +124,8 @@ class Passage:
         `forgiving` withholds a failure that comes before the first byte: nothing was sent then, and `withheld` is
         true.
         """
-        self._path = scope["path"]
+        self.path = local_path(scope)
+        self._forgiving = forgiving
         given = False
 
         async def give() -> Message:
@@ -135,26 +143,35 @@ class Passage:
                 case "http.response.start":
                     head = self._head(message)
                     self.withheld = forgiving and self._failed_at_once()
-                    if not self.withheld:
-                        await send(head)
+                    await self._pass_on(head, send)
                 case "http.response.body":
                     await self._body(message, send)
                 case _:
                     await send(message)
+            if self.withheld and deadline.when() is None:
+                # The failure is known: nobody waits for the rest of its answer.
+                deadline.reschedule(asyncio.get_running_loop().time() + _PATIENCE_S)
 
         try:
-            await app({**scope, SERVED: self.choice.served}, give, take)
+            async with asyncio.timeout(None) as deadline:
+                await app({**scope, SERVED: self.choice.served}, give, take)
+        except TimeoutError:
+            if not self.withheld:
+                self._fail("the engine raised TimeoutError", ErrorClass.BROKEN_OFF)
+                raise
         except asyncio.CancelledError:
             self._left = self._left or self._pair is not None
             self._fail("the gateway stopped", ErrorClass.GATEWAY)
             raise
         except Exception as error:
             self._fail(f"the engine raised {type(error).__name__}", ErrorClass.BROKEN_OFF)
-            if not forgiving or self._started or self._left:
+            if not forgiving or (self._started and not self.withheld) or self._left:
                 raise
             self.withheld = True
         finally:
             self._settle()
+        if not self.withheld:
+            await self._release(send)
 
     def record(self, *, mirrored: bool = False) -> None:
         """Leave the row of this request. To be called once, when `run` is over."""
@@ -190,7 +207,7 @@ class Passage:
                 completion_tokens=reader.completion_tokens,
                 output_chars=reader.chars,
                 conversation_hash=self._telemetry.hash_key(self.choice.conversation),
-                path=self._path,
+                path=self.path,
                 streamed=reader.streamed,
                 replica=self._replica,
                 cold=self._cold,
@@ -258,8 +275,11 @@ class Passage:
         more = message.get("more_body", False)
         if chunk and self._first_byte_ms is None:
             self._first_byte_ms = self._elapsed_ms()
+        if self.status == _NOT_FOUND:
+            self._hear_what_is_not_found(chunk)
         if not self.withheld:
-            await send(message if self._restorer is None else self._restored(message, chunk, more=more))
+            shown = message if self._restorer is None else self._restored(message, chunk, more=more)
+            await self._pass_on(shown, send, last=not more)
         if chunk:
             self._reader.feed(chunk)
         if not more and not self._finished:
@@ -271,9 +291,41 @@ class Passage:
         assert self._restorer is not None
         return {**message, "body": self._restorer.feed(chunk, last=not more)}
 
+    async def _pass_on(self, message: Message, send: Send, *, last: bool = False) -> None:
+        """Send a message on, or keep it until it is known whether, or with which length, it may go."""
+        if self.withheld:
+            self._kept.clear()
+        elif self._waits() and not last:
+            self._kept.append(message)
+        else:
+            self._kept.append(message)
+            await self._release(send)
+
+    def _waits(self) -> bool:
+        if self._restorer is not None and not self._reader.streamed:
+            return True
+        return self._forgiving and self.status == _NOT_FOUND and len(self._told) < _TOLD_BYTES
+
+    async def _release(self, send: Send) -> None:
+        kept, self._kept = self._kept, []
+        if len(kept) > 1 and self._finishing(kept[-1]) and self._restorer is not None:
+            kept = self._restorer.measured(kept)
+        for message in kept:
+            await send(message)
+
+    @staticmethod
+    def _finishing(message: Message) -> bool:
+        return message["type"] == "http.response.body" and not message.get("more_body", False)
+
+    def _hear_what_is_not_found(self, chunk: bytes) -> None:
+        """Any server that lacks an adapter names it; one that lacks a route, or some stored answer, does not."""
+        self._told = (self._told + chunk)[:_TOLD_BYTES]
+        self._lacking = self._lacking or self.choice.served.encode() in self._told
+        self.withheld = self.withheld or (self._lacking and self._forgiving and bool(self._kept))
+
     def _failed_at_once(self) -> bool:
         silent = self._failure_class is ErrorClass.TIMEOUT  # its user has waited long enough
-        return not silent and (self.status in (NO_ANSWER, _NOT_LOADED) or self.status >= 500)
+        return not silent and (self.status == NO_ANSWER or self.status >= 500)
 
     def _fail(self, failure: str, kind: ErrorClass) -> None:
         if self._failure is None:
@@ -297,6 +349,8 @@ class Passage:
         if self.status == CLIENT_LEFT:
             # It is still here: this is no answer.
             return "the engine says that its client left", ErrorClass.UNREADABLE
+        if self._lacking:
+            return "the server does not have the adapter", ErrorClass.UNREACHABLE
         return self._reader.error, self._reader.error_class
 
     def _first_token_ms(self) -> float | None:

@@ -27,6 +27,7 @@ from rollout.gateway.openai import (
     Send,
     for_upstream,
     header,
+    local_path,
     overloaded,
     read_body,
     send_refusal,
@@ -92,7 +93,7 @@ class VersionChooser:
             elif decision.version is None or decision.version < route.min_flag_version:
                 # The flag data are older than this candidate: what they dial up is another one.
                 reason = STALE_FLAG
-            elif route.max_flag_age_s is not None and self._flags.age_s() > route.max_flag_age_s:
+            elif route.max_flag_age_s is not None and self._flags.age_s(route.flag) > route.max_flag_age_s:
                 # Nobody knows whether the flag still says so.
                 reason = OLD_FLAG
             else:
@@ -165,31 +166,22 @@ class AdapterRouter:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection scope."""
+        path = local_path(scope) if scope["type"] == "http" else ""
         match scope["type"]:
             case "lifespan":
                 await self._lifespan(scope, receive, send)
-            case "http" if scope["method"] == "POST" and scope["path"] in INFERENCE_PATHS:
-                await self._admit(scope, receive, send)
-            case "http" if scope["path"] == FEEDBACK_PATH:
+            case "http" if scope["method"] == "POST" and path in INFERENCE_PATHS:
+                await self._infer(scope, receive, send)
+            case "http" if path == FEEDBACK_PATH:
                 await self._feedback.answer(scope, receive, send)
-            case "http" if self._admin.answers(scope, exclusive=self._exclusive):
-                await self._admin.answer(scope, receive, send)
+            case "http" if self._admin.answers(own := {**scope, "path": path}, exclusive=self._exclusive):
+                await self._admin.answer(own, receive, send)
             case "http" if self._exclusive:
                 await self._refuse(send, RefusedError(404, "There is nothing here.", code="not_found"))
             case "http" | "websocket" if not self._exclusive:
                 await self._app(scope, receive, send)
             case _:
                 await send({"type": "websocket.close", "code": 1000})
-
-    async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._under_way >= self._settings.max_in_flight:
-            await self._refuse(send, overloaded())
-            return
-        self._under_way += 1
-        try:
-            await self._infer(scope, receive, send)
-        finally:
-            self._under_way -= 1
 
     async def _infer(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -199,9 +191,12 @@ class AdapterRouter:
         except RefusedError as refused:
             await self._refuse(send, refused)
             return
+        # Only now: whoever sends slowly takes nobody's turn.
+        self._under_way += 1
         try:
             await self._route(body, scope, receive, send)
         finally:
+            self._under_way -= 1
             self._room.give_back(len(body))
 
     async def _read(self, headers: Headers, receive: Receive) -> bytes:
@@ -214,6 +209,8 @@ class AdapterRouter:
 
     async def _route(self, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
         try:
+            if self._under_way > self._settings.max_in_flight:
+                raise overloaded()
             request = InferenceRequest.parse(scope["headers"], body)
             choice = self._chooser.choose(scope["headers"], request)
             if choice is None and self._exclusive:

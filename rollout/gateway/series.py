@@ -40,7 +40,7 @@ def _histogram(meaning: str, bounds: tuple[float, ...], *labels: str) -> Series:
 SERIES: Mapping[str, Series] = {
     "requests_total": _counter(
         "Requests that are over, by the class of the answer's status (`left`: the client went away; `none`: no answer)"
-        " and by outcome: `good`, `rejected` (4xx but 404, 408, 429), `left` or `failed`.",
+        " and by outcome: `good`, `rejected` (4xx but 408, 429 and a missing adapter's 404), `left` or `failed`.",
         *_ADAPTER,
         "status",
         "outcome",

@@ -133,7 +133,7 @@ def outcome_of(record: RequestRecord) -> str:
             return "good"
         case 499:
             return "left"
-        case status if 400 <= status <= 499 and status not in (404, 408, 429):
+        case status if 400 <= status <= 499 and status not in (408, 429):
             return "rejected"
         case _:
             return "failed"

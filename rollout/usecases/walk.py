@@ -86,9 +86,16 @@ def _coverage(ticking: Ticking, candidate: AdapterManifest, policy: ReleasePolic
 def _behind(ticking: Ticking, revision: int) -> list[str]:
     """The gateways that do not answer, or have not read the latest flag and routes."""
     behind = []
+    candidate = ticking.state.candidate
     for gateway in ticking.world.gateways:
         try:
-            heard = gateway.status().has_heard(ticking.key, ticking.state.flag_version, revision)
+            status = gateway.status()
+            heard = status.has_heard(ticking.key, ticking.state.flag_version, revision)
+            if candidate is not None and candidate.served_name in status.held:
+                # Somebody has pulled the brake: numbers of requests that stable answered prove nothing.
+                behind.append(
+                    f"gateway {gateway.name} holds {candidate.served_name}: lift it, or roll it back"
+                )
         except Unavailable as error:
             behind.append(f"gateway {gateway.name}: {error.message}")
         else:

@@ -162,7 +162,7 @@ def test_other_adapters_and_shadow_copies_are_not_counted(source: Source) -> Non
 
 
 NOT_GOOD = [0, 100, 204 + 100, 400, 401, 403, 404, 405, 408, 413, 422, 429, 500, 502, 599, 799]
-REFUSED = [400, 401, 403, 405, 413, 422]
+REFUSED = [400, 401, 403, 404, 405, 413, 422]
 
 
 @pytest.mark.parametrize("status", NOT_GOOD)
@@ -202,7 +202,7 @@ def test_without_a_control_a_refusal_counts_neither_way(source: Source, status: 
 
 @pytest.mark.parametrize("stage", list(Stage))
 def test_rejections_have_a_metric_of_their_own(source: Source, stage: Stage) -> None:
-    statuses = [200, 500, 404, 499, *REFUSED]
+    statuses = [200, 500, 499, *REFUSED]
     records = [
         row
         for status in statuses
@@ -214,6 +214,11 @@ def test_rejections_have_a_metric_of_their_own(source: Source, stage: Stage) -> 
 @pytest.mark.parametrize("status", [status for status in NOT_GOOD if status not in REFUSED])
 def test_without_a_control_a_failure_is_still_an_error(source: Source, status: int) -> None:
     assert look(source, [record(CANDIDATE, status=status)], ERROR, Stage.BAKE)[1] == counts(1, 1)
+
+
+def test_an_adapter_that_a_server_lacks_is_no_mistake_of_the_client(source: Source) -> None:
+    lacking = record(CANDIDATE, status=404, error="the server does not have the adapter")
+    assert look(source, [lacking], ERROR, Stage.BAKE)[1] == counts(1, 1)
 
 
 def test_rejections_of_the_same_clients_are_dealt_to_both_arms(source: Source) -> None:

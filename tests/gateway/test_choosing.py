@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import itertools
 import json
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ import httpx
 import pytest
 
 from rollout.gateway.holds import Hold, Holds
+from rollout.gateway.restoring import ModelRestorer
 from tests.support.gateway import (
     CANDIDATE,
     FLAG,
@@ -25,6 +28,7 @@ from tests.support.gateway import (
     routes,
     running,
 )
+from tests.support.gateway import _behind as behind
 from tests.support.upstream import Behaviour, serving
 
 TOKEN = "s3cret-of-the-gateway"
@@ -120,22 +124,22 @@ def test_a_key_that_nobody_would_have_is_no_key(world: World) -> None:
 def test_a_conversation_keeps_the_key_that_it_began_with(world: World) -> None:
     world.dial("50%")
     inside, outside = candidates_user(world), stables_user(world)
-    assert ask(world, {"x-user-id": inside, "x-conversation-id": "c1"}) == CANDIDATE
-    assert ask(world, {"x-user-id": outside, "x-conversation-id": "c1"}) == CANDIDATE
-    assert ask(world, {"x-conversation-id": "c1"}) == CANDIDATE
-    assert ask(world, {"x-user-id": outside}, metadata={"thread": "c2"}) == STABLE
-    assert ask(world, {"x-user-id": inside}, metadata={"thread": "c2"}) == STABLE
+    assert ask(world, {"x-user-id": inside, "x-conversation-id": "conversation-1"}) == CANDIDATE
+    assert ask(world, {"x-user-id": outside, "x-conversation-id": "conversation-1"}) == CANDIDATE
+    assert ask(world, {"x-conversation-id": "conversation-1"}) == CANDIDATE
+    assert ask(world, {"x-user-id": outside}, metadata={"thread": "conversation-2"}) == STABLE
+    assert ask(world, {"x-user-id": inside}, metadata={"thread": "conversation-2"}) == STABLE
 
 
 def test_a_conversation_of_nobody_is_dealt_by_its_own_name(world: World) -> None:
     world.dial("50%")
-    answered = {ask(world, {"x-conversation-id": f"c{number}"}) for number in range(40)}
+    answered = {ask(world, {"x-conversation-id": f"conversation-{number}"}) for number in range(40)}
     assert answered == {STABLE, CANDIDATE}
     assert {row["keyed"] for row in world.rows()} == {1}
 
 
 def test_a_conversation_changes_at_most_once_while_the_share_grows_and_once_back(world: World) -> None:
-    seen: dict[str, list[str]] = {f"c{number}": [] for number in range(30)}
+    seen: dict[str, list[str]] = {f"conversation-{number}": [] for number in range(30)}
     for share in ("5%", "25%", "50%", "100%"):
         world.dial(share)
         for turn in range(2):
@@ -340,3 +344,90 @@ def _url_of(world: World) -> str:
 def test_routes_name_how_old_flags_may_be() -> None:
     with pytest.raises(ValueError, match="greater than 0"):
         routes(max_flag_age_s=0)
+
+
+def test_a_path_that_the_server_does_not_have_is_not_the_candidates_failure(world: World) -> None:
+    world.dial("100%")
+    world.upstream.models[CANDIDATE] = Behaviour(status=404, text="Not Found")
+    answer = world.ask("ann")
+    assert (answer.status_code, answer.headers["x-rollout-adapter"]) == (404, CANDIDATE)
+    assert answer.json() == {"error": {"message": "Not Found"}}
+    assert [(row["status"], row["error"]) for row in world.rows()] == [(404, None)]
+
+
+def test_stable_answers_before_the_candidates_failure_has_ended(world: World) -> None:
+    world.dial("100%")
+
+    async def endless(scope: Any, receive: Any, send: Any) -> None:
+        asked = json.loads((await receive())["body"])["model"]
+        status = 500 if asked == CANDIDATE else 200
+        headers = [(b"content-type", b"application/json")]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"x", "more_body": status == 500})
+        if status == 500:
+            await asyncio.sleep(600)
+
+    before, behind.app = behind.app, endless  # type: ignore[assignment]
+    try:
+        assert ask(world, {"x-user-id": "ann"}) == STABLE
+    finally:
+        behind.app = before
+    assert [(row["served"], row["status"]) for row in world.rows()] == [(CANDIDATE, 500), (STABLE, 200)]
+
+
+def test_millions_of_members_are_refused_before_they_take_memory(world: World) -> None:
+    many = b'{"model": "support-bot", ' + b",".join(b'"a%d": 1' % number for number in range(100_000)) + b"}"
+    answer = world.client.post("/v1/completions", content=many, headers={"content-type": "application/json"})
+    assert answer.status_code == 400
+    assert answer.json()["error"]["message"] == "The request body holds more than 1000 members."
+
+
+def test_who_sends_slowly_takes_nobodys_turn(tmp_path: Path) -> None:
+    with running(tmp_path, gateway={"max_in_flight": 2}) as world:
+        host, port = world.url.removeprefix("http://").split(":")
+        slow = [socket.create_connection((host, int(port))) for _ in range(10)]
+        for each in slow:
+            each.sendall(
+                b"POST /v1/completions HTTP/1.1\r\nhost: x\r\n"
+                b"content-type: application/json\r\ncontent-length: 50\r\n\r\n{"
+            )
+        assert ask(world) == STABLE
+        for each in slow:
+            each.close()
+
+
+def test_a_number_that_an_application_counts_for_each_user_is_no_conversation(world: World) -> None:
+    world.dial("50%")
+    users = [f"user-{number}" for number in range(30)]
+    alone = [ask(world, {"x-user-id": user}) for user in users]
+    assert [ask(world, {"x-user-id": user, "x-conversation-id": "1"}) for user in users] == alone
+
+
+def test_a_flag_that_was_spoilt_by_hand_ages_however_fresh_its_file_is(world: World) -> None:
+    world.dial("100%")
+    world.route(2, max_flag_age_s=0.5)
+    assert ask(world) == CANDIDATE
+    document = json.loads((world.root / "flags.json").read_bytes())
+    document["flags"][FLAG]["on"] = "false"
+    (world.root / "flags.json").write_text(json.dumps(document))
+    eventually(lambda: ask(world) == STABLE)
+    assert world.rows()[-1]["flag_reason"] == "OLD_FLAG"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_logical_name_is_put_back_however_the_bytes_are_cut(stream: bool) -> None:
+    said = b'{"model": "v1", "text": "\\"model\\": \\"v1\\"", "x": {"model":"v1"}}' * 50
+    for size in (1, 2, 7, 64, 1000):
+        restorer = ModelRestorer("v1", "bot")
+        restorer.head([], streamed=stream)
+        pieces = [said[start : start + size] for start in range(0, len(said), size)]
+        given = [restorer.feed(piece, last=number == len(pieces) - 1) for number, piece in enumerate(pieces)]
+        assert b"".join(given) == said.replace(b'"model": "v1"', b'"model": "bot"').replace(
+            b'"model":"v1"', b'"model":"bot"'
+        )
+
+
+def test_a_stream_without_lines_is_not_held_back() -> None:
+    restorer = ModelRestorer("v1", "bot")
+    restorer.head([], streamed=True)
+    assert sum(len(restorer.feed(b"x" * 1000, last=False)) for _ in range(100)) > 99_000

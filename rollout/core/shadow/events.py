@@ -11,7 +11,7 @@ from typing import assert_never
 from rollout.core.metric import Counts, Event, MetricSpec, Pair, RequestRecord, Unit
 
 _PATIENCE_MS = 10_000.0
-_NOT_THE_CLIENTS_FAULT = frozenset({404, 408, 429})
+_NOT_THE_CLIENTS_FAULT = frozenset({408, 429})
 _MINUTE_S = 60
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,6 +52,7 @@ class _FlagFileFeed:
         self._sink: DataSourceUpdateSink | None = None
         self._ready: threading.Event | None = None
         self._flags: dict[str, dict[str, JsonValue]] = {}
+        self._kept_since: dict[str, float] = {}
         self._complaint: str | None = None
 
     def attach(self, config: Any, store: FeatureStore, ready: threading.Event) -> _FlagFileFeed:
@@ -87,6 +89,11 @@ class _FlagFileFeed:
         """Seconds since the file was last seen to hold what is in force."""
         return self._watch.age_s
 
+    def age_of(self, key: str) -> float:
+        """The same for one flag: what was kept because the file spoils it ages, however fresh the file is."""
+        since = self._kept_since.get(key)
+        return self.age_s if since is None else max(self.age_s, time.monotonic() - since)
+
     @property
     def error(self) -> str | None:
         """Why the file, or one of its flags, is not in force."""
@@ -102,11 +109,13 @@ class _FlagFileFeed:
         for key, flag in flags.items():
             try:
                 sound[key] = _evaluable(key, flag)
+                self._kept_since.pop(key, None)
             except (ValueError, TypeError, KeyError, AttributeError) as error:
                 # One flag spoilt by hand must not hold up the roll-back of another.
                 complaints.append(f"flag {key} {error}")
                 if key in self._flags:
                     sound[key] = self._flags[key]
+                    self._kept_since.setdefault(key, time.monotonic())
         if not sound:
             raise ValueError("; ".join(complaints))
         assert self._sink is not None

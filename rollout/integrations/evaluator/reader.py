@@ -32,6 +32,10 @@ class Feed(Protocol):
         """Seconds since they were last known to be what the flag says; infinite before the first time."""
         ...
 
+    def age_of(self, key: str) -> float:
+        """The same for one flag, which may be kept in an older form than the others."""
+        ...
+
     @property
     def error(self) -> str | None:
         """Why newer data, or a single flag, are not in force."""
@@ -71,9 +75,9 @@ class FlagReader:
             case _:
                 return _stable(version, "ERROR:NOT_A_SLOT")
 
-    def age_s(self) -> float:
-        """Seconds since the data were last confirmed."""
-        return self._feed.age_s
+    def age_s(self, key: str) -> float:
+        """Seconds since what is in force of a flag was last confirmed."""
+        return self._feed.age_of(key)
 
     def status(self) -> FlagDataStatus:
         """How fresh the data is, which versions are in force, and why a newer content is not."""

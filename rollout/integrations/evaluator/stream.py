@@ -79,6 +79,10 @@ class _StreamFeed:
             return float("inf")
         return time.monotonic() - self._heard_at
 
+    def age_of(self, key: str) -> float:  # noqa: ARG002 - they come together
+        """Seconds since anything came over the stream."""
+        return self.age_s
+
     @property
     def error(self) -> str | None:
         """Why newer data are not in force."""
