@@ -104,7 +104,7 @@ def _report(
     subject = bout.subject
     # What is asked again is answered to us alone: those texts are whole, whatever the questions were.
     whole = traffic.replayed is not None or not traffic.redacted
-    reader = PairReader.of(bout.golden, whole=whole)
+    reader = PairReader.of(bout.golden, whole=whole, ours=traffic.replayed is None)
     lacking = Counter(name for pair in pairs for name in sorted(reader.one_sided(pair)))
     traffic = traffic.model_copy(update={"one_sided": dict(sorted(lacking.items()))})
     cases = [case for pair in pairs if (case := reader.read(pair, subject.opponent)) is not None]

@@ -31,20 +31,25 @@ Scores = dict[str, float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairReader:
-    """Makes cases of pairs, for one suite. `whole` says that texts are kept as they were, with personal data."""
+    """Makes cases of pairs, for one suite.
+
+    `whole` says that texts are kept as they were, with personal data; `ours` that a gateway gave the requests their ids.
+    """
 
     refuses: Callable[[str], bool]
     is_valid: IsValid | None
     whole: bool
+    ours: bool = True
 
     @classmethod
-    def of(cls, golden: Golden, *, whole: bool) -> PairReader:
+    def of(cls, golden: Golden, *, whole: bool, ours: bool = True) -> PairReader:
         """Raises Unreadable if the suite's response schema is not valid."""
         schema = golden.response_schema
         return cls(
             refuses=refusal.reader(golden.suite.refusals),
             is_valid=None if schema is None else validator(schema),
             whole=whole,
+            ours=ours,
         )
 
     def read(self, pair: Pair, opponent: Side) -> Case | None:
@@ -58,7 +63,7 @@ class PairReader:
         common = theirs.keys() & ours.keys()
         nearness = {} if answers is None else {"agreement": rouge_l(*answers)}
         return Case(
-            id=_shown_id(pair.stable.request_id),
+            id=_shortened_id(pair.stable.request_id) if self.ours else pair.stable.request_id,
             slice=_kind(pair.stable),
             cluster=pair.stable.key_hash or pair.stable.conversation_hash,
             expect=Expect.TEXT if self.is_valid is None else Expect.JSON,
@@ -167,8 +172,8 @@ def _reply(record: RequestRecord, text: str) -> Reply:
     )
 
 
-def _shown_id(request_id: str) -> str:
-    """Half of an id that we gave still names one request of the log; others, of a record, stay as they are."""
+def _shortened_id(request_id: str) -> str:
+    """Half of an id that we gave still names one request of the log."""
     ours = len(request_id) == _OUR_LETTERS and set(request_id) <= set(hexdigits)
     return request_id[: _OUR_LETTERS // 2] if ours else request_id
 

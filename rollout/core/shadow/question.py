@@ -127,12 +127,15 @@ def _time(value: dict[str, object]) -> float | None:
 
 def _seconds(told: float | str, name: str) -> float:
     if not isinstance(told, str):
-        return float(told)
+        try:
+            return float(told)
+        except OverflowError:  # JSON's integers have no end
+            raise ValueError(f"{name} is no time in Unix seconds") from None
     try:
         when = datetime.fromisoformat(told)
-    except ValueError:
+        return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
         raise ValueError(f"{name} is no time in ISO 8601") from None
-    return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
 
 
 def _flaws_of_all(found: Mapping[int, Question], source: str) -> Iterator[Problem]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -70,6 +71,15 @@ def test_without_texts_there_is_neither_prompt_nor_answer() -> None:
 def test_requests_of_one_user_are_a_cluster() -> None:
     assert case(pair(1)).cluster == "user 1"
     assert case(pair(1, stable={"key_hash": None, "conversation_hash": "c"})).cluster == "c"
+
+
+def test_the_ids_of_a_record_stay_as_they_are() -> None:
+    ids = ["0" * 16 + f"{number:016x}" for number in range(2)]
+    pairs = [replace(pair(1), stable=replace(pair(1).stable, request_id=id_)) for id_ in ids]
+    reader = PairReader.of(suite(), whole=True, ours=False)
+    cases = [found for each in pairs if (found := reader.read(each, Side.CHAMPION)) is not None]
+    assert [each.id for each in cases] == ids
+    assert case(pairs[0]).id == "0" * 16, "a gateway's own id is as good by half"
 
 
 def test_long_answers_are_shortened_for_the_report() -> None:

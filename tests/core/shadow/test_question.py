@@ -64,6 +64,7 @@ def test_times_are_unix_seconds_or_iso_and_no_part_of_the_body(name: str) -> Non
         ({**BODY, "timestamp": "yesterday"}, "timestamp is no time in ISO 8601"),
         ({**BODY, "timestamp": 1_772_366_400_000}, "timestamp is no time in Unix seconds"),
         ({**BODY, "timestamp": True}, "timestamp is no time"),
+        ({**BODY, "timestamp": 10**400}, "timestamp is no time in Unix seconds"),
     ],
 )
 def test_a_bad_line_is_told_with_its_number(line: Any, why: str) -> None:
