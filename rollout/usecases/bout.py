@@ -45,6 +45,7 @@ def find_bout(
     state = fold(world.ledger.read(name))
     if candidate is not None:
         stable, since, edge = state.champion, None, None
+        _require_other(name, candidate, stable)
         commit = world.manifests.tree().commit
     elif state.candidate is not None and state.started is not None:
         stable, since, edge = state.stable, state.started.at, state.started.edge
@@ -65,6 +66,20 @@ def find_bout(
         stage=Stage.SHADOW,
     )
     return Bout(subject=subject, golden=policy.golden, comparison=comparison, since=since, edge=edge)
+
+
+def _require_other(name: str, candidate: AdapterManifest, stable: Version | None) -> None:
+    """An adapter that is compared with itself is as good as itself, and another name's proves nothing of this one."""
+    if candidate.name != name:
+        raise Unreadable(
+            f"the candidate is a version of {candidate.name}, not of {name}",
+            advice=f"Name a manifest of {name}, or compare {candidate.name}.",
+        )
+    if stable is not None and candidate.served_name == stable.served_name:
+        raise Unreadable(
+            f"{candidate.served_name} is what serves {name} already",
+            advice="Name the manifest of another version.",
+        )
 
 
 def _subject(

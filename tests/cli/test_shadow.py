@@ -19,7 +19,7 @@ import pytest
 from rollout.cli import run
 from rollout.core.shadow.document import ShadowReport
 from rollout.core.verdict import Outcome
-from rollout.demo.scratch import NAME
+from rollout.demo.scratch import MANIFEST, NAME
 from rollout.wiring import gateway_app, load_environment
 from tests.support.gateway import eventually
 from tests.support.shadows import REFUSED
@@ -196,6 +196,39 @@ def test_there_is_nothing_to_compare_without_a_candidate(
     idle = Site.create(tmp_path)
     assert run(["shadow", NAME, "-e", "demo", "--root", str(idle.repository.root)]) == 3
     assert f"{NAME} has no candidate in demo" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (("version: 1.1.0", "version: 1.0.0"), "is what serves support-triage already"),
+        (("name: support-triage", "name: other-triage"), "a version of other-triage, not of support-triage"),
+    ],
+    ids=["the champion itself", "another adapter"],
+)
+def test_only_another_version_of_the_same_adapter_is_a_candidate(
+    site: Site, change: tuple[str, str], why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = site.repository.root
+    manifest = root / MANIFEST
+    if "1.0.0" in change[1]:
+        manifest.write_text(site.repository.git("show", f"HEAD~1:{MANIFEST}"))
+    else:
+        manifest.write_text(manifest.read_text().replace(*change))
+    words = ["--root", str(root), "--candidate", str(manifest)]
+    assert run(["shadow", NAME, "-e", "demo", *words]) == 3
+    assert why in capsys.readouterr().err
+
+
+def test_ids_of_a_record_that_begin_alike_are_different_questions(
+    site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = record(tmp_path, 3)
+    file.write_text(file.read_text().replace('"ask-', '"' + "0" * 31))
+    with upstream(site, Behaviour(text=RIGHT)) as (_, url):
+        status, report, _ = shadow(site, tmp_path, "--replay", str(file), "--against", url, capsys=capsys)
+    assert status == 1
+    assert len(report.measured.cases) == 3
 
 
 def record(tmp_path: Path, count: int = PAIRS, *, every: float | None = 0.005) -> Path:
