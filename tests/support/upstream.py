@@ -64,7 +64,8 @@ class FakeUpstream:
         self.headers.append({key.decode(): value.decode("latin-1") for key, value in scope["headers"]})
         behaviour = self.models.get(request["model"])
         if behaviour is None:
-            error = {"error": {"message": f"The model `{request['model']}` does not exist.", "type": "NotFoundError", "code": 404}}
+            message = f"The model `{request['model']}` does not exist."
+            error = {"error": {"message": message, "type": "NotFoundError", "code": 404}}
             await _answer(send, 404, json.dumps(error).encode())
             return
         self.busy += 1

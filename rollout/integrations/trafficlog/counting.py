@@ -15,9 +15,7 @@ LEFT = "({row}.status = 499 AND {row}.error IS NULL)"
 # What a tester chose, and what stable answered in the candidate's place, was not dealt at random.
 DEALT = "({row}.pinned = 0 AND {row}.retry_of IS NULL)"
 _HASTY = f"({LEFT} AND ({{row}}.first_byte_ms IS NOT NULL OR {{row}}.latency_ms < {_PATIENCE_MS}))"
-_REJECTED = (
-    "({row}.status BETWEEN 400 AND 499 AND {row}.status NOT IN (408, 429) AND {row}.error IS NULL)"
-)
+_REJECTED = "({row}.status BETWEEN 400 AND 499 AND {row}.status NOT IN (408, 429) AND {row}.error IS NULL)"
 _UNIT = "coalesce({row}.key_hash, {row}.conversation_hash, {row}.id), CAST({row}.routed_at / 60 AS INTEGER)"
 
 
