@@ -61,15 +61,20 @@ class OutputType(click.ParamType[Output]):
         return Output(form or None, Path(file))
 
 
+def require_places(outputs: Sequence[Output], root: Path) -> None:
+    """To be asked before long work. Raises Usage for a file that `write_reports` could not write, as far as is known."""
+    for output, place in zip(outputs, _places(outputs, root), strict=True):
+        if not (_is_opened(place) or place.parent.is_dir()):
+            raise Usage(f"{output.file} cannot be written: there is no folder {output.file.parent}")
+
+
 def write_reports(render: Render, form: str, outputs: Sequence[Output], *, summary: str, root: Path) -> None:
     """Write every file over what is in it; the screen shows the report, or its summary if a file has it.
 
     Raises Usage for a file that is named twice, cannot be written, or is reached through a link below `root`,
     which is the repository without links.
     """
-    places = [_place(output.file, root) for output in outputs]
-    if len(set(places)) < len(places):
-        raise Usage("one file cannot hold two reports")
+    places = _places(outputs, root)
 
     def write(*, opened: bool) -> None:
         for output, place in zip(outputs, places, strict=True):
@@ -77,12 +82,23 @@ def write_reports(render: Render, form: str, outputs: Sequence[Output], *, summa
                 _write_as(output, place, render(output.form or form, False), root)
 
     # Files first: where nobody reads the screen any more, hours of work are not lost with it.
-    write(opened=False)
+    try:
+        write(opened=False)
+    except Usage:
+        click.echo(render(form, shows_colour()), nl=False)
+        raise
     if any(output.form is None for output in outputs):
         click.echo(summary, err=True)
     else:
         click.echo(render(form, shows_colour()), nl=False)
     write(opened=True)
+
+
+def _places(outputs: Sequence[Output], root: Path) -> list[Path]:
+    places = [_place(output.file, root) for output in outputs]
+    if len(set(places)) < len(places):
+        raise Usage("one file cannot hold two reports")
+    return places
 
 
 def _write_as(output: Output, place: Path, text: str, root: Path) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rollout.usecases.shadow import Means
 
 Progress = Callable[[str, int, int], None]
+_ENDINGS = signal.SIGINT, signal.SIGTERM
 _READING_S = 30.0
 """Patience with a gateway that reads its log."""
 TOKEN = "ROLLOUT_ENGINE_TOKEN"  # noqa: S105 - the name of a variable
@@ -88,7 +89,7 @@ def replay(
     pace: Pace,
     progress: Progress,
 ) -> Echoes:
-    """Ask again, until the end or an interrupt. Raises ServingUnavailable unless every server has both adapters."""
+    """Ask again, until the end or a signal to end. Raises ServingUnavailable unless every server has both adapters."""
     tokens = {target.token for target in targets}
     if len(tokens) > 1:
         raise Usage("the servers need different tokens", advice="Ask them one by one: --against URL.")
@@ -112,11 +113,13 @@ async def _replay(
     headers = [] if token is None else [(b"authorization", f"Bearer {token}".encode())]
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGINT, stop.set)
+    for each in _ENDINGS:
+        loop.add_signal_handler(each, stop.set)
     try:
         return await Replay(upstream, _route(bout), headers=headers, pace=pace).run(due, stop, progress)
     finally:
-        loop.remove_signal_handler(signal.SIGINT)
+        for each in _ENDINGS:
+            loop.remove_signal_handler(each)
         await upstream.close()
 
 

@@ -33,6 +33,15 @@ def test_a_full_disk_behind_the_output_is_told_in_a_line(words: list[str]) -> No
     assert "Traceback" not in ended.stderr
 
 
+def test_a_report_that_cannot_be_written_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    missing = Output("json", tmp_path / "missing" / "report.json")
+    with pytest.raises(Usage, match="cannot be written"):
+        write_reports(
+            lambda form, _: f"hours of work as {form}", "text", [missing], summary="", root=tmp_path
+        )
+    assert capsys.readouterr().out == "hours of work as text"
+
+
 def test_an_output_that_nobody_reads_is_no_verdict() -> None:
     reading, writing = os.pipe()
     os.close(reading)

@@ -330,7 +330,61 @@ def test_a_record_without_times_needs_a_rate(
     assert "name how many a second with --rate" in capsys.readouterr().err
 
 
-def test_an_interrupt_gives_a_report_of_what_there_is_that_never_passes(site: Site, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--speed", "nan"],
+        ["--speed", "inf"],
+        ["--speed", "1e-320"],
+        ["--rate", "nan"],
+        ["--timeout", "nan"],
+        ["--max-pairs", "9"],
+        ["--since", "2026-01-01"],
+    ],
+    ids=" ".join,
+)
+def test_a_replay_takes_no_number_that_is_none_and_no_option_that_would_change_nothing(
+    site: Site, tmp_path: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = record(tmp_path, 3)
+    given = ["--root", str(site.repository.root), "--replay", str(file), "--dry-run"]
+    assert run(["shadow", NAME, "-e", "demo", *given]) == 0
+    capsys.readouterr()
+    assert run(["shadow", NAME, "-e", "demo", *given, *words]) == 2
+    assert words[0] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["--speed", "2"], ["--max-in-flight", "9"], ["--no-stream"]], ids=" ".join)
+def test_options_of_a_replay_are_refused_without_one(
+    site: Site, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["shadow", NAME, "-e", "demo", "--root", str(site.repository.root), *words]) == 2
+    assert "belongs to --replay" in capsys.readouterr().err
+
+
+def test_an_output_in_a_folder_that_is_missing_is_told_before_anything_is_asked(
+    site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with upstream(site, Behaviour(text=RIGHT)) as (app, url):
+        words = ["--root", str(site.repository.root), "--replay", str(record(tmp_path, 3)), "--against", url]
+        output = ["--output", f"json={tmp_path / 'missing' / 'report.json'}"]
+        assert run(["shadow", NAME, "-e", "demo", *words, *output]) == 2
+    assert "there is no folder" in capsys.readouterr().err
+    assert app.paths == []
+
+
+def test_a_rate_is_told_as_one(site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with upstream(site, Behaviour(text=RIGHT)) as (_, url):
+        words = ["--replay", str(record(tmp_path, 3, every=None)), "--rate", "60", "--against", url]
+        _, _, screen = shadow(site, tmp_path, *words, capsys=capsys)
+    assert "60 a second" in screen
+    assert "as they came" not in screen
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM], ids=["interrupt", "SIGTERM"])
+def test_an_interrupt_gives_a_report_of_what_there_is_that_never_passes(
+    site: Site, tmp_path: Path, ending: signal.Signals
+) -> None:
     with upstream(site, Behaviour(text=RIGHT)) as (app, url):
         file = record(tmp_path, 1000, every=0.01)
         report = tmp_path / "report.json"
@@ -354,7 +408,7 @@ def test_an_interrupt_gives_a_report_of_what_there_is_that_never_passes(site: Si
         alarm = threading.Timer(60, child.kill)
         alarm.start()
         eventually(lambda: len(app.seen) >= 150, within_s=50)
-        child.send_signal(signal.SIGINT)
+        child.send_signal(ending)
         assert child.wait() == 6
         alarm.cancel()
     found = ShadowReport.model_validate_json(report.read_bytes())

@@ -13,8 +13,8 @@ import click
 
 from rollout.cli.evaluate.outputs import rendering
 from rollout.cli.options import ADAPTER
-from rollout.cli.outputs import Output, write_reports
-from rollout.cli.shadow.options import LOG, Moment, replay_options
+from rollout.cli.outputs import Output, require_places, write_reports
+from rollout.cli.shadow.options import LOG, Moment, replay_options, require_heeded
 
 if TYPE_CHECKING:
     from rollout.core.shadow.document import ShadowReport
@@ -76,9 +76,9 @@ def command(
     from rollout.usecases.bout import find_bout
     from rollout.usecases.shadow import compare_copies
 
-    if replay is None and (against or dry_run or rate is not None):
-        raise click.UsageError("--against, --rate and --dry-run belong to --replay")
+    require_heeded(replay)
     place = wiring.find_root(root or Path.cwd())
+    require_places(outputs, place.resolve())
     world = wiring.build_world(place, environment)
     other = None
     if candidate is not None:
@@ -87,6 +87,7 @@ def command(
     redacted = world.environment.metrics.texts is KeptTexts.REDACTED
     pace = Pace(
         speed=speed,
+        rate=rate,
         max_in_flight=max_in_flight,
         timeout_s=timeout,
         stream=stream,

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from math import isfinite
 from typing import Any
 
 import click
 
 LOG = "traffic-log"
 """What `--replay` names instead of a file."""
+
+
+_OF_REPLAYS = frozenset(
+    {"against", "speed", "rate", "max_requests", "max_in_flight", "timeout", "stream", "dry_run"}
+)
 
 
 class Moment(click.ParamType[datetime]):
@@ -27,6 +33,35 @@ class Moment(click.ParamType[datetime]):
         return when if when.tzinfo else when.replace(tzinfo=UTC)
 
 
+class Finite(click.FloatRange):
+    """A number in a range: click's own lets one pass that is none, for it compares with nothing."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        found = float(super().convert(value, param, ctx))
+        if not isfinite(found):
+            self.fail(f"{value!r} is no number", param, ctx)
+        return found
+
+
+def require_heeded(replay: str | None) -> None:
+    """Raises UsageError for an option that was given and would change nothing."""
+    context = click.get_current_context()
+    given = [
+        option
+        for option in context.command.params
+        if isinstance(option, click.Option)
+        and context.get_parameter_source(str(option.name)) is click.core.ParameterSource.COMMANDLINE
+    ]
+    for option in given:
+        name = option.opts[0]
+        if replay is None and option.name in _OF_REPLAYS:
+            raise click.UsageError(f"{name} belongs to --replay")
+        if replay is not None and option.name == "max_pairs":
+            raise click.UsageError(f"{name} is of recorded pairs: --max-requests bounds a replay")
+        if replay not in {None, LOG} and option.name == "since":
+            raise click.UsageError(f"{name} is of the traffic log: every question of a file is asked")
+
+
 def replay_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """How a record is asked again."""
     count = click.IntRange(min=1)
@@ -38,9 +73,7 @@ def replay_options(command: Callable[..., Any]) -> Callable[..., Any]:
             show_default=True,
             help="Ask for streams, which tell when the first token came.",
         ),
-        click.option(
-            "--timeout", type=click.FloatRange(min=0, min_open=True), default=120, show_default=True
-        ),
+        click.option("--timeout", type=Finite(min=0.001, max=86_400), default=120, show_default=True),
         click.option(
             "--max-in-flight",
             type=count,
@@ -51,12 +84,12 @@ def replay_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--max-requests", type=count, default=10_000, show_default=True),
         click.option(
             "--rate",
-            type=click.FloatRange(min=0, min_open=True),
+            type=Finite(min=0.001, max=100_000),
             help="Questions a second, instead of the times at which they came.",
         ),
         click.option(
             "--speed",
-            type=click.FloatRange(min=0, min_open=True),
+            type=Finite(min=0.001, max=100_000),
             default=1.0,
             show_default=True,
             help="How many times as fast as they came.",

@@ -71,6 +71,7 @@ class Replayed(Document):
     unfinished: Count = Field(default=0, description="Given up when the replay was stopped.")
     stopped: bool = False
     speed: float
+    pace: Line | None = Field(default=None, description="How fast they were asked, for people.")
     max_in_flight: Count
     seconds: Value
     lateness: Lateness | None = Field(description="None if nothing was sent.")

@@ -12,13 +12,24 @@ from rollout.core.shadow.document import Lateness, Replayed
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """How questions are asked again: `speed` times as fast as they came, at most `max_in_flight` at once."""
+    """How questions are asked again: `speed` times as fast as they came, at most `max_in_flight` at once.
+
+    With a `rate` they come evenly, so many a second times the speed, whenever they came once.
+    """
 
     speed: float
     max_in_flight: int
     timeout_s: float
     stream: bool
     seed: int
+    rate: float | None = None
+
+    @property
+    def told(self) -> str:
+        """For people."""
+        if self.rate is None:
+            return f"{self.speed:g} times as fast as they came"
+        return f"{self.rate * self.speed:g} a second"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +55,7 @@ class Echoes:
             unfinished=self.unfinished,
             stopped=self.stopped,
             speed=pace.speed,
+            pace=pace.told,
             max_in_flight=pace.max_in_flight,
             seconds=self.seconds,
             lateness=Lateness(p50_ms=quantile(late, 0.5), p99_ms=quantile(late, 0.99), largest_ms=max(late))

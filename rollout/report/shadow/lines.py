@@ -145,7 +145,7 @@ def _replayed(replayed: Replayed) -> list[Fact]:
     sent = (
         f"{replayed.sent:,} of {replayed.questions:,} questions, each to both, in {replayed.seconds:,.1f} s"
     )
-    parts = [sent, f"{replayed.speed:g} times as fast as they came"]
+    parts = [sent, replayed.pace or f"{replayed.speed:g} times as fast as they came"]
     parts += [f"{replayed.not_sent:,} not sent, as {replayed.max_in_flight:,} were under way"] * (
         replayed.not_sent > 0
     )

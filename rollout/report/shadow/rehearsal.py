@@ -31,7 +31,7 @@ def rehearse(
         f"would send  {plain(each, 400)}",
         *([f"skipped     {whys(skipped)}"] if skipped else []),
         f"to          {', '.join(targets)}",
-        f"takes       {lasts:,.1f} s at {pace.speed:g} times the speed, and as long as the last answers take",
+        f"takes       {lasts:,.1f} s, {pace.told}, and as long as the last answers take",
         f"at most     {pace.max_in_flight:,} questions under way; one that is due then is not sent",
         "begins with",
         *(f"  {_line(after / pace.speed, question)}" for after, question in due[:_SHOWN]),
