@@ -169,7 +169,7 @@ def test_a_stopped_replay_gives_what_it_has_and_says_so() -> None:
         (Behaviour(delay_s=30), ErrorClass.TIMEOUT),
         (Behaviour(break_after=2), ErrorClass.BROKEN_OFF),
         (Behaviour(status=500), None),
-        (None, None),
+        (None, ErrorClass.UNREACHABLE),
     ],
 )
 def test_a_candidate_that_fails_is_recorded_as_the_gateway_would(
