@@ -95,18 +95,18 @@ def pair(
     *,
     said: str | None = SAID,
     before: str | None = SAID,
+    asked: str | None = None,
     stable: Mapping[str, Any] | None = None,
     **candidate: Any,
 ) -> Pair:
     """A request and its copy, with texts unless one is None; changes are those of the copy's row, and of stable's."""
-    asked = json.dumps(
-        {"model": "support-triage", "messages": [{"role": "user", "content": f"ticket {number}"}]}
-    )
+    turn = {"role": "user", "content": asked or f"ticket {number}"}
+    body = json.dumps({"model": "support-triage", "messages": [turn]})
     return Pair(
         stable=row(f"s{number}", shadow=False, **(stable or {})),
         candidate=row(f"c{number}", shadow=True, **candidate),
-        stable_texts=None if before is None else Texts(request=asked, answer=before),
-        candidate_texts=None if said is None else Texts(request=asked, answer=said),
+        stable_texts=None if before is None else Texts(request=body, answer=before),
+        candidate_texts=None if said is None else Texts(request=body, answer=said),
     )
 
 

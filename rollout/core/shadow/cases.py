@@ -7,8 +7,9 @@ look at, and what is a refusal to the suite. A metric is there for both answers 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from hashlib import sha256
 from string import hexdigits
 
 from rollout.core.evaluation import Case, Reply, Side
@@ -65,7 +66,7 @@ class PairReader:
         return Case(
             id=_shortened_id(pair.stable.request_id) if self.ours else pair.stable.request_id,
             slice=_kind(pair.stable),
-            cluster=pair.stable.key_hash or pair.stable.conversation_hash,
+            cluster=_user(pair) or question_of(pair),
             expect=Expect.TEXT if self.is_valid is None else Expect.JSON,
             messages=() if pair.stable_texts is None else turns_of(pair.stable_texts.request),
             replies={
@@ -110,6 +111,22 @@ class PairReader:
         if self.whole and self.is_valid is not None:
             found["json_compliance"] = rates(text, self.is_valid)["json_compliance"]
         return found
+
+
+def distinct(pairs: Iterable[Pair]) -> int:
+    """How many different questions of different users there are; one whose text was not kept is like no other."""
+    return len({(_user(pair), question_of(pair) or pair.stable.request_id) for pair in pairs})
+
+
+def question_of(pair: Pair) -> str | None:
+    """What tells a question from others; None where its text was not kept."""
+    if pair.stable_texts is None:
+        return None
+    return sha256(pair.stable_texts.request.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def _user(pair: Pair) -> str | None:
+    return pair.stable.key_hash or pair.stable.conversation_hash
 
 
 def turns_of(request: str) -> tuple[Turn, ...]:

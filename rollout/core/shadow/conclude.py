@@ -18,6 +18,7 @@ from rollout.core.gatefile import Gate
 from rollout.core.judge import Evidence, judge, observe
 from rollout.core.metric import MetricSpec, Pair, Samples, Stage
 from rollout.core.score import metric, shown
+from rollout.core.shadow.cases import distinct
 from rollout.core.shadow.document import FailureRow, Replayed, ShadowSubject, Traffic
 from rollout.core.shadow.events import count_pairs, is_good, way_to_fail
 from rollout.core.shadow.rules import specs_for_traffic
@@ -50,7 +51,7 @@ def verdicts_on(
         *judge_margins(measured, subject.rules),
     )
     return (
-        _enough(subject, traffic),
+        _enough(subject, traffic, distinct(pairs)),
         *_lost(traffic),
         *([] if traffic.replayed is None else _on_replay(traffic.replayed)),
         *(_plan_metric(subject, spec, pairs) for spec in specs_for_traffic(subject.specs)),
@@ -127,10 +128,12 @@ def _timing(pair: Pair, side: Side) -> Timing:
     )
 
 
-def _enough(subject: ShadowSubject, traffic: Traffic) -> Verdict:
+def _enough(subject: ShadowSubject, traffic: Traffic, different: int) -> Verdict:
     asked, found = subject.min_pairs, traffic.compared
-    outcome = Outcome.PASS if found >= max(1, asked) else Outcome.NO_DATA
-    reason = f"{found} pairs were compared, {asked} are the least"
+    # The same question of the same user again says nothing new.
+    outcome = Outcome.PASS if min(found, different) >= max(1, asked) else Outcome.NO_DATA
+    repeated = f", of {different} different questions" if different < found else ""
+    reason = f"{found} pairs were compared{repeated}, {asked} are the least"
     if traffic.unread is not None:
         outcome, reason = Outcome.NO_DATA, f"the traffic log could not be read: {traffic.unread}"
     return Verdict(subject="pairs", outcome=outcome, reason=reason, samples=(found, found))

@@ -104,7 +104,7 @@ def small_facts(report: ShadowReport) -> list[Fact]:
         ),
         (
             "confidence",
-            f"{rules.confidence:.0%} one-sided, seed {rules.seed}; requests of one user are a cluster",
+            f"{rules.confidence:.0%} one-sided, seed {rules.seed}; requests of one user, or of one question, are a cluster",
         ),
         ("missing", "; ".join(f"{metric(name).title}: {why}" for name, why in _missing(report))),
         ("measured", f"{report.started_at:%Y-%m-%d %H:%M:%S} UTC, {took:.1f} s, rollout {report.tool}"),

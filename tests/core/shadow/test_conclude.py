@@ -145,6 +145,21 @@ def test_one_user_with_a_thousand_requests_is_no_thousand_witnesses() -> None:
     assert "1 clusters" in found["champion/refusals"].reason
 
 
+def test_one_question_a_thousand_times_is_no_thousand_witnesses() -> None:
+    nobody = {"key_hash": None}
+    found = judged([pair(n, asked="hi", key_hash=None, stable=nobody) for n in range(1000)])
+    assert found["pairs"].outcome is Outcome.NO_DATA
+    assert found["pairs"].reason == "1000 pairs were compared, of 1 different questions, 100 are the least"
+    assert found["champion/refusals"].outcome is Outcome.INCONCLUSIVE
+    assert "1 clusters" in found["champion/refusals"].reason
+    others = judged([pair(n, key_hash=None, stable=nobody) for n in range(1000)])
+    assert outcome(others) is Outcome.PASS
+
+
+def test_one_question_of_a_thousand_users_is_a_thousand_questions() -> None:
+    assert outcome(judged([pair(n, asked="hi") for n in range(1000)])) is Outcome.PASS
+
+
 def test_limits_of_the_gate_file_hold_for_traffic_too() -> None:
     gates = {"empty_rate": {"max": 0.01}, "json_compliance": {"min": 0.95}}
     assert outcome(judged([pair(n) for n in range(200)], suite(gates))) is Outcome.PASS
