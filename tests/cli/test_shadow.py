@@ -154,6 +154,15 @@ def test_without_texts_the_gateway_s_own_measurements_are_compared(
     assert "kept of no pair: neither agreement nor repetition was measured" in screen
 
 
+def test_answers_that_were_too_long_to_be_kept_are_counted_as_left_out(
+    site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mirror(site, Behaviour(text="again " * 14_000), count=20, texts="redacted")
+    _, report, screen = shadow(site, tmp_path, capsys=capsys)
+    assert report.traffic.without_texts == 20, screen
+    assert report.traffic.one_sided == {"repetition_rate": 20}, "the gateway looked for refusals itself"
+
+
 def test_too_few_pairs_are_no_data(site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mirror(site, Behaviour(text=RIGHT), count=20)
     status, report, screen = shadow(site, tmp_path, capsys=capsys)
