@@ -1,6 +1,6 @@
 """What every gateway is measured against: an upstream that costs next to nothing, and one small ASGI app.
 
-    python -m tests.benchmarks.fast raw [--candidate answers|hangs-up|is-silent]
+    python -m tests.benchmarks.fast raw [--candidate answers|hangs-up|is-silent] [--after-ms 0]
     python -m tests.benchmarks.fast app [--wrapped]
 
 Each prints its URL and serves until it is killed. `--wrapped` puts our middleware around the app.
@@ -38,8 +38,9 @@ MODELS = json.dumps({"object": "list", "data": [{"id": STABLE}, {"id": CANDIDATE
 class Raw(asyncio.Protocol):
     """HTTP just as far as these clients speak it."""
 
-    def __init__(self, candidate: str) -> None:
+    def __init__(self, candidate: str, after_ms: float) -> None:
         self._candidate = candidate
+        self._after_s = after_ms / 1000
         self._said = b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -64,10 +65,14 @@ class Raw(asyncio.Protocol):
                 self._transport.close()
             return
         told = MODELS if head.startswith(b"get /v1/models") else ANSWER
-        self._transport.write(
-            b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s"
-            % (len(told), told)
+        whole = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (
+            len(told),
+            told,
         )
+        if self._after_s:
+            asyncio.get_running_loop().call_later(self._after_s, self._transport.write, whole)
+        else:
+            self._transport.write(whole)
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -90,6 +95,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("kind", choices=("raw", "app"))
     parser.add_argument("--candidate", default="answers", choices=("answers", "hangs-up", "is-silent"))
+    parser.add_argument("--after-ms", type=float, default=0)
     parser.add_argument("--wrapped", action="store_true")
     options = parser.parse_args()
     listening = socket.create_server(("127.0.0.1", 0), backlog=4096)
@@ -97,14 +103,15 @@ def main() -> None:
     import uvloop
 
     uvloop.run(
-        _raw(listening, options.candidate)
+        _raw(listening, options.candidate, options.after_ms)
         if options.kind == "raw"
         else _app(listening, wrapped=options.wrapped)
     )
 
 
-async def _raw(listening: socket.socket, candidate: str) -> None:
-    server = await asyncio.get_running_loop().create_server(lambda: Raw(candidate), sock=listening)
+async def _raw(listening: socket.socket, candidate: str, after_ms: float) -> None:
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: Raw(candidate, after_ms), sock=listening)
     await server.serve_forever()
 
 

@@ -54,7 +54,8 @@ def main() -> None:
     if options.only != "mirroring":
         cost(options.seconds, options.rounds, options.rate)
     if options.only != "cost":
-        mirroring(options.seconds, options.rounds, 4 * options.rate)
+        for after_ms in (0, 50):
+            mirroring(options.seconds, options.rounds, 4 * options.rate, after_ms)
     print(f"load average after: {_load_average()}")
 
 
@@ -70,8 +71,12 @@ def cost(seconds: float, rounds: int, rate: float) -> None:
             _table(title, targets, _by_turns(targets, [*load, "--seconds", str(seconds)], rounds))
 
 
-def mirroring(seconds: float, rounds: int, rate: float) -> None:
-    """The user's latency with all of the traffic mirrored, to candidates of three kinds, beside none mirrored."""
+def mirroring(seconds: float, rounds: int, rate: float, after_ms: float) -> None:
+    """The user's latency with all of the traffic mirrored, to candidates of three kinds, beside none mirrored.
+
+    With an upstream that answers at once whatever the gateway does for copies is all that there is to see; with
+    one that takes `after_ms`, what a user sees of it.
+    """
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         targets: list[Target] = []
         for name, candidate, share in (
@@ -82,11 +87,12 @@ def mirroring(seconds: float, rounds: int, rate: float) -> None:
         ):
             root = Path(folder, name)
             root.mkdir()
-            upstream = stack.enter_context(fast("raw", "--candidate", candidate))
+            upstream = stack.enter_context(fast("raw", "--candidate", candidate, "--after-ms", str(after_ms)))
             url = _gateway(root, upstream, stack, share="0%", mirror=share)
             targets.append(Target(name, url, NAME, "no mirroring" if targets else None))
         load = ["--rate", str(rate), "--seconds", str(max(seconds, 10))]
-        _table(f"mirroring, open loop, {rate:g} requests/s", targets, _by_turns(targets, load, rounds))
+        title = f"mirroring, upstream takes {after_ms:g} ms, open loop, {rate:g} requests/s"
+        _table(title, targets, _by_turns(targets, load, rounds))
 
 
 @contextlib.contextmanager

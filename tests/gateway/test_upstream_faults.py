@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import multiprocessing
 import os
 import signal
@@ -298,6 +299,41 @@ def test_a_request_that_may_have_begun_is_not_sent_twice(tmp_path: Path) -> None
     with in_front_of(tmp_path, one, other) as url:
         assert httpx.post(f"{url}/v1/completions", json={"model": NAME}).status_code == 502
     assert len(one.requests) + len(other.requests) == 1
+
+
+def test_a_candidate_that_hangs_up_on_copies_costs_users_no_connection(tmp_path: Path) -> None:
+    body = b'{"id": "1", "choices": [{"text": "x"}], "usage": {"completion_tokens": 1}}'
+    whole = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (
+        len(body),
+        body,
+    )
+    by_connection: list[list[str]] = []
+
+    def serve(connection: socket.socket) -> None:
+        mine: list[str] = []
+        by_connection.append(mine)
+        request = server.requests[-1]
+        while request:
+            mine.append("copy" if CANDIDATE.encode() in request else "user")
+            if mine[-1] == "copy":
+                return
+            connection.sendall(whole)
+            request = connection.recv(65536)
+
+    server = RawServer(serve)
+    with in_front_of(tmp_path, server) as url, httpx.Client(base_url=url) as client:
+        from rollout.integrations.routesfile import RoutesFile
+
+        RoutesFile(tmp_path / "routes.json", "test").update(lambda _: routes(2, mirror="100%"))
+        eventually(lambda: client.get("/rollout/status").json()["routes_revision"] == 2)
+        for number in range(5):
+            assert client.post("/v1/completions", json={"model": NAME, "prompt": "x"}).status_code == 200
+            eventually(functools.partial(_copies, by_connection, number + 1))
+    assert not any({"user", "copy"} <= set(said) for said in by_connection)
+
+
+def _copies(by_connection: list[list[str]], wanted: int) -> bool:
+    return sum("copy" in said for said in by_connection) == wanted
 
 
 def test_headers_and_query_reach_the_replica_as_the_bytes_that_they_were(tmp_path: Path) -> None:

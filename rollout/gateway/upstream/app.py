@@ -8,6 +8,7 @@ from contextlib import suppress
 
 import aiohttp
 
+from rollout.gateway.copying import SHADOW
 from rollout.gateway.openai import Receive, Scope, Send, end_to_end, error_body
 from rollout.gateway.passage import COLD, FAILURE, REPLICA, SERVED, TIMED_OUT
 from rollout.gateway.upstream.checks import Checks
@@ -23,7 +24,8 @@ class Upstream:
     def __init__(self, pool: Pool, *, read_timeout_s: float = 600.0) -> None:
         self.pool = pool
         self._read_timeout_s = read_timeout_s
-        self._open: aiohttp.ClientSession | None = None
+        # Copies have connections of their own: a candidate that closes them costs users none of theirs.
+        self._open: dict[bool, aiohttp.ClientSession] = {}
         self._checks: Checks | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -39,16 +41,16 @@ class Upstream:
         """End the checks and close all connections."""
         if self._checks is not None:
             await self._checks.stop()
-        if self._open is not None:
-            await self._open.close()
+        for session in self._open.values():
+            await session.close()
 
-    def _session(self) -> aiohttp.ClientSession:
-        if self._open is None:
-            self._open = open_session(self._read_timeout_s)
-        return self._open
+    def _session(self, *, copies: bool) -> aiohttp.ClientSession:
+        if copies not in self._open:
+            self._open[copies] = open_session(self._read_timeout_s)
+        return self._open[copies]
 
     def _start(self) -> None:
-        self._checks = Checks(self.pool, self._session())
+        self._checks = Checks(self.pool, self._session(copies=False))
 
     async def _answer(self, scope: Scope, body: bytes, send: Send) -> None:
         served = scope.get(SERVED)
@@ -74,7 +76,8 @@ class Upstream:
         self, replica: Replica, served: str | None, scope: Scope, body: bytes, send: Send, *, last: bool
     ) -> bool:
         """Ask one replica; False if it has not the adapter, and another one may."""
-        answer = await ask(self._session(), replica.address, scope, body)
+        session = self._session(copies=any(key == SHADOW for key, _ in scope["headers"]))
+        answer = await ask(session, replica.address, scope, body)
         try:
             if answer.status == _NOT_LOADED and served is not None:
                 # Started anew, perhaps, and not yet given its adapters again.
