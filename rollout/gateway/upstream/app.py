@@ -16,6 +16,7 @@ from rollout.gateway.upstream.exchange import NoAnswerError, UnreachableError, a
 from rollout.gateway.upstream.pool import Pool, Replica
 
 _NOT_LOADED = 404
+_FAILED = 500
 
 
 class Upstream:
@@ -57,7 +58,7 @@ class Upstream:
         failure = NoAnswerError("there is none")
         order = self.pool.order(served)
         for replica in order:
-            self.pool.take(replica)
+            self.pool.take(replica, served)
             try:
                 if await self._pass(replica, served, scope, body, send, last=replica is order[-1]):
                     return
@@ -66,6 +67,7 @@ class Upstream:
                 failure = error
             except NoAnswerError as error:
                 # It may have begun: not every request can be repeated.
+                replica.failed(served, self.pool.clock())
                 await _fail(send, error, replica)
                 return
             finally:
@@ -86,6 +88,10 @@ class Upstream:
                 return False
             if not 200 <= answer.status <= 599:
                 raise NoAnswerError(f"{answer.status} is no status of HTTP")
+            if answer.status >= _FAILED:
+                replica.failed(served, self.pool.clock())
+            else:
+                replica.recovered(served)
             await _deliver(answer, _origin(replica, served, answer.status), send)
         finally:
             answer.close()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 _PATIENCE = 2
+_RECOVERY_S = 1.0
 _LISTS, _LISTS_NOT, _DOWN = range(3)
 
 
@@ -33,7 +35,17 @@ class ReplicaStatus:
 class Replica:
     """One replica: whether it is up, which served names it lists, how many requests are with it."""
 
-    __slots__ = ("_answered", "_missed", "address", "error", "listed", "outstanding", "turn", "up")
+    __slots__ = (
+        "_answered",
+        "_failed_at",
+        "_missed",
+        "address",
+        "error",
+        "listed",
+        "outstanding",
+        "turn",
+        "up",
+    )
 
     def __init__(self, address: Address) -> None:
         self.address = address
@@ -43,6 +55,8 @@ class Replica:
         self.error: str | None = None
         self.turn = 0
         self._answered: set[str] = set()
+        # By adapter: a candidate that fails everywhere must not keep users of stable from a replica.
+        self._failed_at: dict[str | None, float] = {}
         self._missed = 0
 
     def heard(self, listed: frozenset[str] | None, note: str | None = None) -> None:
@@ -70,6 +84,24 @@ class Replica:
         """Whether it has not answered for an adapter yet since that came there."""
         return served not in self._answered
 
+    def failed(self, served: str | None, at: float) -> None:
+        """Its last answer for an adapter was a failure, or none; at a monotonic time, in seconds."""
+        self._failed_at[served] = at
+
+    def recovered(self, served: str | None) -> None:
+        """It answers for an adapter."""
+        self._failed_at.pop(served, None)
+
+    def is_failing(self, served: str | None, now: float) -> bool:
+        """Whether it failed for an adapter, has not answered since, and was asked within the last second."""
+        failed_at = self._failed_at.get(served)
+        return failed_at is not None and now - failed_at < _RECOVERY_S
+
+    def asked(self, served: str | None, now: float) -> None:
+        """A request goes to it; for one that fails that is the only one for a second."""
+        if served in self._failed_at:
+            self._failed_at[served] = now
+
     def lacks(self, served: str) -> None:
         """It said that it does not have an adapter, whatever it listed."""
         self._answered.discard(served)
@@ -86,7 +118,10 @@ class Replica:
 class Pool:
     """The replicas in force. Replicas are replaced as a whole, so `set_replicas` may be called from any thread."""
 
-    def __init__(self, addresses: Iterable[Address] = ()) -> None:
+    def __init__(
+        self, addresses: Iterable[Address] = (), *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.clock = clock
         self.replicas: tuple[Replica, ...] = ()
         self._leaving: tuple[Replica, ...] = ()
         self._turn = 0
@@ -105,14 +140,23 @@ class Pool:
         """All replicas, the one to ask first in front.
 
         Those that are up and list the adapter come first, and the others after them: a list may be older than a
-        load, and a check older than a recovery. Among equals the one with the fewest requests, then by turns.
+        load, and a check older than a recovery. Among equals those that do not fail, for failing is quick and
+        would draw all requests; then the one with the fewest requests, then by turns.
         """
+        now = self.clock()
         return sorted(
-            self.replicas, key=lambda replica: (replica.rank(served), replica.outstanding, replica.turn)
+            self.replicas,
+            key=lambda replica: (
+                replica.rank(served),
+                replica.is_failing(served, now),
+                replica.outstanding,
+                replica.turn,
+            ),
         )
 
-    def take(self, replica: Replica) -> None:
-        """A request goes to a replica now."""
+    def take(self, replica: Replica, served: str | None = None) -> None:
+        """A request for an adapter goes to a replica now."""
+        replica.asked(served, self.clock())
         self._turn += 1
         replica.turn = self._turn
         replica.outstanding += 1
