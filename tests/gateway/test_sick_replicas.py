@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
+from typing import Any
+
+import httpx
 
 from rollout.gateway.upstream import Address, Pool
-from tests.support.gateway import CANDIDATE, STABLE, running
+from tests.support.gateway import CANDIDATE, NAME, STABLE, running
 from tests.support.upstream import Behaviour, FakeUpstream, serving
 
 
@@ -57,3 +61,85 @@ def test_a_candidate_that_fails_costs_stable_no_replica(tmp_path: Path) -> None:
         for _ in range(4):
             world.ask("ann")
         assert [said["model"] for said in half.seen] == [STABLE] * 2
+
+
+class WithoutAPage(FakeUpstream):
+    """Answers 404 for embeddings: `said`, in two pieces."""
+
+    said = b'{"detail":"Not Found"}'
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http" or scope["path"] != "/v1/embeddings":
+            await super().__call__(scope, receive, send)
+            return
+        self.paths.append(scope["path"])
+        while (await receive()).get("more_body"):
+            pass
+        await send({"type": "http.response.start", "status": 404, "headers": []})
+        await send({"type": "http.response.body", "body": self.said[:7], "more_body": True})
+        await send({"type": "http.response.body", "body": self.said[7:]})
+
+
+def embed(url: str) -> httpx.Response:
+    """Ask for what the server has not."""
+    return httpx.post(f"{url}/v1/embeddings", json={"model": NAME, "input": "x"})
+
+
+def test_a_404_that_does_not_name_the_adapter_is_the_answer_and_makes_nothing_cold(tmp_path: Path) -> None:
+    bare = WithoutAPage({STABLE: Behaviour()})
+    bare.said = b'{"detail":"Not Found"}' + b"x" * 20_000
+    with serving(bare) as url, running(tmp_path, replicas=(url,)) as world:
+        for _ in range(4):
+            world.ask("ann")
+        told = [embed(world.url) for _ in range(2)]
+        for _ in range(4):
+            world.ask("ann")
+        assert bare.said in [answer.content for answer in told], "byte for byte"
+        assert bare.paths.count("/v1/embeddings") == 1, "each is asked in turn"
+        asked = [row for row in world.rows() if row["path"] == "/v1/chat/completions"]
+        assert [row["cold"] for row in asked] == [1, 1, 0, 0, 0, 0, 0, 0]
+        assert [row["replica"] for row in asked].count("r0") == 4
+
+
+def test_a_404_that_says_that_the_adapter_is_not_there_asks_the_next_replica(tmp_path: Path) -> None:
+    error = {"message": f"The model `{STABLE}` does not exist.", "type": "NotFoundError", "code": 404}
+    bare, whole = WithoutAPage({STABLE: Behaviour()}), FakeUpstream({STABLE: Behaviour()})
+    bare.said = json.dumps({"error": error}).encode()
+    with serving(bare) as url, serving(whole) as other, running(tmp_path, replicas=(url, other)) as world:
+        assert [embed(world.url).status_code for _ in range(3)] == [200] * 3
+        assert bare.paths == ["/v1/embeddings"], "until it lists the adapter again, it is not asked for it"
+
+
+def test_the_last_404_of_an_adapter_that_is_nowhere_says_so_to_the_passage() -> None:
+    import asyncio
+
+    from rollout.gateway.passage import SERVED
+    from rollout.gateway.upstream import Upstream
+
+    async def heads(url: str, path: str) -> list[dict[str, Any]]:
+        upstream, sent = Upstream(Pool([Address(name="r0", url=url)])), []
+        told = iter([{"type": "http.request", "body": json.dumps({"model": CANDIDATE}).encode()}])
+
+        async def receive() -> Any:
+            return next(told, None) or await asyncio.Event().wait()
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": path,
+            "headers": [],
+            "query_string": b"",
+            SERVED: CANDIDATE,
+        }
+        await upstream(scope, receive, send)
+        await upstream.close()
+        return sent
+
+    with serving(WithoutAPage({STABLE: Behaviour()})) as url:
+        lacking = asyncio.run(heads(url, "/v1/completions"))[0]
+        other = asyncio.run(heads(url, "/v1/embeddings"))[0]
+    assert (lacking["status"], lacking["rollout.not_loaded"]) == (404, True)
+    assert (other["status"], "rollout.not_loaded" in other) == (404, False)

@@ -15,7 +15,11 @@ from rollout.gateway.upstream.checks import Checks
 from rollout.gateway.upstream.exchange import NoAnswerError, UnreachableError, ask, open_session
 from rollout.gateway.upstream.pool import Pool, Replica
 
-_NOT_LOADED = 404
+_NOT_FOUND = 404
+_TOLD_BYTES = 4096
+NOT_LOADED = "rollout.not_loaded"
+"""Key of a start message: true if this 404 says that the adapter is not there, and no replica is left to ask."""
+_ABSENCE = (b"does not exist", b"not found", b"NotFoundError", b"model_not_found")
 _FAILED = 500
 
 
@@ -81,18 +85,23 @@ class Upstream:
         session = self._session(copies=any(key == SHADOW for key, _ in scope["headers"]))
         answer = await ask(session, replica.address, scope, body)
         try:
-            if answer.status == _NOT_LOADED and served is not None:
+            told, lacking = b"", False
+            if answer.status == _NOT_FOUND and served is not None:
+                told = await _beginning(answer)
+                lacking = _says_that_it_lacks(told, served)
+            if lacking:
                 # Started anew, perhaps, and not yet given its adapters again.
-                replica.lacks(served)
-            if answer.status == _NOT_LOADED and not last:
-                return False
+                replica.lacks(str(served))
+                if not last:
+                    return False
             if not 200 <= answer.status <= 599:
                 raise NoAnswerError(f"{answer.status} is no status of HTTP")
             if answer.status >= _FAILED:
                 replica.failed(served, self.pool.clock())
             else:
                 replica.recovered(served)
-            await _deliver(answer, _origin(replica, served, answer.status), send)
+            origin = _origin(replica, served, answer.status)
+            await _deliver(answer, {**origin, NOT_LOADED: True} if lacking else origin, told, send)
         finally:
             answer.close()
         return True
@@ -107,11 +116,29 @@ def _origin(replica: Replica, served: str | None, status: int) -> dict[str, obje
     return {**name, COLD: cold}
 
 
-async def _deliver(answer: aiohttp.ClientResponse, origin: dict[str, object], send: Send) -> None:
+async def _beginning(answer: aiohttp.ClientResponse) -> bytes:
+    """The first bytes of an answer, enough to know an error by; what cannot be read is missed when it is delivered."""
+    told = b""
+    with suppress(aiohttp.ClientError, TimeoutError):
+        while len(told) < _TOLD_BYTES and (part := await answer.content.read(_TOLD_BYTES - len(told))):
+            told += part
+    return told
+
+
+def _says_that_it_lacks(told: bytes, served: str) -> bool:
+    """Any server that lacks an adapter names it; one that lacks a route, or some stored answer, does not."""
+    return served.encode() in told and any(word in told for word in _ABSENCE)
+
+
+async def _deliver(
+    answer: aiohttp.ClientResponse, origin: dict[str, object], told: bytes, send: Send
+) -> None:
     # A slow client stops `send`, that stops the reading here, and the replica waits once its share of the
     # buffers is full.
     headers = end_to_end([(key.lower(), value) for key, value in answer.raw_headers])
     await send({"type": "http.response.start", "status": answer.status, "headers": headers, **origin})
+    if told:
+        await send({"type": "http.response.body", "body": told, "more_body": True})
     content, more = answer.content, True
     while more:
         try:

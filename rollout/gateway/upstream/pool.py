@@ -103,9 +103,10 @@ class Replica:
             self._failed_at[served] = now
 
     def lacks(self, served: str) -> None:
-        """It said that it does not have an adapter, whatever it listed."""
-        self._answered.discard(served)
-        if self.listed is not None:
+        """It said that it does not have an adapter, whatever it listed. What it listed next says whether it was so."""
+        if self.listed is None:
+            self._answered.discard(served)
+        else:
             self.listed -= {served}
 
     def rank(self, served: str | None) -> int:
