@@ -40,6 +40,7 @@ class Connection(HttpToolsProtocol):
         self._deadline: asyncio.TimerHandle | None = None
         self._head_bytes = 0
         self._between = True
+        self._ended = False
         self._body_bytes, self._body_since = 0, 0.0
         self._reader: asyncio.TimerHandle | None = None
 
@@ -62,10 +63,15 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """It says something. Between two requests that is the beginning of a head, or nothing at all."""
+        self._ended = False
         super().data_received(data)
         if self.cycle is not None and not self.cycle.response_complete:
             self._head_came()
             self._follow_body(len(data))
+        elif self._ended:
+            # The rest of a request that was answered before it was read is no part of the next one's head.
+            self._head_came()
+            self._set_deadline(self._patience.idle_s)
         elif self._between:
             self._await_head(len(data))
         else:
@@ -80,7 +86,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The request is whole."""
-        self._between = True
+        self._between = self._ended = True
         super().on_message_complete()
 
     def pause_writing(self) -> None:

@@ -164,6 +164,30 @@ def test_what_was_refused_unread_is_heard_and_does_not_go_on_forever() -> None:
         assert cut_off(connection, [b"y"] * 400, pause_s=0.05)
 
 
+def test_after_a_body_that_nobody_read_the_connection_serves_on() -> None:
+    """However much of the body's end comes at once, it is no head of 64 KiB."""
+    size = 3_000_000
+    head = b"POST /5 HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % size
+    with patient(echo, Patience(connections=10)) as url:
+        for _ in range(20):
+            with connect(url) as connection:
+                for _ in range(3):
+                    connection.sendall(head + b"y" * size)
+                    assert connection.recv(65536).endswith(b"xxxxx")
+
+
+def test_after_a_body_that_nobody_read_a_client_may_think() -> None:
+    with patient(echo, Patience(connections=10, head_s=0.2, reader_s=0.2)) as url, connect(url) as connection:
+        connection.sendall(b"POST /5 HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n")
+        assert connection.recv(65536).endswith(b"xxxxx")
+        connection.sendall(b"y")
+        time.sleep(0.05)
+        connection.sendall(b"y")
+        time.sleep(0.6)
+        connection.sendall(b"GET /5 HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert connection.recv(65536).endswith(b"xxxxx")
+
+
 async def count(scope: Any, receive: Any, send: Any) -> None:
     """Answers with the length of the body, once that is there."""
     size, more = 0, True
