@@ -14,6 +14,7 @@ from rollout.gateway.upstream.pool import Pool, Replica
 EVERY_S = 1.0
 _PATIENCE_S = 2.0
 _LARGEST = 4 * 1024 * 1024
+_ILL = 500
 
 
 class Checks:
@@ -46,14 +47,15 @@ class Checks:
 
     async def _check(self, replica: Replica) -> None:
         try:
-            status, content = await self._get(replica, "/v1/models")
-            listed, note = _names(content) if status == 200 else None, None
-            if listed is None:
-                note = f"its list of models cannot be read (status {status})"
-                health, _ = await self._get(replica, "/health")
-                if not 200 <= health <= 299:
-                    replica.missed(f"its health is {health}", at_once=False)
-                    return
+            (status, content), (health, _) = await asyncio.gather(
+                self._get(replica, "/v1/models"), self._get(replica, "/health")
+            )
+            listed = _names(content) if status == 200 else None
+            # An engine that died may still list its models; a server that lists them need have no page of health.
+            if health >= _ILL or (listed is None and not 200 <= health <= 299):
+                replica.missed(f"its health is {health}", at_once=False)
+                return
+            note = None if listed is not None else f"its list of models cannot be read (status {status})"
             replica.heard(listed, note)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             failure = failure_of(error)
