@@ -11,6 +11,7 @@ from rollout.core.environment import Environment
 
 if TYPE_CHECKING:
     from rollout.core.routes import Routes
+    from rollout.gateway.holds import Holds
     from rollout.gateway.openai import App
     from rollout.gateway.router import AdapterRouter
     from rollout.ports import FlagReader
@@ -23,12 +24,14 @@ def gateway_app(
 
     The one called `name` takes its own token and no other, if that is set.
     """
+    from rollout.gateway.holds import Holds
     from rollout.gateway.upstream import Upstream
     from rollout.wiring.replicas import replica_figures, watched_pool
 
     pool, watch = watched_pool(environment, root)
     watch.start()
-    upstream = Upstream(pool, read_timeout_s=environment.gateway.read_timeout_s)
+    holds = Holds(root / environment.holds)
+    upstream = Upstream(pool, read_timeout_s=environment.gateway.read_timeout_s, held=holds)
 
     async def close() -> None:
         watch.stop()
@@ -38,6 +41,7 @@ def gateway_app(
         upstream,
         environment,
         root,
+        holds=holds,
         exclusive=True,
         and_then=close,
         name=name,
@@ -48,11 +52,13 @@ def gateway_app(
 
 def engine_middleware(app: App, environment: Environment, root: Path) -> AdapterRouter:
     """The gateway inside an engine's own server, around `app`."""
+    from rollout.gateway.holds import Holds
 
     async def nothing() -> None:
         return
 
-    return _adapter_router(app, environment, root, exclusive=False, and_then=nothing)
+    holds = Holds(root / environment.holds)
+    return _adapter_router(app, environment, root, holds=holds, exclusive=False, and_then=nothing)
 
 
 def _adapter_router(
@@ -60,6 +66,7 @@ def _adapter_router(
     environment: Environment,
     root: Path,
     *,
+    holds: Holds,
     exclusive: bool,
     and_then: Callable[[], Awaitable[None]],
     name: str | None = None,
@@ -71,7 +78,6 @@ def _adapter_router(
     from rollout.gateway.admin import Admin
     from rollout.gateway.contextkey import ContextKeys
     from rollout.gateway.feedback import FeedbackPage
-    from rollout.gateway.holds import Holds
     from rollout.gateway.mirror import Mirror
     from rollout.gateway.router import AdapterRouter, VersionChooser
     from rollout.gateway.routes import RouteTable
@@ -85,7 +91,6 @@ def _adapter_router(
     table = RouteTable()
     routes = RoutesWatch(root / environment.routes, environment.name, table.accept)
     routes.start()
-    holds = Holds(root / environment.holds)
     holds.start()
     spans = request_spans()
     app = app if spans is None else spans.around(app)

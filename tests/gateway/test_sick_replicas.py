@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
+import socket
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
-from rollout.gateway.upstream import Address, Pool
-from tests.support.gateway import CANDIDATE, NAME, STABLE, running
+from rollout.gateway.holds import Hold, Holds
+from rollout.gateway.passage import SERVED
+from rollout.gateway.upstream import Address, Pool, Upstream
+from tests.support.gateway import CANDIDATE, NAME, STABLE, eventually, running
 from tests.support.upstream import Behaviour, FakeUpstream, serving
 
 
@@ -80,6 +87,23 @@ class WithoutAPage(FakeUpstream):
         await send({"type": "http.response.body", "body": self.said[7:]})
 
 
+async def heads(upstream: Upstream, path: str) -> list[dict[str, Any]]:
+    """What an upstream says to one request for the candidate."""
+    sent: list[dict[str, Any]] = []
+    asked = iter([{"type": "http.request", "body": json.dumps({"model": CANDIDATE}).encode()}])
+
+    async def receive() -> Any:
+        return next(asked, None) or await asyncio.Event().wait()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": path, "headers": [], SERVED: CANDIDATE}
+    await upstream(scope, receive, send)
+    await upstream.close()
+    return sent
+
+
 def embed(url: str) -> httpx.Response:
     """Ask for what the server has not."""
     return httpx.post(f"{url}/v1/embeddings", json={"model": NAME, "input": "x"})
@@ -111,35 +135,74 @@ def test_a_404_that_says_that_the_adapter_is_not_there_asks_the_next_replica(tmp
 
 
 def test_the_last_404_of_an_adapter_that_is_nowhere_says_so_to_the_passage() -> None:
-    import asyncio
-
-    from rollout.gateway.passage import SERVED
-    from rollout.gateway.upstream import Upstream
-
-    async def heads(url: str, path: str) -> list[dict[str, Any]]:
-        upstream, sent = Upstream(Pool([Address(name="r0", url=url)])), []
-        told = iter([{"type": "http.request", "body": json.dumps({"model": CANDIDATE}).encode()}])
-
-        async def receive() -> Any:
-            return next(told, None) or await asyncio.Event().wait()
-
-        async def send(message: Any) -> None:
-            sent.append(message)
-
-        scope = {
-            "type": "http",
-            "method": "POST",
-            "path": path,
-            "headers": [],
-            "query_string": b"",
-            SERVED: CANDIDATE,
-        }
-        await upstream(scope, receive, send)
-        await upstream.close()
-        return sent
+    def told(url: str, path: str) -> dict[str, Any]:
+        return asyncio.run(heads(Upstream(Pool([Address(name="r0", url=url)])), path))[0]
 
     with serving(WithoutAPage({STABLE: Behaviour()})) as url:
-        lacking = asyncio.run(heads(url, "/v1/completions"))[0]
-        other = asyncio.run(heads(url, "/v1/embeddings"))[0]
+        lacking = told(url, "/v1/completions")
+        other = told(url, "/v1/embeddings")
     assert (lacking["status"], lacking["rollout.not_loaded"]) == (404, True)
     assert (other["status"], "rollout.not_loaded" in other) == (404, False)
+
+
+@pytest.mark.parametrize(("health", "up"), [(503, False), (404, True), (401, True)])
+def test_a_replica_that_says_that_it_is_ill_is_not_asked_though_it_lists_its_models(
+    tmp_path: Path, health: int, up: bool
+) -> None:
+    class Ailing(FakeUpstream):
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            if scope["type"] != "http" or scope["path"] != "/health":
+                await super().__call__(scope, receive, send)
+                return
+            self.pages.append("/health")
+            headers = [(b"content-length", b"0")]
+            await send({"type": "http.response.start", "status": health, "headers": headers})
+            await send({"type": "http.response.body", "body": b""})
+
+    ailing = Ailing({STABLE: Behaviour()})
+    with serving(ailing) as url, running(tmp_path, replicas=(url,)) as world:
+        eventually(lambda: ailing.pages.count("/health") >= 4)
+        said = world.status()["replicas"][0]
+        assert (said["up"], said["error"]) == (up, None if up else f"its health is {health}")
+        for _ in range(4):
+            world.ask("ann")
+        assert len(ailing.paths) == (2 if up else 0)
+
+
+def test_an_adapter_that_is_held_while_a_replica_is_sought_for_it_is_not_asked() -> None:
+    whole = FakeUpstream({CANDIDATE: Behaviour()})
+
+    async def held_meanwhile(*urls: str) -> dict[str, Any]:
+        pool, held = Pool([Address(name=url, url=url) for url in urls]), set[str]()
+        asked = asyncio.create_task(heads(Upstream(pool, held=held), "/v1/completions"))
+        while not pool.replicas[0].outstanding:
+            await asyncio.sleep(0)
+        held.add(CANDIDATE)
+        return (await asked)[0]
+
+    with _black_hole() as nowhere, serving(whole) as url:
+        told = asyncio.run(held_meanwhile(nowhere, url))
+    assert whole.paths == []
+    assert told["rollout.failure"] == "no replica answered: the adapter is held"
+
+
+def test_an_adapter_that_was_held_before_it_became_stable_is_asked(tmp_path: Path) -> None:
+    holds = Holds(tmp_path / "holds.json")
+    holds.hold(STABLE, Hold(by="op", reason="bad"))
+    holds.keep(STABLE)
+    with running(tmp_path) as world:
+        assert world.ask("ann").status_code == 200
+
+
+@contextlib.contextmanager
+def _black_hole() -> Iterator[str]:
+    """A port that takes no more connections, and refuses none."""
+    with contextlib.ExitStack() as stack:
+        listening = stack.enter_context(socket.socket())
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(0)
+        for _ in range(8):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listening.getsockname())
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 from contextlib import suppress
 
 import aiohttp
@@ -24,10 +24,17 @@ _FAILED = 500
 
 
 class Upstream:
-    """ASGI app over the replicas of `pool`, which it checks from its startup until `close`."""
+    """ASGI app over the replicas of `pool`, which it checks from its startup until `close`.
 
-    def __init__(self, pool: Pool, *, read_timeout_s: float = 600.0) -> None:
+    A request whose adapter comes to be `held` while a replica is sought for it goes to none. One that was held
+    before is whoever sent it that way to know: holds keep back candidates, and no stable.
+    """
+
+    def __init__(
+        self, pool: Pool, *, read_timeout_s: float = 600.0, held: Container[str | None] = ()
+    ) -> None:
         self.pool = pool
+        self._held = held
         self._read_timeout_s = read_timeout_s
         # Copies have connections of their own: a candidate that closes them costs users none of theirs.
         self._open: dict[bool, aiohttp.ClientSession] = {}
@@ -61,7 +68,11 @@ class Upstream:
         served = scope.get(SERVED)
         failure = NoAnswerError("there is none")
         order = self.pool.order(served)
+        was_held = served in self._held
         for replica in order:
+            if served in self._held and not was_held:
+                failure = NoAnswerError("the adapter is held")
+                break
             self.pool.take(replica, served)
             try:
                 if await self._pass(replica, served, scope, body, send, last=replica is order[-1]):
