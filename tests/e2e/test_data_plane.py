@@ -171,14 +171,19 @@ def test_an_answer_is_the_one_that_the_server_gives_itself(
 ) -> None:
     asked = body(number)
     headers = {"x-user-id": f"user-{number}", "x-request-id": f"the-same-{number}"}
-    routed = httpx.post(ways[name].url + path(asked), json=asked, headers=headers, timeout=60)
-    served = routed.headers["x-rollout-adapter"]
-    direct = httpx.post(
-        ways["middleware"].url + path(asked), json={**asked, "model": served}, headers=headers, timeout=60
-    )
-    assert "x-rollout-adapter" not in direct.headers, "a served name reaches the server untouched"
-    assert _STAMPS.sub(b"", routed.content) == _STAMPS.sub(b"", direct.content)
-    assert routed.headers["content-type"] == direct.headers["content-type"]
+
+    def ask(url: str, model: str) -> httpx.Response:
+        return httpx.post(url + path(asked), json={**asked, "model": model}, headers=headers, timeout=60)
+
+    def told_alike() -> bool:
+        routed = ask(ways[name].url, NAME)
+        direct = ask(ways["middleware"].url, routed.headers["x-rollout-adapter"])
+        assert "x-rollout-adapter" not in direct.headers, "a served name reaches the server untouched"
+        assert routed.headers["content-type"] == direct.headers["content-type"]
+        return _STAMPS.sub(b"", routed.content) == _STAMPS.sub(b"", direct.content)
+
+    # A busy engine puts two tokens into one event now and then, of whoever asks.
+    eventually(told_alike, within_s=60)
 
 
 def test_what_servers_leave_open_is_closed_at_the_gateway(ways: dict[str, Way]) -> None:
