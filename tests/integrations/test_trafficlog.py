@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import sqlite3
 import threading
+import time
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 
 from rollout.core.metric import Stage
 from rollout.errors import MetricsUnavailable, Unreadable
-from rollout.integrations.trafficlog import ServedCounts, TrafficLog, TrafficLogRecorder
+from rollout.integrations.trafficlog import Retention, ServedCounts, TrafficLog, TrafficLogRecorder
 from tests.contracts.test_metric_source import CANDIDATE, ERROR, STABLE, comparison, pair, record, spec
 from tests.support.gateway import eventually
 
@@ -20,6 +23,13 @@ NOWHERE = "000000000000:0"
 def rows(path: Path) -> int:
     """How many rows the log has."""
     return int(TrafficLog(path).edge().partition(":")[2])
+
+
+def _rows_if_any(path: Path) -> int | None:
+    try:
+        return rows(path)
+    except MetricsUnavailable:
+        return None
 
 
 @pytest.fixture
@@ -155,6 +165,43 @@ def test_a_log_that_is_deleted_while_it_is_written_is_made_anew(path: Path) -> N
     recorder.record(record())
     recorder.close()
     assert (rows(path), recorder.dropped) == (1, 0)
+
+
+def _gateway(path: Path, pipe: Connection) -> None:
+    recorder = TrafficLogRecorder(path, retention=Retention())
+    pipe.send(None)
+    for rows in iter(pipe.recv, 0):
+        for _ in range(rows):
+            recorder.record(record())
+    recorder.close()
+    pipe.send((recorder.dropped, recorder.error))
+
+
+@pytest.mark.parametrize("removed", ["traffic.sqlite", "traffic.sqlite*"])
+def test_a_log_that_is_removed_under_two_gateways_is_made_anew_with_all_later_rows(
+    path: Path, removed: str
+) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    pipes = []
+    for _ in range(2):
+        here, there = spawn.Pipe()
+        spawn.Process(target=_gateway, args=(path, there), daemon=True).start()
+        pipes.append(here)
+    for pipe in pipes:
+        assert pipe.poll(30)
+        pipe.recv()
+        pipe.send(5)
+    eventually(lambda: rows(path) == 10)
+    for file in path.parent.glob(removed):
+        file.unlink()
+    for _ in range(3):
+        for pipe in pipes:
+            pipe.send(5)
+            time.sleep(0.3)  # one notices before the other
+    eventually(lambda: _rows_if_any(path) == 30, within_s=20)
+    for pipe in pipes:
+        pipe.send(0)
+        assert pipe.recv() == (0, None)
 
 
 def test_rows_wait_while_the_log_cannot_be_written(path: Path) -> None:

@@ -17,6 +17,8 @@ from rollout.integrations.trafficlog.schema import connect, prepare
 _LARGEST_WAL = 64 * 1024 * 1024
 _PRUNED_AT_ONCE = 80
 _PRUNE_S = 1.0
+_ANEW_S = 2.5
+"""How long a removed log stays away: every gateway that wrote it has noticed, and let go, before one makes it anew."""
 _LOG_IS_AWAY = (OSError, sqlite3.OperationalError, MetricsUnavailable)
 """Locked, full, gone: it may come back, and the rows wait for it."""
 
@@ -44,7 +46,8 @@ class Lost:
 class LogFile:
     """Writes batches, on one thread. `error` says why the last could not be written; None if it was.
 
-    A log that was deleted is made anew: rows in a deleted file would be seen by nobody.
+    A log that was deleted is made anew: rows in a deleted file would be seen by nobody. SQLite finds what belongs
+    to a file by its name, so that a neighbour that still has the old one open would spoil the new one.
     """
 
     def __init__(self, path: Path, retention: Retention | None) -> None:
@@ -54,6 +57,23 @@ class LogFile:
         self._connection: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
         self._prune_at = 0.0
+        self._anew_at = 0.0
+
+    @property
+    def away_s(self) -> float:
+        """How long from now a log that was removed still stays away."""
+        return max(0.0, self._anew_at - time.monotonic())
+
+    def look(self) -> None:
+        """Let go of a file that was removed or replaced."""
+        try:
+            moved = self._connection is not None and self._file != _identity(self._path)
+        except OSError as error:
+            self._note(error)
+            return
+        if moved:
+            self.close()
+            self._anew_at = time.monotonic() + _ANEW_S
 
     def write(self, rows: Sequence[Row], told: Sequence[Feedback]) -> Lost | None:
         """Write in one transaction; the answer is what SQLite cannot hold, or None if all must wait."""
@@ -133,7 +153,9 @@ class LogFile:
     def _connected(self) -> sqlite3.Connection:
         if self._connection is not None and self._file == _identity(self._path):
             return self._connection
-        self.close()
+        self.look()
+        if self.away_s:
+            raise sqlite3.OperationalError("the log was removed; it is made anew in a moment")
         prepare(self._path)
         self._connection = connect(self._path)
         if self._retention is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from pathlib import Path
 
@@ -100,7 +101,9 @@ class TrafficLogRecorder:
     def _run(self) -> None:
         last_attempts = _LAST_ATTEMPTS
         while not self._closing.wait(_FLUSH_S) or ((self._rows or self._told) and last_attempts):
-            last_attempts -= self._closing.is_set()
+            if self._closing.is_set():
+                last_attempts -= 1
+                time.sleep(self._log.away_s)
             self._flush()
         self._lost += len(self._rows)
         self._feedback_lost += len(self._told)
@@ -108,6 +111,7 @@ class TrafficLogRecorder:
 
     def _flush(self) -> None:
         """Write whatever waits now, and let go of the oldest rows between batches, for they may need the room."""
+        self._log.look()
         while self._rows or self._told:
             rows = self._next_rows()
             told = [self._told.popleft() for _ in range(min(len(self._told), _BATCH))]
