@@ -24,7 +24,9 @@ REPLICA = "rollout.replica"
 """Key of an ASGI start message: the name of the replica that answers."""
 COLD = "rollout.cold"
 """Key beside `REPLICA`: true if that replica has not answered for this adapter before."""
-_OURS = frozenset({FAILURE, TIMED_OUT, REPLICA, COLD})
+NOT_LOADED = "rollout.not_loaded"
+"""Key of an ASGI start message: true if this 404 says that the adapter is not there, and no replica is left to ask."""
+_OURS = frozenset({NOT_LOADED, FAILURE, TIMED_OUT, REPLICA, COLD})
 SERVED = "rollout.served"
 """Key of the ASGI scope by which our own upstream knows the adapter that is asked, without reading the body."""
 
@@ -256,6 +258,7 @@ class Passage:
         if failure := message.get(FAILURE):
             self._fail(failure, ErrorClass.TIMEOUT if message.get(TIMED_OUT) else ErrorClass.UNREACHABLE)
         self.status = NO_ANSWER if self._failure else message["status"]
+        self._lacking = bool(message.get(NOT_LOADED))
         headers = [
             (key, value) for key, value in message.get("headers", ()) if not key.startswith(b"x-rollout-")
         ]
@@ -325,7 +328,7 @@ class Passage:
 
     def _failed_at_once(self) -> bool:
         silent = self._failure_class is ErrorClass.TIMEOUT  # its user has waited long enough
-        return not silent and (self.status == NO_ANSWER or self.status >= 500)
+        return not silent and (self.status == NO_ANSWER or self.status >= 500 or self._lacking)
 
     def _fail(self, failure: str, kind: ErrorClass) -> None:
         if self._failure is None:

@@ -44,7 +44,9 @@ def test_prometheus_reads_the_page_as_it_is_meant() -> None:
     families = {family.name: family for family in text_string_to_metric_families(page.text().decode())}
     (retries,) = families[f"{PREFIX}retries"].samples
     assert (retries.labels["name"], retries.value) == (nasty, 3.0)
-    buckets = {sample.labels.get("le"): sample.value for sample in families[f"{PREFIX}output_chars"].samples[:3]}
+    buckets = {
+        sample.labels.get("le"): sample.value for sample in families[f"{PREFIX}output_chars"].samples[:3]
+    }
     assert buckets == {"0.1": 2.0, "1.0": 3.0, "+Inf": 4.0}
     count, total = families[f"{PREFIX}output_chars"].samples[3:]
     assert (count.value, total.value) == (4.0, 0.05 + 0.1 + 0.5 + 7.0)
@@ -52,5 +54,6 @@ def test_prometheus_reads_the_page_as_it_is_meant() -> None:
     assert families[f"{PREFIX}flag_version"].samples[0].value == float("inf")
     assert families[f"{PREFIX}routes_revision"].type == "gauge"
     assert set(families) == {
-        f"{PREFIX}{name}" for name in ("retries", "output_chars", "data_age_seconds", "routes_revision", "flag_version")
+        f"{PREFIX}{name}"
+        for name in ("retries", "output_chars", "data_age_seconds", "routes_revision", "flag_version")
     }

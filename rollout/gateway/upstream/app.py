@@ -10,15 +10,13 @@ import aiohttp
 
 from rollout.gateway.copying import SHADOW
 from rollout.gateway.openai import Receive, Scope, Send, end_to_end, error_body
-from rollout.gateway.passage import COLD, FAILURE, REPLICA, SERVED, TIMED_OUT
+from rollout.gateway.passage import COLD, FAILURE, NOT_LOADED, REPLICA, SERVED, TIMED_OUT
 from rollout.gateway.upstream.checks import Checks
 from rollout.gateway.upstream.exchange import NoAnswerError, UnreachableError, ask, open_session
 from rollout.gateway.upstream.pool import Pool, Replica
 
 _NOT_FOUND = 404
 _TOLD_BYTES = 4096
-NOT_LOADED = "rollout.not_loaded"
-"""Key of a start message: true if this 404 says that the adapter is not there, and no replica is left to ask."""
 _ABSENCE = (b"does not exist", b"not found", b"NotFoundError", b"model_not_found")
 _FAILED = 500
 
