@@ -181,7 +181,7 @@ def _table(title: str, targets: list[Target], figures: dict[str, Figures]) -> No
         else:
             line += " " * 26
         print(f"{line}{own['rate']:9.0f}{own['errors']:8.0f}")
-    if {"rollout gateway", "litellm"} <= figures.keys():
+    if {"rollout gateway", "litellm"} <= figures.keys() and figures["litellm"]["rate"] > 0:
         ratio = figures["rollout gateway"]["rate"] / figures["litellm"]["rate"]
         print(f"rollout gateway / litellm: {ratio:.1f} times the requests/s", flush=True)
 
