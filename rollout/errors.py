@@ -63,6 +63,19 @@ class FlagUnavailable(Unavailable):
     code = "flag-unavailable"
 
 
+class FlagAwaitsApproval(Unavailable):
+    """A change of the flag was asked for and waits until somebody approves it."""
+
+    code = "flag-approval"
+
+
+class FlagDenied(RolloutError):
+    """The flag service refuses what was asked for good: a token, a permission, a declined approval."""
+
+    code = "flag-denied"
+    exit_status = 1
+
+
 class ServingUnavailable(Unavailable):
     """A replica or a gateway did not answer."""
 
@@ -92,6 +105,12 @@ class FlagConflict(WorldChanged):
     """The flag has moved past the version that the caller had read."""
 
     code = "flag-drift"
+
+
+class FlagPendingChange(WorldChanged):
+    """Somebody else has planned a change of the flag, which ours would break."""
+
+    code = "flag-pending-change"
 
 
 class LedgerConflict(WorldChanged):

@@ -14,7 +14,9 @@ from typing import Protocol
 
 from rollout.core.document import D, Located
 from rollout.core.environment import Environment
+from rollout.core.exposure import Exposure
 from rollout.core.flag import FlagState, Slot
+from rollout.core.flagcheck import FlagCheck
 from rollout.core.lifecycle import LedgerEntry, LedgerEvent
 from rollout.core.manifest import AdapterManifest, Artifact
 from rollout.core.metric import Comparison, Copies, Feedback, MetricSpec, Pair, RequestRecord, Samples, Texts
@@ -36,7 +38,11 @@ class Clock(Protocol):
 
 
 class FlagStore(Protocol):
-    """The writing side of the dial. Shares are absolute, so that a replay is harmless."""
+    """The writing side of the dial. Shares are absolute, so that a replay is harmless.
+
+    Every method may raise FlagUnavailable (nothing is known of what was asked for, or nothing was done), FlagDenied
+    (refused for good) and WorldChanged (the flag is not as we write it).
+    """
 
     def read(self, key: str) -> FlagState | None:
         """The flag now, or None if there is no such flag.
@@ -55,14 +61,25 @@ class FlagStore(Protocol):
         """Set the fallthrough to `share` (100 % as the plain candidate, 0 % as the plain stable variation).
 
         `turn_on` belongs to the first write of a release only. Raises FlagConflict if `expect_version` is
-        given and the flag has moved past it.
+        given and the flag has moved past it, or if somebody else wrote while we did: then what we wrote was taken
+        back to the smaller exposure. Raises FlagAwaitsApproval where somebody has to approve it first (the same call
+        later writes it, once approved), FlagPendingChange where it would break what somebody else has planned.
         """
+        ...
+
+    def preview(self, key: str, share: Share, *, turn_on: bool) -> FlagState:
+        """What `write` would make of the flag as it is now. Writes nothing."""
+        ...
+
+    def checks(self, key: str) -> Sequence[FlagCheck]:
+        """Whether the flag can be trusted as a dial: never raises for what it finds, and finds at least one thing."""
         ...
 
     def take_back(self, key: str, *, by: str, comment: str) -> FlagState:
         """Off and fallthrough stable, in one patch. Always allowed, never compared with a version.
 
-        A flag that is already so is left alone (its version does not move).
+        A flag that is already so is left alone (its version does not move). What we had asked others to approve is
+        withdrawn.
         """
         ...
 
@@ -78,12 +95,18 @@ class SlotDecision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlagDataStatus:
-    """How fresh the reader's flags are. `age_s` counts from the last successful load."""
+    """How fresh the reader's flags are. `age_s` counts from the last successful load.
+
+    `source` names where they come from (`file`, `stream`, `last-good`, `openfeature`); `environment` is the id that
+    LaunchDarkly gives to the environment of an SDK key, None elsewhere or as long as it is not known.
+    """
 
     ready: bool
     age_s: float
     error: str | None
     versions: Mapping[str, int]
+    source: str = "file"
+    environment: str | None = None
 
 
 class FlagReader(Protocol):
@@ -159,6 +182,10 @@ class MetricSource(Protocol):
 
     def samples(self, spec: MetricSpec, comparison: Comparison, *, since: str, until: str) -> Samples:
         """Counts of both arms in (since, until]. An arm without any request has `Counts(total=0, bad=0)`."""
+        ...
+
+    def exposure(self, comparison: Comparison, *, since: str, until: str, flag_version: int) -> Exposure:
+        """Who was served what in (since, until] by decisions of `flag_version` or a newer one."""
         ...
 
 
@@ -374,6 +401,8 @@ class GatewayStatus:
     in_flight: Mapping[str, int]
     last_routed: Mapping[str, float]
     held: tuple[str, ...] = ()
+    flag_source: str = "file"
+    flag_environment: str | None = None
 
     def has_heard(self, key: str, flag_version: int, revision: int) -> bool:
         """Whether it decides by this version of the flag and this revision of the routes, or newer ones."""

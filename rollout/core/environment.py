@@ -27,6 +27,8 @@ KeySource = Annotated[
 ]
 # `{name}` is the only placeholder; everything else is a legal flag key.
 KeyPattern = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]*\{name\}[A-Za-z0-9._-]*$")]
+# What LaunchDarkly allows in the key of a project or an environment.
+FlagScope = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 
 
 class Stage(StrEnum):
@@ -82,16 +84,75 @@ class ServerLimits(Document):
     )
 
 
-class FileFlags(Document):
-    """Flags in one JSON file in LaunchDarkly's own model: the embedded default."""
-
-    kind: Literal["file"]
-    path: Line
+class _Flags(Document):
     key_pattern: KeyPattern = "lora-{name}"
     max_age_s: float | None = Field(
         default=300.0,
         gt=0,
         description="Gateways whose flag data were not confirmed for so long serve stable; null: never mind.",
+    )
+
+
+class FileFlags(_Flags):
+    """Flags in one JSON file in LaunchDarkly's own model: the embedded default."""
+
+    kind: Literal["file"]
+    path: Line
+
+
+class LaunchDarklyFlags(_Flags):
+    """Flags at LaunchDarkly: written over its REST API, streamed to the gateways. Tokens are named, never given."""
+
+    kind: Literal["launchdarkly"]
+    project: FlagScope
+    environment: FlagScope
+    api: HttpUrl = "https://app.launchdarkly.com"
+    stream: HttpUrl = "https://stream.launchdarkly.com"
+    events: HttpUrl = "https://events.launchdarkly.com"
+    token_env: EnvironmentVariable = Field(
+        default="LD_ACCESS_TOKEN",
+        description="Environment variable with the access token that reads and writes.",
+    )
+    rollback_token_env: EnvironmentVariable | None = Field(
+        default=None,
+        description="Environment variable with a token that may bypass approvals: used to take back, and for nothing else.",
+    )
+    sdk_key_env: EnvironmentVariable = Field(
+        default="LD_SDK_KEY", description="Environment variable with the SDK key of the gateways."
+    )
+    last_good: Line = Field(
+        default=".rollout/flags-last-good.json",
+        description="File in which gateways keep the last sound flags, to start with while LaunchDarkly is away.",
+    )
+    send_events: bool = Field(
+        default=True,
+        description="Whether gateways tell LaunchDarkly that a flag was evaluated, with the users' keys. Without it"
+        " nobody can see there whether a flag is used.",
+    )
+    strict_cas: bool = Field(
+        default=False,
+        description="Write by JSON patch with a test of the version, which LaunchDarkly compares itself.",
+    )
+    patience_s: float = Field(
+        default=30.0, gt=0, le=300, description="Longest time for one change with its retries."
+    )
+
+
+class FlagdFlags(_Flags):
+    """Flags in a file of flagd's, which gateways read through OpenFeature (extra `openfeature`)."""
+
+    kind: Literal["flagd"]
+    path: Line
+
+
+class FlagProvider(Document):
+    """An OpenFeature provider that gateways read flags through (extra `openfeature`). OpenFeature cannot write."""
+
+    provider: Annotated[
+        str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.]{0,199}:[A-Za-z_][A-Za-z0-9_]{0,99}$")
+    ] = Field(description="`module:Class` of the provider.")
+    options: dict[Line, str | int | float | bool] = Field(
+        default_factory=dict, max_length=32, description="Arguments of the class by name."
     )
 
 
@@ -200,7 +261,11 @@ class Environment(Document):
         description="Where verified adapters are laid down for the servers, by digest."
     )
     server: ServerLimits
-    flags: FileFlags
+    flags: Annotated[FileFlags | LaunchDarklyFlags | FlagdFlags, Field(discriminator="kind")]
+    flag_provider: FlagProvider | None = Field(
+        default=None,
+        description="What gateways read flags through, instead of what belongs to the kind of `flags`.",
+    )
     metrics: TrafficLogMetrics
     ledger: FolderLedger
     routes: Line = Field(description="The routes document that the gateways read.")
@@ -229,6 +294,13 @@ class Environment(Document):
         """Where gateways keep which adapters are held: beside the routes."""
         folder, slash, _ = self.routes.rpartition("/")
         return f"{folder}{slash}holds.json"
+
+    @property
+    def flag_files(self) -> tuple[str, ...]:
+        """The files of this environment that hold flags."""
+        match self.flags:
+            case LaunchDarklyFlags(last_good=path) | FileFlags(path=path) | FlagdFlags(path=path):
+                return (path,)
 
     def flag_key(self, name: str) -> str:
         """The key of the flag that dials the adapter `name`."""

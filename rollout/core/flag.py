@@ -31,6 +31,8 @@ class FlagState:
     """What was read from the flag at `read_at`.
 
     `share` is the share of the fallthrough, whether or not the flag is on; `effective` is what requests get.
+    `cohort` is a digest of all that decides who is drawn at a share (flag key, salt, kind of context, attribute): as
+    long as it is the same, a user who was in stays in while the share grows. None where a store cannot tell.
     """
 
     key: str
@@ -39,6 +41,7 @@ class FlagState:
     share: Share
     changed_by: str
     read_at: datetime
+    cohort: str | None = None
 
     @property
     def effective(self) -> Share:

@@ -7,6 +7,7 @@ context that lacks the rollout's kind.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -33,12 +34,13 @@ class UnsoundFlagError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dial:
-    """What a sound flag says. `by` is None if no one signed it."""
+    """What a sound flag says. `by` is None if no one signed it, `cohort` if there is no salt to draw users by."""
 
     version: int
     on: bool
     share: Share
     by: str | None
+    cohort: str | None
 
 
 def fresh_flag(key: str, salt: str) -> dict[str, JsonValue]:
@@ -104,7 +106,13 @@ def read_dial(key: str, flag: FlagData) -> Dial:
         raise UnsoundFlagError("is neither on nor off")
     if on:
         check_nothing_in_front(flag)
-    return Dial(version=_version(flag), on=on, share=_share(flag.get("fallthrough")), by=_signature(flag))
+    return Dial(
+        version=_version(flag),
+        on=on,
+        share=_share(flag.get("fallthrough")),
+        by=_signature(flag),
+        cohort=_cohort(key, flag),
+    )
 
 
 def check_nothing_in_front(flag: FlagData) -> None:
@@ -158,6 +166,14 @@ def _version(flag: FlagData) -> int:
     if version > HIGHEST:
         raise UnsoundFlagError(f"has a version above {HIGHEST}")
     return version
+
+
+def _cohort(key: str, flag: FlagData) -> str | None:
+    """What LaunchDarkly hashes beside a user's key; kind and attribute are always ours, or the flag is not sound."""
+    salt = flag.get("salt")
+    if not isinstance(salt, str) or not salt:
+        return None
+    return hashlib.sha256(f"{key}.{salt}.{CONTEXT_KIND}".encode()).hexdigest()[:16]
 
 
 def _signature(flag: FlagData) -> str | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +17,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from rollout.core.flag import HIGHEST, FlagState
+from rollout.core.flagcheck import FlagCheck, Standing
 from rollout.core.flagmodel import (
     MARK,
     UnsoundFlagError,
@@ -91,12 +92,37 @@ class FlagFile:
                     f"flag {key} is at version {state.version}, not {expect_version}:"
                     f" changed by {state.changed_by}"
                 )
-            self._sound(key, check_nothing_in_front, flag)
-            changed: _Flag = {**flag, "on": state.on or turn_on, "fallthrough": fallthrough(share)}
+            changed = self._turned(key, flag, state, share, turn_on=turn_on)
             if changed != flag:
-                changed["version"] = state.version + 1
                 self._store(target, document, key, changed, by=by, comment=comment)
             return self._state(key, changed)
+
+    def preview(self, key: str, share: Share, *, turn_on: bool) -> FlagState:
+        """What `write` would make of the flag as it is now. Raises what it would raise."""
+        flag = self._flag(self._load(), key)
+        if flag is None:
+            raise FlagUnavailable(f"there is no flag {key} in {self._path}")
+        return self._state(key, self._turned(key, flag, self._state(key, flag), share, turn_on=turn_on))
+
+    def checks(self, key: str) -> Sequence[FlagCheck]:
+        """Whether the file can be read, the flag is there, and it is the dial we know."""
+        try:
+            state = self.read(key)
+        except FlagUnavailable as error:
+            return [_check("reachable", Standing.UNKNOWN, error.message, error.advice)]
+        except WorldChanged as error:
+            return [_check("sound", Standing.BLOCKED, error.message, error.advice)]
+        if state is None:
+            advice = f"`rollout flag setup` makes it, and so does the first tick of {key}."
+            return [_check("exists", Standing.BLOCKED, f"there is no flag {key} in {self._path}", advice)]
+        said = f"two slots, stable first, {'on' if state.on else 'off'} at {state.share}"
+        return [_check("exists", Standing.OK, str(self._path)), _check("sound", Standing.OK, said)]
+
+    def _turned(self, key: str, flag: _Flag, state: FlagState, share: Share, *, turn_on: bool) -> _Flag:
+        """The flag with another share, and a higher version if that changes anything."""
+        self._sound(key, check_nothing_in_front, flag)
+        changed: _Flag = {**flag, "on": state.on or turn_on, "fallthrough": fallthrough(share)}
+        return changed if changed == flag else {**changed, "version": state.version + 1}
 
     def take_back(self, key: str, *, by: str, comment: str) -> FlagState:
         """Off and fallthrough stable, whatever else was done to the flag: off overrides rules and targets.
@@ -186,6 +212,7 @@ class FlagFile:
             share=dial.share,
             changed_by=dial.by if dial.by is not None else "unknown",
             read_at=self._now(),
+            cohort=dial.cohort,
         )
 
     def _sound(self, key: str, check: Callable[[_Flag], None], flag: _Flag) -> None:
@@ -211,3 +238,7 @@ class FlagFile:
             replace(target, content.encode())
         except OSError as error:
             raise FlagUnavailable(f"{self._path} cannot be written: {error.strerror}") from error
+
+
+def _check(id_: str, standing: Standing, detail: str, advice: str = "") -> FlagCheck:
+    return FlagCheck(id=id_, standing=standing, detail=detail, advice=advice)

@@ -109,7 +109,7 @@ def planted_state(
     for environment in environments:
         places = (
             environment.ledger.path,
-            environment.flags.path,
+            *environment.flag_files,
             environment.metrics.path,
             environment.routes,
             environment.holds,

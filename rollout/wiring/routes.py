@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 def present_splits(environment: Environment, root: Path) -> tuple[Routes, tuple[Split, ...]]:
     """The routes in force and the splits of all logical names. Raises Unavailable and Unreadable."""
     from rollout.core.split import splits
-    from rollout.integrations.flagfile import FlagFile
+    from rollout.wiring.flags import flag_store
     from rollout.wiring.worlds import routes_store
 
     routes = routes_store(environment, root).read()
-    store = FlagFile(root / environment.flags.path)
+    store = flag_store(environment, root)
     keys = {route.flag for route in routes.routes.values()}
     flags = {key: flag for key in keys if (flag := store.read(key)) is not None}
     return routes, splits(routes, flags, _held(environment, root))

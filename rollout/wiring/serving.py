@@ -81,13 +81,13 @@ def _adapter_router(
     from rollout.gateway.mirror import Mirror
     from rollout.gateway.router import AdapterRouter, VersionChooser
     from rollout.gateway.routes import RouteTable
-    from rollout.integrations.evaluator import FlagFileReader
     from rollout.integrations.opentelemetry import request_spans
     from rollout.integrations.routesfile import RoutesWatch
+    from rollout.wiring.flags import flag_reader
     from rollout.wiring.pages import guarded_pages
     from rollout.wiring.telemetry import telemetry_of
 
-    flags = flags or FlagFileReader(root / environment.flags.path)
+    flags = flags or flag_reader(environment, root)
     table = RouteTable()
     routes = RoutesWatch(root / environment.routes, environment.name, table.accept)
     routes.start()

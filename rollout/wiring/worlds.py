@@ -12,6 +12,7 @@ from rollout.core.environment import Reach
 from rollout.errors import Usage
 from rollout.integrations.documents import StrictDocuments
 from rollout.wiring.artifacts import _locate
+from rollout.wiring.flags import flag_store
 from rollout.wiring.places import working_folder
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ def build_world(root: Path, environment: str) -> World:
     """Everything outside, for one environment of the repository at `root`."""
     from rollout.integrations.clock import SystemClock
     from rollout.integrations.evidence import EvidenceFolder
-    from rollout.integrations.flagfile import FlagFile
     from rollout.integrations.git import GitRepository
     from rollout.integrations.ledgerfolder import FolderLedger
     from rollout.ports import World
@@ -39,7 +39,7 @@ def build_world(root: Path, environment: str) -> World:
     return World(
         environment=document,
         clock=SystemClock(),
-        flags=FlagFile(root / document.flags.path),
+        flags=flag_store(document, root),
         metrics=_metrics(document, root),
         replicas=_replicas(document),
         gateways=gateway_clients(document),
