@@ -14,7 +14,14 @@ from pydantic import Field
 
 from rollout.core.manifest import Document
 from rollout.core.metric import Counts, MetricSpec, OnMissing, Samples, Stage
-from rollout.core.stats import HARM_ODDS, difference_bounds, harm_increments, mixed_log_e, rate_bounds
+from rollout.core.stats import (
+    HARM_ODDS,
+    as_odds,
+    difference_bounds,
+    harm_increments,
+    mixed_log_e,
+    rate_bounds,
+)
 from rollout.core.verdict import Interval, Outcome, Verdict
 
 Count = Annotated[int, Field(ge=0)]
@@ -92,7 +99,7 @@ def judge(
     )
     if log_e >= log(1 / alpha):
         outcome = Outcome.FAIL
-        reason = f"worse: {rates}; evidence {_odds(log_e)} against no worse (limit {1 / alpha:.0f} : 1)"
+        reason = f"worse: {rates}; evidence {as_odds(log_e)} against no worse (limit {1 / alpha:.0f} : 1)"
     elif short := _short(spec, evidence):
         outcome, reason = Outcome.INCONCLUSIVE, short
     elif high <= spec.margin:
@@ -171,9 +178,3 @@ def _short(spec: MetricSpec, evidence: Evidence, *, alone: bool = False) -> str 
 
 def _rate(bad: int, total: int) -> str:
     return f"{bad}/{total} ({bad / total:.1%})"
-
-
-def _odds(log_e: float) -> str:
-    if log_e > log(1e6):
-        return "more than a million : 1"
-    return f"{exp(log_e):.3g} : 1"

@@ -152,6 +152,16 @@ class Plan(Document):
     alpha_advance: float = Field(
         default=0.05, gt=0, le=0.2, description="False advances accepted, per metric and step."
     )
+    max_unkeyed: Share = Field(
+        default=Share(20_000),
+        description="Share of requests that may come without a key below 100 %; they all get stable.",
+    )
+    sample_ratio_alpha: float = Field(
+        default=0.001,
+        gt=0,
+        le=0.1,
+        description="False alarms accepted, per step, of the check that users get the share that the flag says.",
+    )
     metrics: tuple[MetricId, ...] = Field(min_length=1, max_length=64)
 
     @model_validator(mode="after")
@@ -181,5 +191,7 @@ class Plan(Document):
             ],
             "rollback_window_seconds": self.rollback_window.total_seconds(),
             "deadline_seconds": self.deadline.total_seconds(),
+            "max_unkeyed_percent": self.max_unkeyed.fraction * 100,
+            "sample_ratio_alpha": self.sample_ratio_alpha,
             "metrics": list(self.metrics),
         }

@@ -82,7 +82,7 @@ def rate_bounds(bad: int, total: int, alpha: float) -> tuple[float, float]:
     """
     if total == 0:
         return 0.0, 1.0
-    mixture = _log_beta(bad + 0.5, total - bad + 0.5) - _log_beta(0.5, 0.5)
+    mixture = log_beta(bad + 0.5, total - bad + 0.5) - log_beta(0.5, 0.5)
 
     def surprise(p: float) -> float:
         likelihood = (bad * log(p) if bad else 0.0) + ((total - bad) * log(1 - p) if total > bad else 0.0)
@@ -103,7 +103,8 @@ def difference_bounds(
     return candidate_low - stable_high, candidate_high - stable_low
 
 
-def _log_beta(a: float, b: float) -> float:
+def log_beta(a: float, b: float) -> float:
+    """Natural logarithm of the beta function."""
     return lgamma(a) + lgamma(b) - lgamma(a + b)
 
 
@@ -118,3 +119,10 @@ def _crossing(surprise: Callable[[float], float], outside: float, inside: float)
         else:
             inside = middle
     return outside
+
+
+def as_odds(log_e: float) -> str:
+    """An e-value as people read it, from its logarithm: `340 : 1`."""
+    if log_e > log(1e6):
+        return "more than a million : 1"
+    return f"{exp(log_e):.3g} : 1"
