@@ -36,14 +36,15 @@ def exclusive(path: Path, *, wait_s: float = 5.0) -> Iterator[Path]:
         os.close(descriptor)
 
 
-def replace(target: Path, content: bytes) -> None:
+def replace(target: Path, content: bytes, *, newer_than_ns: int = 0, private: bool = False) -> None:
     """Put `content` in the place of `target`, durably. Only for a holder of `exclusive(target)`.
 
-    The temporary file has a fixed name in the same folder: what a killed writer left is overwritten by the
-    next one and never adds up. Raises OSError.
+    The file's time is now, or `newer_than_ns` if the clock has not come that far. A `private` file is for its owner
+    alone, whatever the one before it was. The temporary file has a fixed name in the same folder: what a killed
+    writer left is overwritten by the next one and never adds up. Raises OSError.
     """
     temporary = _beside(target, "tmp")
-    kept = target.stat().st_mode & 0o777 if target.exists() else None
+    kept = 0o600 if private else target.stat().st_mode & 0o777 if target.exists() else None
     temporary.unlink(missing_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
     descriptor = os.open(temporary, flags, 0o644 if kept is None else 0o600)
@@ -53,6 +54,8 @@ def replace(target: Path, content: bytes) -> None:
             os.fchmod(descriptor, kept)
         file.write(content)
         file.flush()
+        if os.fstat(descriptor).st_mtime_ns < newer_than_ns:
+            os.utime(descriptor, ns=(newer_than_ns, newer_than_ns))
         os.fsync(file.fileno())
     temporary.replace(target)
     sync_folder(target.parent)
