@@ -1,92 +1,253 @@
-"""Flags from LaunchDarkly's own stream, with the age of what it last said."""
+"""Flags from LaunchDarkly's own stream, with the age of what it last confirmed."""
 
 from __future__ import annotations
 
+import json
+import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import JsonValue
+
+from rollout.integrations.evaluator.lastgood import Kept, LastGood
+from rollout.integrations.evaluator.memory import FlagMemory
 from rollout.integrations.evaluator.reader import FlagReader
+from rollout.integrations.evaluator.soundflags import SoundFlags, gives_candidate, needed
 
 if TYPE_CHECKING:
-    import threading
-
     from ldclient.interfaces import FeatureStore
+
+# LaunchDarkly sends a heartbeat every three minutes at the latest; the SDK itself gives up after five.
+_SILENT_S = 240.0
+_CONFIRM_EVERY_S = 15.0
+_ENVIRONMENT_HEADER = "X-LD-EnvID"
 
 
 class FlagStreamReader(FlagReader):
-    """FlagReader over LaunchDarkly's streaming protocol. No events and no diagnostics are sent.
+    """FlagReader over LaunchDarkly's streaming protocol.
 
     The SDK itself notices a connection that is open at one end only after five minutes. Here the age of the data
-    counts from the last thing that came over the stream, be it a heartbeat, so that a route's limit holds.
+    counts from the last thing that came over the stream, be it a heartbeat, so that a route's limit holds; and it
+    counts on while a new connection has not said yet what the flags are. Without an `events_uri` nothing is sent:
+    with it, which flag was evaluated for whom. `last_good` keeps the last sound flags for a start without a stream.
     """
 
-    def __init__(self, sdk_key: str, *, stream_uri: str = "https://stream.launchdarkly.com") -> None:
+    def __init__(
+        self,
+        sdk_key: str,
+        *,
+        stream_uri: str = "https://stream.launchdarkly.com",
+        events_uri: str | None = None,
+        last_good: Path | None = None,
+        scope: str = "",
+        silent_s: float = _SILENT_S,
+    ) -> None:
         from ldclient import LDClient
         from ldclient.config import Config
-        from ldclient.feature_store import InMemoryFeatureStore
 
-        store = InMemoryFeatureStore()
-        feed = _StreamFeed(store)
+        store = FlagMemory()
+        kept = None if last_good is None else LastGood(last_good, sdk_key=sdk_key, scope=scope)
+        feed = _StreamFeed(store, kept, silent_s)
         config = Config(
             sdk_key,
+            # All that the SDK could ever ask besides is asked of the same host, and of no other region.
+            base_uri=stream_uri,
             stream_uri=stream_uri,
+            events_uri=events_uri or stream_uri,
             feature_store=store,
             update_processor_class=feed.attach,
-            send_events=False,
+            send_events=events_uri is not None,
             diagnostic_opt_out=True,
         )
         super().__init__(LDClient(config, start_wait=0), store, feed)
 
 
 class _StreamFeed:
-    """The SDK's streaming processor, watched: when anything last came, and whether it is connected."""
+    """What comes over the stream, checked before the SDK takes it, and what is known of the stream itself."""
 
-    def __init__(self, store: FeatureStore) -> None:
-        self._store = store
-        self._heard_at: float | None = None
-        self._connected = False
+    def __init__(self, store: FlagMemory, last_good: LastGood | None, silent_s: float) -> None:
+        self._sound = SoundFlags(store, is_dial=gives_candidate)
+        self._last_good = last_good
+        self._silent_s = silent_s
+        self._confirmed_at = float("-inf")
+        self._written_at = float("-inf")
+        # Whether this connection has said what the flags are, so that its heartbeats confirm what is in force.
+        self._in_step = False
+        self._trouble: str | None = None
+        self.source = "stream"
+        self.environment: str | None = None
 
     def attach(self, config: Any, store: FeatureStore, ready: threading.Event) -> Any:
-        """What the SDK calls to make its update processor."""
-        from ldclient.impl.datasource.streaming import StreamingUpdateProcessor
+        """What the SDK calls to make its update processor, once in each process."""
+        self._sound.put_into(config.data_source_update_sink or store)
+        self._in_step, self._trouble = False, "the stream of flags is not connected yet"
+        if self._last_good is not None:
+            if not self._sound.ready:
+                self._begin_with(self._last_good.read())
+            self._last_good.start()
+        return _watched(self)(config, store, ready, None)
 
-        feed = self
-
-        class Watched(StreamingUpdateProcessor):  # type: ignore[misc]
-            def _create_sse_client(self) -> Any:
-                return _Listening(super()._create_sse_client(), feed)
-
-        return Watched(config, store, ready, None)
+    def stop(self) -> None:
+        """Write down what is in force."""
+        if self._last_good is not None:
+            self._keep()
+            self._last_good.stop()
 
     def hear(self, action: object) -> None:
-        """Something came over the stream, or it ended."""
-        from ld_eventsource.actions import Fault
+        """A connection began, failed or said that it is alive."""
+        from ld_eventsource.actions import Comment, Fault, Start
 
-        self._connected = not isinstance(action, Fault)
-        if self._connected:
-            self._heard_at = time.monotonic()
+        match action:
+            case Fault():
+                self._in_step, self._trouble = False, _why(action.error)
+            case Start():
+                self._in_step, self._trouble = False, "the stream is connected, and no flags have come yet"
+                self._recognise(None if action.headers is None else action.headers.get(_ENVIRONMENT_HEADER))
+            case Comment() if self._in_step:
+                self._confirm()
+
+    def take(self, event: str, data: str) -> bool:
+        """Take an event; whether it said what all flags are. Raises ValueError if it is malformed."""
+        try:
+            match event:
+                case "put":
+                    return self._take_all(json.loads(data))
+                case "patch":
+                    self._take_one(json.loads(data))
+                case "delete":
+                    self._drop_one(json.loads(data))
+        except Exception as error:
+            # The SDK connects anew, and hears from the beginning what the flags are.
+            self._in_step, self._trouble = False, "the stream said something malformed"
+            raise ValueError(f"a malformed {event} event: {type(error).__name__}") from None
+        if self._in_step:
+            self._confirm()
+        return False
 
     @property
     def ready(self) -> bool:
         """Whether flags ever came."""
-        return bool(self._store.initialized)
+        return self._sound.ready
+
+    @property
+    def versions(self) -> dict[str, int]:
+        """Versions in force of the flags that are dials."""
+        return self._sound.versions
 
     @property
     def age_s(self) -> float:
-        """Seconds since anything came over the stream; infinite before the first flags."""
-        if self._heard_at is None or not self.ready:
-            return float("inf")
-        return time.monotonic() - self._heard_at
+        """Seconds since the stream confirmed what is in force; infinite before the first flags."""
+        return time.monotonic() - self._confirmed_at if self.ready else float("inf")
 
-    def age_of(self, key: str) -> float:  # noqa: ARG002 - they come together
-        """Seconds since anything came over the stream."""
-        return self.age_s
+    def age_of(self, key: str) -> float:
+        """The same for one flag, which may be kept in an older form than the others."""
+        return self._sound.age_of(key, self.age_s)
 
     @property
     def error(self) -> str | None:
-        """Why newer data are not in force."""
-        return None if self._connected else "the stream of flags is not connected"
+        """Why newer data, or a single flag, are not in force."""
+        silence = f"nothing has come over the stream for {self.age_s:.0f} s" if self._is_silent else None
+        kept = None if self._last_good is None else self._last_good.error
+        return "; ".join(filter(None, (self._trouble, silence, self._sound.complaint, kept))) or None
+
+    @property
+    def _is_silent(self) -> bool:
+        return self._in_step and self.age_s > self._silent_s
+
+    def _take_all(self, payload: JsonValue) -> bool:
+        if not isinstance(payload, dict) or not isinstance(data := payload.get("data"), dict):
+            raise ValueError("no data")
+        try:
+            self._sound.take_all(data.get("flags"), data.get("segments", {}), age_s=self.age_s)
+        except ValueError as error:
+            self._in_step, self._trouble = False, f"what the stream sent {error}"
+            return False
+        self._in_step, self._trouble, self.source = True, None, "stream"
+        self._confirm(changed=True)
+        return True
+
+    def _take_one(self, payload: JsonValue) -> None:
+        kind, key, patch = _path_of(payload)
+        item = patch.get("data")
+        if kind == "flags":
+            self._sound.take_flag(key, item, age_s=self.age_s)
+        elif kind == "segments":
+            self._sound.take_segment(key, item)
+        self._keep()
+
+    def _drop_one(self, payload: JsonValue) -> None:
+        kind, key, patch = _path_of(payload)
+        version = patch.get("version")
+        if not isinstance(version, int) or isinstance(version, bool):
+            raise ValueError("no version")
+        if kind == "flags":
+            self._sound.drop_flag(key, version)
+        elif kind == "segments":
+            self._sound.take_segment(key, {"deleted": True, "version": version})
+        self._keep()
+
+    def _confirm(self, *, changed: bool = False) -> None:
+        self._confirmed_at = time.monotonic()
+        if changed or self._confirmed_at - self._written_at > _CONFIRM_EVERY_S:
+            self._keep()
+
+    def _keep(self) -> None:
+        """Have what is in force written down, from now on by its own thread."""
+        if self._last_good is None or not self._sound.ready or self.source != "stream":
+            return
+        self._written_at = time.monotonic()
+        to_unix = time.time() - self._written_at
+        now = self._sound.now
+        flags, segments = needed(now)
+        self._last_good.keep(
+            Kept(
+                flags=flags,
+                segments=segments,
+                environment=self.environment,
+                confirmed_at=self._confirmed_at + to_unix,
+                older={
+                    key: max(0.0, since + to_unix) for key, since in now.kept_since.items() if key in flags
+                },
+            )
+        )
+
+    def _begin_with(self, kept: Kept | None) -> None:
+        if kept is None:
+            return
+        to_monotonic = time.monotonic() - time.time()
+        try:
+            self._sound.take_all(dict(kept.flags), dict(kept.segments), age_s=float("inf"))
+        except ValueError as error:
+            self._trouble = f"{self._trouble}; the last good flags cannot be used: they {error}"
+            return
+        self._sound.age({key: at + to_monotonic for key, at in kept.older.items()})
+        self._confirmed_at = kept.confirmed_at + to_monotonic
+        self.source, self.environment = "last-good", kept.environment
+
+    def _recognise(self, environment: object) -> None:
+        if isinstance(environment, str) and environment.isascii() and environment.isprintable():
+            self.environment = environment[:100] or None
+
+
+def _watched(feed: _StreamFeed) -> Any:
+    from ldclient.impl.datasource.streaming import StreamingUpdateProcessor
+
+    class Watched(StreamingUpdateProcessor):  # type: ignore[misc]
+        """The SDK's own: how it connects, waits and connects again is left to it."""
+
+        def _create_sse_client(self) -> Any:
+            return _Listening(super()._create_sse_client(), feed)
+
+        def _process_message(self, store: Any, msg: Any) -> bool:  # noqa: ARG002 - the feed knows it
+            return feed.take(msg.event, msg.data)
+
+        def stop(self) -> None:
+            super().stop()
+            feed.stop()
+
+    return Watched
 
 
 class _Listening:
@@ -104,3 +265,26 @@ class _Listening:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
+
+
+def _path_of(payload: JsonValue) -> tuple[str, str, dict[str, JsonValue]]:
+    """Kind and key of what an event is about, and the event."""
+    if not isinstance(payload, dict) or not isinstance(path := payload.get("path"), str):
+        raise ValueError("no path")
+    kind, _, key = path.removeprefix("/").partition("/")
+    return kind, key, payload
+
+
+def _why(error: Exception | None) -> str:
+    """What is wrong with the connection, in words that hold no address and no key."""
+    from ld_eventsource.errors import HTTPStatusError
+
+    match error:
+        case None:
+            return "the stream of flags is not connected: it was ended"
+        case HTTPStatusError(status=401 | 403):
+            return f"the SDK key is refused ({error.status}); the SDK asks again in five minutes, then ever later"
+        case HTTPStatusError():
+            return f"the stream of flags is not connected: status {error.status}"
+        case _:
+            return f"the stream of flags is not connected: {type(error).__name__}"
