@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rollout.core.environment import Environment, FileFlags, FlagdFlags, LaunchDarklyFlags
-from rollout.errors import Unsupported
+from rollout.errors import Unsupported, Usage
 
 if TYPE_CHECKING:
     from rollout.ports import FlagReader, FlagStore
@@ -19,7 +19,11 @@ def flag_store(environment: Environment, root: Path) -> FlagStore:
             from rollout.integrations.flagfile import FlagFile
 
             return FlagFile(root / path)
-        case LaunchDarklyFlags() | FlagdFlags():
+        case FlagdFlags(path=path):
+            from rollout.integrations.flagdfile import FlagdFile
+
+            return FlagdFile(root / path)
+        case LaunchDarklyFlags():
             raise Unsupported(f"flags of kind {environment.flags.kind} cannot be written yet")
 
 
@@ -30,5 +34,26 @@ def flag_reader(environment: Environment, root: Path) -> FlagReader:
             from rollout.integrations.evaluator import FlagFileReader
 
             return FlagFileReader(root / path)
-        case LaunchDarklyFlags() | FlagdFlags():
+        case LaunchDarklyFlags() as flags:
+            return _stream_reader(flags, root)
+        case FlagdFlags():
             raise Unsupported(f"flags of kind {environment.flags.kind} cannot be read yet")
+
+
+def _stream_reader(flags: LaunchDarklyFlags, root: Path) -> FlagReader:
+    from rollout.bearer import token_from
+    from rollout.integrations.evaluator import FlagStreamReader
+
+    sdk_key = token_from(flags.sdk_key_env)
+    if sdk_key is None:
+        raise Usage(
+            f"{flags.sdk_key_env} must hold the SDK key of the environment {flags.environment} at LaunchDarkly",
+            advice="It is another one than the access token, and each environment has its own.",
+        )
+    return FlagStreamReader(
+        sdk_key,
+        stream_uri=flags.stream,
+        events_uri=flags.events if flags.send_events else None,
+        last_good=root / flags.last_good,
+        scope=f"{flags.project}/{flags.environment}",
+    )
