@@ -11,13 +11,17 @@ from hypothesis import strategies as st
 
 from rollout.core.plan import Share
 from rollout.errors import FlagConflict, FlagUnavailable
+from rollout.integrations.flagdfile import FlagdFile
 from rollout.integrations.flagfile import FlagFile
 from rollout.ports import FlagStore
 
 KEY = "lora-support-bot"
 QUARTER, HALF = Share.parse("25%"), Share.parse("50%")
 
-STORES: dict[str, Callable[[Path], FlagStore]] = {"file": lambda root: FlagFile(root / "flags.json")}
+STORES: dict[str, Callable[[Path], FlagStore]] = {
+    "file": lambda root: FlagFile(root / "flags.json"),
+    "flagd": lambda root: FlagdFile(root / "flagd.json"),
+}
 
 
 @pytest.fixture(params=sorted(STORES))
