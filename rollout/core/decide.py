@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from rollout.core.drift import Toward, drift
 from rollout.core.flag import FlagState
 from rollout.core.lifecycle import Evaluated, Phase, RolloutState, Version
 from rollout.core.plan import OnInconclusive, OnNewVersion, Plan, Share
@@ -54,7 +55,14 @@ class Halt:
     reason: str
 
 
-Decision = Hold | Advance | Promote | RollBack | Halt
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adopt:
+    """Somebody else turned the flag down: take that over, and hold."""
+
+    reason: str
+
+
+Decision = Hold | Advance | Promote | RollBack | Halt | Adopt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,16 +91,21 @@ def decide(
     coverage: Coverage,
     analysis: Analysis,
     now: datetime,
+    mismatch: str | None = None,
 ) -> Decision:
-    """What to do next with a release under way. Shown harm comes before everything: taking back is always safe."""
+    """What to do next with a release under way. Shown harm comes before everything: taking back is always safe.
+
+    `mismatch` says how what was served differs from what the flag says, None where it does not.
+    """
     if not state.phase.under_way or state.entered_at is None:
         return Halt(reason=f"nothing is under way in phase {state.phase}")
     if (harm := shown_harm(plan, state, analysis)) is not None:
         return harm
-    if (drift := flag_drift(state, flag)) is not None:
+    if (drifted := drift(state, flag)) is not None:
         if _is_half_taken_back(plan, state, flag, now):
             return RollBack(reason=f"the deadline of {plan.deadline} passed without proof")
-        return Halt(reason=drift)
+        safer = drifted.toward is Toward.SAFETY
+        return Adopt(reason=drifted.reason) if safer else Halt(reason=drifted.reason)
     elapsed = now - state.entered_at
     if elapsed < timedelta(0):
         return Halt(reason=f"the clock is {-elapsed} behind the ledger")
@@ -100,7 +113,7 @@ def decide(
         return Halt(
             reason=f"{state.errors} looks in a row could not be taken; the error budget is {plan.error_budget}"
         )
-    waiting = _what_is_missing(plan, state, coverage, analysis, elapsed)
+    waiting = _what_is_missing(plan, state, coverage, analysis, elapsed, mismatch)
     if waiting is None:
         return _forward(plan, state)
     if elapsed > plan.deadline:
@@ -124,28 +137,25 @@ def _is_half_taken_back(plan: Plan, state: RolloutState, flag: FlagState | None,
     return overdue and off and plan.on_inconclusive is OnInconclusive.ROLL_BACK
 
 
-def flag_drift(state: RolloutState, flag: FlagState | None) -> str | None:
-    """What somebody else did to the flag since our last write, or None."""
-    if flag is None:
-        return "the flag is gone"
-    if flag.share == state.share and (flag.on or state.share == Share.ZERO):
-        return None
-    who = f"{flag.changed_by} (version {flag.version})"
-    if flag.effective < state.share:
-        return (
-            f"the flag was turned down by {who}: it gives {flag.effective}, we had left it at {state.share}"
-        )
-    return f"the flag was turned up by {who}: it gives {flag.effective}, we had left it at {state.share}"
-
-
 def _what_is_missing(
-    plan: Plan, state: RolloutState, coverage: Coverage, analysis: Analysis, elapsed: timedelta
+    plan: Plan,
+    state: RolloutState,
+    coverage: Coverage,
+    analysis: Analysis,
+    elapsed: timedelta,
+    mismatch: str | None,
 ) -> str | None:
     """The first thing that stands between this state and the next, or None."""
+    if state.lowered is not None:
+        return f"{state.lowered.reason}; resume the release or take it back"
     if not coverage.complete:
         return coverage.complaint
-    if state.phase is Phase.CANARY and state.step < 0:
-        return None  # Begun without a shadow: nobody has been served yet, so there is nothing to judge.
+    if state.phase is Phase.CANARY and (state.step < 0 or _was_resumed(plan, state)):
+        return None  # Nobody is served as this step says yet, so there is nothing to judge.
+    if not state.heard:
+        return "not every gateway decides by this step's flag version yet: its time has not begun"
+    if mismatch is not None:
+        return mismatch
     bake, needed = _demands(plan, state)
     if elapsed < bake:
         return f"{(bake - elapsed).total_seconds():.0f} s of {bake.total_seconds():.0f} s to go"
@@ -166,7 +176,15 @@ def _demands(plan: Plan, state: RolloutState) -> tuple[timedelta, int]:
     return step.bake, step.min_samples
 
 
+def _was_resumed(plan: Plan, state: RolloutState) -> bool:
+    """Whether the flag was turned down at this step, and the release may go up to it again."""
+    return state.step >= 0 and state.share < plan.steps[state.step].share
+
+
 def _forward(plan: Plan, state: RolloutState) -> Decision:
+    if state.phase is Phase.CANARY and _was_resumed(plan, state):
+        share = plan.steps[state.step].share
+        return Advance(step=state.step, share=share, reason=f"resumed: up to {share} again")
     following = state.step + 1
     if following < len(plan.steps):
         share = plan.steps[following].share

@@ -105,6 +105,7 @@ class Started(_Event):
     edge: Line
     report: Sha256
     further_reports: tuple[Sha256, ...] = ()
+    cohort: Line | None = Field(default=None, description="Digest of what draws the flag's users.")
 
 
 class Looked(_Event):
@@ -137,13 +138,41 @@ class Intended(_Event):
 
 
 class Shifted(_Event):
-    """The flag was written and read back. `edge` begins the new step's looks."""
+    """The flag was written and read back. `edge` begins the new step's looks.
+
+    `heard` tells whether every gateway decided by it then; if not, its time does not begin before `Heard`.
+    """
 
     kind: Literal["shifted"] = "shifted"
     step: int = Field(ge=0)
     share: Share
     flag_version: int = Field(ge=0)
     edge: Line
+    heard: bool = True
+
+
+class Heard(_Event):
+    """By now every gateway decides by the step's flag version: the step's time begins."""
+
+    kind: Literal["heard"] = "heard"
+    edge: Line
+
+
+class Lowered(_Event):
+    """Somebody else turned the flag down, or off. It was taken over: the release stays there until it is resumed."""
+
+    kind: Literal["lowered"] = "lowered"
+    share: Share = Field(description="What requests got then.")
+    flag_version: int = Field(ge=0)
+    by: Line
+    reason: Sentence
+
+
+class Resumed(_Event):
+    """A person lets a release that was turned down go on with the step that it was at."""
+
+    kind: Literal["resumed"] = "resumed"
+    reason: Text
 
 
 class Promoted(_Event):
@@ -205,6 +234,9 @@ LedgerEvent = Annotated[
     | Erred
     | Intended
     | Shifted
+    | Heard
+    | Lowered
+    | Resumed
     | Promoted
     | Settling
     | Settled
@@ -259,7 +291,9 @@ class RolloutState:
     """Where one adapter stands in one environment. Built only by `fold`.
 
     `share` is the last share that was written and read back, `entered_at` when the present phase or step
-    began, `generation` rises whenever a release begins or ends, so that a late tick can see that it is late.
+    began, `step_edge` the metric source's edge of then, `heard` whether every gateway had heard of it. `generation`
+    rises whenever a release begins or ends, so that a late tick can see that it is late. `cohort` is what drew the
+    flag's users when the release began, `lowered` the change by somebody else that the release waits at.
     """
 
     phase: Phase = Phase.IDLE
@@ -273,6 +307,10 @@ class RolloutState:
     entered_at: datetime | None = None
     intent: Intended | None = None
     edge: str | None = None
+    step_edge: str | None = None
+    heard: bool = True
+    cohort: str | None = None
+    lowered: Lowered | None = None
     evidence: Mapping[str, Evidence] = field(default_factory=lambda: MappingProxyType({}))
     failures: int = 0
     errors: int = 0
@@ -351,7 +389,10 @@ def _after(state: RolloutState, event: LedgerEvent) -> RolloutState:
             _require(state.phase.under_way, state, event)
             return replace(state, errors=state.errors + 1)
         case Intended():
-            _require(state.phase.under_way and event.step == state.step + 1, state, event)
+            # The same step once more is for a release that was turned down: up to where it had been.
+            again = event.step == state.step and event.share > state.share
+            following = event.step == state.step + 1
+            _require(state.phase.under_way and state.lowered is None and (following or again), state, event)
             return replace(state, intent=event)
         case Shifted():
             intent = state.intent
@@ -359,11 +400,24 @@ def _after(state: RolloutState, event: LedgerEvent) -> RolloutState:
                 intent is not None and (intent.step, intent.share) == (event.step, event.share), state, event
             )
             return _shifted(state, event)
+        case Heard():
+            _require(state.phase.under_way and not state.heard, state, event)
+            return replace(state, heard=True, entered_at=event.at, step_edge=event.edge)
+        case Lowered():
+            canary = state.phase is Phase.CANARY or (state.phase is Phase.PROMOTED and not state.settling)
+            _require(canary and event.share < state.share, state, event)
+            return replace(
+                state, share=event.share, flag_version=event.flag_version, lowered=event, intent=None
+            )
+        case Resumed():
+            _require(state.lowered is not None, state, event)
+            return replace(state, phase=Phase.CANARY, lowered=None, entered_at=event.at)
         case Promoted():
             _require(state.phase is Phase.CANARY and state.share == Share.FULL, state, event)
             return replace(state, phase=Phase.PROMOTED, entered_at=event.at, evidence=MappingProxyType({}))
         case Settling():
-            _require(state.phase is Phase.PROMOTED and not state.settling, state, event)
+            untouched = state.lowered is None and not state.settling
+            _require(state.phase is Phase.PROMOTED and untouched, state, event)
             return replace(state, settling=True)
         case Settled():
             _require(state.settling and state.candidate is not None, state, event)
@@ -393,6 +447,10 @@ def _begun(state: RolloutState, event: Started) -> RolloutState:
         entered_at=event.at,
         intent=None,
         edge=event.edge,
+        step_edge=None,
+        heard=True,
+        cohort=event.cohort,
+        lowered=None,
         evidence=MappingProxyType({}),
         failures=0,
         errors=0,
@@ -414,6 +472,8 @@ def _shifted(state: RolloutState, event: Shifted) -> RolloutState:
         entered_at=event.at,
         intent=None,
         edge=event.edge,
+        step_edge=event.edge,
+        heard=event.heard,
         evidence=MappingProxyType({key: value.carried_into_next_step() for key, value in carried.items()}),
     )
 
@@ -433,6 +493,8 @@ def _settled(state: RolloutState, event: Settled) -> RolloutState:
         flag_version=event.flag_version,
         entered_at=event.at,
         edge=None,
+        step_edge=None,
+        heard=True,
         settling=False,
         released=state.released | {candidate.manifest_sha256},
         released_versions=_with(state.released_versions, candidate),
@@ -472,6 +534,9 @@ def _rolled_back(state: RolloutState, event: RolledBack) -> RolloutState:
         entered_at=event.at,
         intent=None,
         edge=None,
+        step_edge=None,
+        heard=True,
+        lowered=None,
         evidence=MappingProxyType({}),
         failures=0,
         errors=0,

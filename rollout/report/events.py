@@ -8,10 +8,13 @@ from rollout.core.lifecycle import (
     Adopted,
     Erred,
     Evaluated,
+    Heard,
     Intended,
     LedgerEvent,
     Looked,
+    Lowered,
     Promoted,
+    Resumed,
     Reverted,
     RolledBack,
     Settled,
@@ -39,6 +42,12 @@ def tell(event: LedgerEvent) -> str:
             return f"about to give {share} to the candidate"
         case Shifted(share=share):
             return f"{share} to the candidate"
+        case Heard():
+            return "every gateway has heard of the step"
+        case Lowered(reason=reason):
+            return f"taken over: {reason}"
+        case Resumed(reason=reason):
+            return f"resumed: {reason}"
         case Promoted():
             return "promoted"
         case Settling(reason=reason):

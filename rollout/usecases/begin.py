@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from rollout.core.decide import Refuse, admit
 from rollout.core.evaluation import EvalReport
+from rollout.core.flagcheck import why_not_ready
 from rollout.core.gate import is_tampered
 from rollout.core.lifecycle import Phase, Started
 from rollout.core.plan import Share
@@ -94,6 +95,8 @@ def _begin(ticking: Ticking, desire: Desire, policy: ReleasePolicy, reports: tup
         return ticking.end(
             Move.HALTED, "the flag gives traffic to a candidate although no release is under way"
         )
+    if (unfit := why_not_ready(world.flags.checks(ticking.key))) is not None:
+        return ticking.end(Move.BLOCKED, f"the flag {ticking.key} is not fit for a release: {unfit}")
     ticking.record(
         Started,
         candidate=desire.version,
@@ -104,6 +107,7 @@ def _begin(ticking: Ticking, desire: Desire, policy: ReleasePolicy, reports: tup
         edge=world.metrics.edge(),
         report=reports[0],
         further_reports=reports[1:],
+        cohort=flag.cohort,
     )
     ticking.publish(policy.mirror, policy.golden.response_schema)
     return ticking.end(Move.BEGUN, f"{desire.version.served_name} enters {ticking.state.phase}")

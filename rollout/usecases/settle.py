@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rollout.core.decide import flag_drift
+from rollout.core.drift import Toward, drift
 from rollout.core.lifecycle import Settled, Settling
 from rollout.core.plan import Share
 from rollout.usecases.tick import Move, Tick, Ticking
@@ -13,10 +13,17 @@ def after_promotion(ticking: Ticking) -> Tick:
     if not ticking.state.settling:
         if (withdrawn := ticking.withdrawn()) is not None:
             return ticking.take_back(withdrawn)
-        drift = flag_drift(ticking.state, ticking.world.flags.read(ticking.key))
-        if drift is not None:
-            return ticking.end(Move.HALTED, drift)
+        flag = ticking.world.flags.read(ticking.key)
+        drifted = drift(ticking.state, flag)
+        if drifted is not None and flag is not None and drifted.toward is Toward.SAFETY:
+            return ticking.take_over(flag, drifted.reason)
+        if drifted is not None:
+            return ticking.end(Move.HALTED, drifted.reason)
         ticking.keep_serving()
+        if ticking.state.lowered is not None:
+            return ticking.end(
+                Move.HELD, f"{ticking.state.lowered.reason}; resume the release or take it back"
+            )
         over = _window_over(ticking)
         if over is None:
             return ticking.end(Move.HELD, "promoted; the previous version stays one flag write away")
@@ -43,11 +50,11 @@ def _settle(ticking: Ticking) -> Tick:
         # Off means that a person or a rollback was here: the old version must stay the stable one.
         return ticking.end(Move.HALTED, "the flag was changed while the release was settling")
     revision = ticking.publish(Share.ZERO)
-    if not ticking.wait_until_heard(0, revision):
-        return ticking.end(Move.HELD, "not every gateway has read the new routes yet")
+    if behind := ticking.wait_until_heard(0, revision):
+        return ticking.end(Move.HELD, "; ".join(behind))
     written = ticking.write_flag(flag, Share.ZERO, "the new version is stable")
-    if not ticking.wait_until_heard(written.version, revision):
-        return ticking.end(Move.HELD, "not every gateway has read the new flag yet")
+    if behind := ticking.wait_until_heard(written.version, revision):
+        return ticking.end(Move.HELD, "; ".join(behind))
     ticking.record(Settled, flag_version=written.version)
     ticking.publish(Share.ZERO)
     assert ticking.state.stable is not None

@@ -13,7 +13,7 @@ from pydantic import JsonValue
 
 from rollout.core.decide import Coverage
 from rollout.core.flag import FlagState
-from rollout.core.lifecycle import IllegalHistory, LedgerEvent, RolloutState
+from rollout.core.lifecycle import IllegalHistory, LedgerEvent, Lowered, RolloutState
 from rollout.core.manifest import AdapterManifest
 from rollout.core.plan import Share
 from rollout.core.verdict import NOTHING_JUDGED, Analysis
@@ -167,15 +167,39 @@ class Ticking:
         self.world.flags.take_back(self.key, by=self._signature.actor, comment=f"{self.book.name}: {why}")
 
     def write_flag(self, flag: FlagState, share: Share, comment: str, *, turn_on: bool = False) -> FlagState:
-        """Write the share, unless somebody wrote since `flag` was read. Raises FlagConflict."""
-        return self.world.flags.write(
+        """Write the share, unless somebody wrote since `flag` was read. Raises FlagConflict.
+
+        The ledger is read again at once: if a rollback came in between, it stands. Raises WorldChanged then.
+        """
+        written = self.world.flags.write(
             self.key,
             share,
             turn_on=turn_on,
             expect_version=flag.version,
             by=self._signature.actor,
-            comment=f"{self.book.name}: {comment}"[:500],
+            comment=self._comment(comment),
         )
+        self.book.reread()
+        self.stand_back_if_late()
+        return written
+
+    def _comment(self, why: str) -> str:
+        """What the flag's own history is to say: what was done, by which commit and in which run."""
+        started = self.state.started
+        commit = f" commit {started.candidate.commit[:12]}" if started else ""
+        run = f" run {self._signature.run_url}" if self._signature.run_url else ""
+        return f"{self.book.name}: {why[:300]}{commit}{run}"[:500]
+
+    def take_over(self, flag: FlagState, reason: str) -> Tick:
+        """Somebody else made it safer: that is so now, and the release waits for a person."""
+        self.record(
+            Lowered,
+            share=flag.effective,
+            flag_version=flag.version,
+            by=flag.changed_by[:500] or "unknown",
+            reason=reason,
+        )
+        return self.end(Move.HELD, f"taken over: {reason}")
 
     def flag_at_zero(self) -> FlagState | None:
         """The flag, made if need be, with no share for a candidate; None if somebody else gives one."""
@@ -187,24 +211,30 @@ class Ticking:
             return flag
         return self.write_flag(flag, Share.ZERO, "a release begins at zero")
 
-    def wait_until_heard(self, flag_version: int, revision: int) -> bool:
-        """Whether every gateway came to decide by this flag and these routes within a while.
+    def wait_until_heard(self, flag_version: int, revision: int) -> list[str]:
+        """The gateways that did not come to decide by this flag and these routes within a while: sentences.
 
         One that does not answer has not heard.
         """
         waited = 0.0
-        while not all(self._has_heard(gateway, flag_version, revision) for gateway in self.world.gateways):
+        while behind := self.behind(flag_version, revision):
             if waited >= _PROPAGATION_S:
-                return False
+                break
             self.world.clock.sleep(_POLL_S)
             waited += _POLL_S
-        return True
+        return behind
 
-    def _has_heard(self, gateway: Gateway, flag_version: int, revision: int) -> bool:
+    def behind(self, flag_version: int, revision: int) -> list[str]:
+        """The gateways that do not answer, or do not decide by this flag and these routes yet: sentences."""
+        said = (self._why_behind(gateway, flag_version, revision) for gateway in self.world.gateways)
+        return [why for why in said if why is not None]
+
+    def _why_behind(self, gateway: Gateway, flag_version: int, revision: int) -> str | None:
         try:
-            return gateway.status().has_heard(self.key, flag_version, revision)
-        except Unavailable:
-            return False
+            heard = gateway.status().has_heard(self.key, flag_version, revision)
+        except Unavailable as error:
+            return f"gateway {gateway.name}: {error.message}"
+        return None if heard else f"gateway {gateway.name} has not read the latest flag and routes yet"
 
     def take_back(self, reason: str, *, again: bool = False, analysis: Analysis = NOTHING_JUDGED) -> Tick:
         """Roll back, and end with that; `again` where an earlier rollback is gone on with."""

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import assert_never
 
-from rollout.core.decide import Advance, Coverage, Halt, Hold, Promote, RollBack, decide, shown_harm
+from rollout.core.decide import (
+    Adopt,
+    Advance,
+    Coverage,
+    Halt,
+    Hold,
+    Promote,
+    RollBack,
+    decide,
+    shown_harm,
+)
+from rollout.core.drift import is_written
 from rollout.core.flag import FlagState
-from rollout.core.lifecycle import Intended, Promoted, Shifted
+from rollout.core.lifecycle import Heard, Intended, Promoted, RolloutState, Shifted
 from rollout.core.manifest import AdapterManifest
 from rollout.core.plan import Share
-from rollout.errors import LoadRefused, Unavailable, Unreadable
+from rollout.errors import FlagAwaitsApproval, LoadRefused, Unavailable, Unreadable
 from rollout.usecases.coverage import cover
 from rollout.usecases.look import look
 from rollout.usecases.release import ReleasePolicy
@@ -28,18 +40,19 @@ def walk(ticking: Ticking) -> Tick:
     ticking.ask_git()
     if (withdrawn := ticking.withdrawn()) is not None:
         return ticking.take_back(withdrawn, analysis=analysis)
-    if _confirm_what_was_written(ticking):
+    flag = ticking.world.flags.read(ticking.key)
+    if (ours := _unconfirmed(ticking, flag)) is not None:
+        _confirm(ticking, ours)
         return ticking.end(
             Move.ADVANCED, f"confirmed the step to {ticking.state.share}", waiting=_waiting(ticking)
         )
     revision = ticking.publish(policy.mirror, policy.golden.response_schema)
-    coverage = _coverage(ticking, candidate, policy, revision)
-    flag = ticking.world.flags.read(ticking.key)
+    _begin_the_clock(ticking)
     decision = decide(
         plan=policy.plan,
         state=ticking.state,
         flag=flag,
-        coverage=coverage,
+        coverage=_coverage(ticking, candidate, policy, revision),
         analysis=analysis,
         now=ticking.world.clock.now(),
     )
@@ -50,13 +63,16 @@ def walk(ticking: Ticking) -> Tick:
             return ticking.end(move, reason, analysis=analysis, waiting=waiting)
         case Advance(step=step, share=share, reason=reason):
             assert flag is not None
-            _shift(ticking, flag, step, share, reason)
-            return ticking.end(Move.ADVANCED, reason, analysis=analysis, waiting=waiting)
+            move, said = _shift(ticking, flag, step, share, reason, policy)
+            return ticking.end(move, said, analysis=analysis, waiting=waiting)
         case Promote(reason=reason):
             ticking.record(Promoted, reason=reason)
             return ticking.end(Move.PROMOTED, reason, analysis=analysis, waiting=waiting)
         case RollBack(reason=reason):
             return ticking.take_back(reason, analysis=analysis)
+        case Adopt(reason=reason):
+            assert flag is not None
+            return ticking.take_over(flag, reason)
         case Halt(reason=reason):
             return ticking.end(Move.HALTED, reason, analysis=analysis, waiting=waiting)
         case _:
@@ -79,53 +95,74 @@ def _coverage(ticking: Ticking, candidate: AdapterManifest, policy: ReleasePolic
     except (LoadRefused, Unreadable, Unavailable) as error:
         return Coverage(replicas=len(world.replicas), missing=(error.message,))
     silent = [f"git: {ticking.blind}"] if ticking.blind else []
-    missing = (*replicas.missing, *_behind(ticking, revision), *silent)
+    behind = ticking.behind(ticking.state.flag_version, revision)
+    missing = (*replicas.missing, *behind, *_holding(ticking), *silent)
     return Coverage(replicas=replicas.replicas, missing=missing)
 
 
-def _behind(ticking: Ticking, revision: int) -> list[str]:
-    """The gateways that do not answer, or have not read the latest flag and routes."""
-    behind = []
-    candidate = ticking.state.candidate
+def _holding(ticking: Ticking) -> list[str]:
+    """The gateways where somebody has pulled the brake: requests that stable answered instead prove nothing."""
+    assert ticking.state.candidate is not None
+    served, holding = ticking.state.candidate.served_name, []
     for gateway in ticking.world.gateways:
-        try:
-            status = gateway.status()
-            heard = status.has_heard(ticking.key, ticking.state.flag_version, revision)
-            if candidate is not None and candidate.served_name in status.held:
-                # Somebody has pulled the brake: numbers of requests that stable answered prove nothing.
-                behind.append(
-                    f"gateway {gateway.name} holds {candidate.served_name}: lift it, or roll it back"
-                )
-        except Unavailable as error:
-            behind.append(f"gateway {gateway.name}: {error.message}")
-        else:
-            if not heard:
-                behind.append(f"gateway {gateway.name} has not read the latest flag and routes yet")
-    return behind
+        with suppress(Unavailable):  # One that does not answer is behind already.
+            if served in gateway.status().held:
+                holding.append(f"gateway {gateway.name} holds {served}: lift it, or roll it back")
+    return holding
 
 
-def _shift(ticking: Ticking, flag: FlagState, step: int, share: Share, reason: str) -> None:
-    """Announce, write, confirm. Only the first write of a release turns the flag on."""
+def _shift(
+    ticking: Ticking, flag: FlagState, step: int, share: Share, reason: str, policy: ReleasePolicy
+) -> tuple[Move, str]:
+    """Announce, write, confirm. Only the first write of a release, or of one that was resumed, turns the flag on."""
     turn_on = ticking.state.share == Share.ZERO
-    ticking.record(
-        Intended, step=step, share=share, turn_on=turn_on, flag_version=flag.version, reason=reason
+    if not _is_announced(ticking.state, flag, step, share):
+        ticking.record(
+            Intended, step=step, share=share, turn_on=turn_on, flag_version=flag.version, reason=reason
+        )
+    try:
+        written = ticking.write_flag(flag, share, f"step {step + 1}, {reason}", turn_on=turn_on)
+    except FlagAwaitsApproval as waiting:
+        return _waiting_for_approval(ticking, policy), waiting.message
+    _confirm(ticking, written)
+    return Move.ADVANCED, reason
+
+
+def _waiting_for_approval(ticking: Ticking, policy: ReleasePolicy) -> Move:
+    entered_at = ticking.state.entered_at
+    overdue = entered_at is None or ticking.world.clock.now() - entered_at > policy.plan.deadline
+    return Move.OVERDUE if overdue else Move.HELD
+
+
+def _is_announced(state: RolloutState, flag: FlagState, step: int, share: Share) -> bool:
+    """Whether the ledger says so already, of a flag that has not moved since."""
+    intent = state.intent
+    return intent is not None and (intent.step, intent.share, intent.flag_version) == (
+        step,
+        share,
+        flag.version,
     )
-    _confirm(ticking, ticking.write_flag(flag, share, f"step {step + 1}, {reason}", turn_on=turn_on), step)
 
 
-def _confirm_what_was_written(ticking: Ticking) -> bool:
-    """A tick died between its flag write and its word for it: the flag shows how far it had come."""
+def _unconfirmed(ticking: Ticking, flag: FlagState | None) -> FlagState | None:
+    """The flag, if it is as our last write left it and the ledger does not say so: its tick died in between."""
     intent = ticking.state.intent
-    flag = None if intent is None else ticking.world.flags.read(ticking.key)
-    if intent is None or flag is None or not flag.on or flag.share != intent.share:
-        return False
-    _confirm(ticking, flag, intent.step)
-    return True
+    return flag if intent is not None and flag is not None and is_written(intent, flag) else None
 
 
-def _confirm(ticking: Ticking, flag: FlagState, step: int) -> None:
-    """The step's looks begin where every gateway knows of it; a laggard is seen by the next tick."""
-    ticking.wait_until_heard(flag.version, 0)
+def _confirm(ticking: Ticking, flag: FlagState) -> None:
+    """The step's looks begin here. Its time begins where every gateway decides by it, now or at a later tick."""
+    intent = ticking.state.intent
+    assert intent is not None
+    heard = not ticking.wait_until_heard(flag.version, 0)
     edge = ticking.world.metrics.edge()
-    ticking.record(Shifted, step=step, share=flag.share, flag_version=flag.version, edge=edge)
+    ticking.record(
+        Shifted, step=intent.step, share=flag.share, flag_version=flag.version, edge=edge, heard=heard
+    )
     ticking.publish(Share.ZERO)
+
+
+def _begin_the_clock(ticking: Ticking) -> None:
+    """A gateway that was late for the step has heard of it by now: only now does it soak."""
+    if not ticking.state.heard and not ticking.behind(ticking.state.flag_version, 0):
+        ticking.record(Heard, edge=ticking.world.metrics.edge())

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rollout.core.decide import (
+    Adopt,
     Advance,
     AskedSuite,
     Begin,
@@ -148,19 +149,19 @@ def test_harm_within_the_failure_budget_only_holds() -> None:
 
 
 @pytest.mark.parametrize(
-    ("share", "on", "reason"),
+    ("share", "on", "made_of_it", "reason"),
     [
-        ("10%", False, "turned down by rollout"),
-        ("5%", True, "turned down by rollout"),
-        ("25%", True, "turned up by rollout"),
-        ("100%", True, "turned up by rollout"),
+        ("10%", False, Adopt, "turned down by rollout (version 5): it gives 0%, we had left it at 10%"),
+        ("5%", True, Adopt, "turned down by rollout (version 5): it gives 5%, we had left it at 10%"),
+        ("25%", True, Halt, "turned up by rollout (version 5): it gives 25%, we had left it at 10%"),
+        ("100%", True, Halt, "turned up by rollout (version 5): it gives 100%, we had left it at 10%"),
     ],
 )
 def test_a_flag_that_somebody_moved_stops_everything_but_a_rollback(
-    share: str, on: bool, reason: str
+    share: str, on: bool, made_of_it: type[Decision], reason: str
 ) -> None:
     made = decision(state(*AT_TEN), share=share, on=on)
-    assert isinstance(made, Halt)
+    assert type(made) is made_of_it
     assert reason in made.reason
     harmed = state(*AT_TEN, looked(Outcome.FAIL))
     assert isinstance(decision(harmed, share=share, on=on, seen=analysis(Outcome.FAIL)), RollBack)
@@ -175,7 +176,7 @@ def test_a_flag_that_is_gone_stops_everything() -> None:
         analysis=analysis(),
         now=later(hours=1),
     )
-    assert made == Halt(reason="the flag is gone")
+    assert made == Halt(reason="the flag is gone: every gateway serves stable")
 
 
 def test_a_clock_behind_the_ledger_stops_everything() -> None:

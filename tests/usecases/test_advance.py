@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -12,7 +13,7 @@ import pytest
 
 from rollout.core.evaluation import Case, EvalReport, Side
 from rollout.core.gate import judged_again
-from rollout.core.lifecycle import Evaluated, Looked, Phase, Settling, Started
+from rollout.core.lifecycle import Evaluated, Looked, Phase, RolledBack, Settling, Started
 from rollout.core.plan import Share
 from rollout.core.verdict import Outcome
 from rollout.demo.scratch import MANIFEST, NAME
@@ -22,13 +23,15 @@ from rollout.errors import (
     MetricsUnavailable,
     ServingUnavailable,
     Unreadable,
+    Usage,
     WorldChanged,
 )
 from rollout.usecases.advance import advance
 from rollout.usecases.book import Book
+from rollout.usecases.resume import resume
 from rollout.usecases.rollback import rollback
 from rollout.usecases.status import status
-from rollout.usecases.tick import Move
+from rollout.usecases.tick import Move, Ticking
 from tests.core.factories import OLD as OTHER
 from tests.support.site import SIGNATURE, Site, manifest_on_main
 
@@ -362,28 +365,155 @@ def test_a_promoted_version_is_still_one_flag_write_away_from_being_taken_back(s
     assert (flag(site), route(site)) == ((False, "0%"), (old, None))
 
 
-@pytest.mark.parametrize("share", ["25%", "5%"])
-def test_a_flag_that_somebody_else_moved_stops_the_release(site: Site, share: str) -> None:
-    site.propose("1.1.0")
-    site.tick()
-    site.walk_to("10%")
+def turned(site: Site, share: str) -> None:
     site.world.flags.write(
         site.key, Share.parse(share), turn_on=False, expect_version=None, by="eve", comment=""
     )
-    site.answer_well()
-    tick = site.tick_after(4)
-    assert tick.move is Move.HALTED
-    assert "by eve" in tick.reason
-    assert flag(site) == (True, share)
 
 
-def test_a_flag_that_a_person_turned_off_stays_off(site: Site) -> None:
+def at_ten(site: Site) -> None:
     site.propose("1.1.0")
     site.tick()
     site.walk_to("10%")
-    site.world.flags.take_back(site.key, by="eve", comment="kill switch")
+
+
+def test_a_flag_that_somebody_turned_up_stops_the_release(site: Site) -> None:
+    at_ten(site)
+    turned(site, "25%")
     site.answer_well()
-    assert site.tick_after(4).move is Move.HALTED
+    tick = site.tick_after(4)
+    assert tick.move is Move.HALTED
+    assert "turned up by eve" in tick.reason
+    assert flag(site) == (True, "25%")
+
+
+def test_a_flag_that_somebody_turned_down_is_taken_over_and_the_release_waits(site: Site) -> None:
+    at_ten(site)
+    turned(site, "5%")
+    site.answer_well()
+    tick = site.tick_after(4)
+    assert tick.move is Move.HELD
+    assert "taken over: the flag was turned down by eve" in tick.reason
+    assert (flag(site), str(site.state.share)) == ((True, "5%"), "5%")
+    site.answer_well()
+    again = site.tick_after(4)
+    assert (again.move, "resume the release or take it back" in again.reason) == (Move.HELD, True)
+    assert flag(site) == (True, "5%")
+
+
+def test_a_flag_that_a_person_turned_off_stays_off(site: Site) -> None:
+    at_ten(site)
+    site.world.flags.take_back(site.key, by="eve", comment="kill switch")
+    for _ in range(2):
+        site.answer_well()
+        assert site.tick_after(4).move is Move.HELD
+        assert flag(site) == (False, "0%")
+
+
+def test_what_was_turned_down_and_then_up_again_by_hand_stops_the_release(site: Site) -> None:
+    at_ten(site)
+    turned(site, "5%")
+    site.tick()
+    turned(site, "10%")
+    assert site.tick().move is Move.HALTED
+
+
+@pytest.mark.parametrize("off", [False, True])
+def test_a_resumed_release_goes_up_to_its_step_again_and_soaks_anew(site: Site, off: bool) -> None:
+    at_ten(site)
+    if off:
+        site.world.flags.take_back(site.key, by="eve", comment="kill switch")
+    else:
+        turned(site, "5%")
+    site.tick()
+    resume(site.world, NAME, reason="it was another service", signature=SIGNATURE)
+    tick = site.tick()
+    assert (tick.move, tick.reason) == (Move.ADVANCED, "resumed: up to 10% again")
+    assert flag(site) == (True, "10%")
+    assert "to go" in site.tick().reason
+    site.answer_well()
+    assert site.tick_after(4).move is Move.ADVANCED
+    assert flag(site) == (True, "50%")
+
+
+def test_nothing_is_resumed_that_was_not_turned_down(site: Site) -> None:
+    at_ten(site)
+    with pytest.raises(Usage, match="was not turned down"):
+        resume(site.world, NAME, reason="let us go on", signature=SIGNATURE)
+
+
+def test_a_promoted_version_that_somebody_turned_off_is_not_settled(site: Site) -> None:
+    old, new = site.served, site.propose("1.1.0")
+    site.tick()
+    site.walk_to("100%")
+    site.answer_well()
+    assert site.tick_after(4).move is Move.PROMOTED
+    site.world.flags.take_back(site.key, by="eve", comment="kill switch")
+    assert site.tick().move is Move.HELD
+    assert site.tick_after(8 * 86_400).move is Move.HELD
+    assert route(site) == (old, new)
+    resume(site.world, NAME, reason="a false alarm", signature=SIGNATURE)
+    assert (site.tick().move, flag(site)) == (Move.ADVANCED, (True, "100%"))
+
+
+def test_a_flag_whose_users_are_drawn_anew_stops_the_release(site: Site) -> None:
+    at_ten(site)
+    file = site.repository.state / "flags.json"
+    file.write_text(re.sub(r'"salt": "\w+"', '"salt": "another"', file.read_text()))
+    site.answer_well()
+    tick = site.tick_after(4)
+    assert tick.move is Move.HALTED
+    assert "changed what draws the users" in tick.reason
+
+
+def test_a_step_soaks_from_where_every_gateway_has_heard_of_it(site: Site) -> None:
+    site.propose("1.1.0")
+    site.tick()
+    site.answer_well()
+    write = type(site.world.flags).write
+
+    def deafening(self: object, *words: object, **rest: object) -> object:
+        site.gateway.deaf = True
+        return write(site.world.flags, *words, **rest)  # type: ignore[arg-type]
+
+    type(site.world.flags).write = deafening  # type: ignore[assignment,method-assign]
+    try:
+        assert site.tick_after(4).move is Move.ADVANCED
+    finally:
+        type(site.world.flags).write = write  # type: ignore[method-assign]
+    assert not site.state.heard
+    site.answer_well()
+    held = site.tick_after(60)
+    assert (held.move, "has not read the latest flag" in held.reason) == (Move.HELD, True)
+    site.gateway.deaf = False
+    site.answer_well()
+    assert "to go" in site.tick().reason, "its time begins only now"
+    assert site.state.heard
+    site.answer_well()
+    assert site.tick_after(4).move is Move.ADVANCED
+
+
+def test_a_rollback_between_flag_write_and_ledger_stands_at_once(site: Site) -> None:
+    site.propose("1.1.0")
+    site.tick()
+    site.answer_well()
+    site.clock.time += timedelta(seconds=4)
+    ticking = Ticking(site.world, NAME, SIGNATURE)
+    before = site.world.flags.read(site.key)
+    assert before is not None
+    book = Book(site.world.ledger, NAME, SIGNATURE)
+    book.add(
+        RolledBack,
+        site.clock.now(),
+        reason="by hand",
+        automatic=False,
+        bad=site.state.candidate,
+        from_share=Share.ZERO,
+        flag_version=before.version,
+        flag_written_at=site.clock.now(),
+    )
+    with pytest.raises(WorldChanged, match="a rollback came in between"):
+        ticking.write_flag(before, Share.parse("10%"), "late", turn_on=True)
     assert flag(site) == (False, "0%")
 
 
