@@ -94,6 +94,8 @@ class Admin:
             routes_revision=self._table.revision,
             flag_versions=dict(flags.versions),
             flag_age_s=_finite(flags.age_s),
+            flag_source=flags.source,
+            flag_environment=flags.environment,
             in_flight=dict(self._telemetry.in_flight),
             last_routed=dict(self._telemetry.last_routed),
         )

@@ -106,7 +106,16 @@ SERIES: Mapping[str, Series] = {
     "traffic_texts_lost": _gauge("Texts that were to be kept and were not."),
     "traffic_feedback_lost": _gauge("Feedback that is missing in the traffic log."),
     "in_flight": _gauge("Requests under way.", "served"),
-    "flag_version": _gauge("Version of the flag in force.", "flag"),
+    "flag_version": _gauge("Version of the flag in force, of 256 flags at most.", "flag"),
+    "flag_data_ready": _gauge(
+        "Whether there are flags to decide by; with where they came from (`file`, `stream`, `last-good`,"
+        " `openfeature`) and LaunchDarkly's id of the environment.",
+        "source",
+        "environment",
+    ),
+    "flag_data_complaint": _gauge(
+        "Whether newer flags, or one of them, are not in force; `flags_error` of the status page says why."
+    ),
     "data_age_seconds": _gauge("Seconds since the data were last confirmed: `flags`, `routes`.", "data"),
     "routes_revision": _gauge("Revision of the routes in force."),
     "held": _gauge("Served adapters that nobody gets (the kill path)."),

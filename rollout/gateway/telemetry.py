@@ -7,11 +7,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Protocol
 
 from rollout.core.metric import Feedback, RequestRecord
 from rollout.gateway.examining import Examiner
 from rollout.gateway.looks import format_valid
+from rollout.gateway.reasons import known_reason
 from rollout.gateway.series import Page, labelled
 from rollout.gateway.spoken import Spoken
 from rollout.gateway.tally import Tally
@@ -20,7 +22,8 @@ from rollout.ports import FlagDataStatus, TrafficRecorder
 
 OTHER = "other"
 _MOST_ADAPTERS = 64
-_MOST_REASONS = 256
+_MOST_COUNTS = 256
+_MOST_FLAGS = 256
 _IDLE_S = 3600.0
 _REMEMBERED = 10_000
 
@@ -107,7 +110,7 @@ class Telemetry:
         tally = self._tally(record)
         tally.take(record, self._units)
         if not record.shadow:
-            self._count("decisions_total", record.name, record.flag_reason, record.slot)
+            self._count("decisions_total", record.name, known_reason(record.flag_reason), record.slot)
             self._remember(record.request_id, tally)
         if self._spans is not None:
             self._spans.end(record)
@@ -161,9 +164,7 @@ class Telemetry:
             page.put(name, count, _LABELLED[name](*labels))
         for served, number in self.in_flight.items():
             page.put("in_flight", number, labelled(served=served))
-        for flag, version in flags.versions.items():
-            page.put("flag_version", version, labelled(flag=flag))
-        page.put("data_age_seconds", flags.age_s, labelled(data="flags"))
+        _show_flags(flags, page)
         page.put("data_age_seconds", routes_age_s, labelled(data="routes"))
         page.put("routes_revision", routes_revision)
         page.put("held", len(self._held()))
@@ -223,7 +224,7 @@ class Telemetry:
 
     def _count(self, name: str, *labels: str) -> None:
         key = name, *labels
-        if key not in self._counts and len(self._counts) >= _MOST_REASONS:
+        if key not in self._counts and len(self._counts) >= _MOST_COUNTS:
             key = name, *(OTHER for _ in labels)
         self._counts[key] += 1
 
@@ -231,6 +232,15 @@ class Telemetry:
         self._recent[request_id] = tally
         if len(self._recent) > _REMEMBERED:
             del self._recent[next(iter(self._recent))]
+
+
+def _show_flags(flags: FlagDataStatus, page: Page) -> None:
+    for flag, version in islice(flags.versions.items(), _MOST_FLAGS):
+        page.put("flag_version", version, labelled(flag=flag))
+    came_from = labelled(source=flags.source, environment=flags.environment or "")
+    page.put("flag_data_ready", flags.ready, came_from)
+    page.put("flag_data_complaint", flags.error is not None)
+    page.put("data_age_seconds", flags.age_s, labelled(data="flags"))
 
 
 _LABELLED: dict[str, Callable[..., str]] = {

@@ -293,12 +293,20 @@ def test_versions_that_left_the_routes_are_forgotten_and_make_room(monkeypatch: 
     assert not telemetry.has_answered("v5")
 
 
-def test_reasons_without_end_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reasons_without_end_are_one() -> None:
     telemetry = Telemetry(Rows(), salt=b"")
     for number in range(2000):
         telemetry.end(record(flag_reason=f"reason {number}"))
     seen = counted(page_of(telemetry), "decisions_total", "reason")
-    assert len(seen) <= module._MOST_REASONS + 1
+    assert seen == {("OTHER",): 2000.0}
+
+
+def test_refusals_without_end_are_bounded() -> None:
+    telemetry = Telemetry(Rows(), salt=b"")
+    for number in range(2000):
+        telemetry.refused(number)
+    seen = counted(page_of(telemetry), "refused_total", "status")
+    assert len(seen) <= module._MOST_COUNTS + 1
     assert sum(seen.values()) == 2000.0
     assert seen[(OTHER,)] > 1000
 
