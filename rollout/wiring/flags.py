@@ -23,8 +23,22 @@ def flag_store(environment: Environment, root: Path) -> FlagStore:
             from rollout.integrations.flagdfile import FlagdFile
 
             return FlagdFile(root / path)
-        case LaunchDarklyFlags():
-            raise Unsupported(f"flags of kind {environment.flags.kind} cannot be written yet")
+        case LaunchDarklyFlags() as flags:
+            return _rest_store(flags)
+
+
+def _rest_store(flags: LaunchDarklyFlags) -> FlagStore:
+    """The store; a token that is missing is told of when it is first needed."""
+    from rollout.bearer import token_from
+    from rollout.integrations.launchdarkly import LaunchDarklyStore, Token
+
+    other = flags.rollback_token_env
+    return LaunchDarklyStore(
+        flags,
+        token=Token(token_from(flags.token_env), flags.token_env),
+        rollback_token=None if other is None else Token(token_from(other), other),
+        sdk_key=token_from(flags.sdk_key_env),
+    )
 
 
 def flag_reader(environment: Environment, root: Path) -> FlagReader:

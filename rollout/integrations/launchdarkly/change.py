@@ -1,0 +1,82 @@
+"""One change of a dial: the share it leads to, in each form that LaunchDarkly takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pydantic import JsonValue
+
+from rollout.core.flagmodel import CONTEXT_KIND, FlagData, fallthrough
+from rollout.core.plan import Share
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """A share, and whether the flag is turned on with it: never before, or an old share would be live at once."""
+
+    share: Share
+    turns_on: bool
+
+    def instructions(self, ids: Sequence[str]) -> list[JsonValue]:
+        """As a semantic patch: absolute, so that a replay changes nothing."""
+        on: list[JsonValue] = [{"kind": "turnFlagOn"}] if self.turns_on else []
+        return [*on, dial(self.share, ids)]
+
+    def operations(self, environment: str, version: int) -> list[JsonValue]:
+        """As a JSON patch that holds only for this version."""
+        here = f"/environments/{environment}"
+        on: list[JsonValue] = (
+            [{"op": "replace", "path": f"{here}/on", "value": True}] if self.turns_on else []
+        )
+        return [
+            {"op": "test", "path": f"{here}/version", "value": version},
+            *on,
+            {"op": "replace", "path": f"{here}/fallthrough", "value": fallthrough(self.share)},
+        ]
+
+    def on_top_of(self, flag: FlagData) -> dict[str, JsonValue]:
+        """What it makes of a flag; the same flag if it changes nothing."""
+        changed = {
+            **flag,
+            "on": flag.get("on") is True or self.turns_on,
+            "fallthrough": fallthrough(self.share),
+        }
+        if _shows(flag, changed):
+            return dict(flag)
+        version = flag.get("version")
+        return {**changed, "version": version + 1 if isinstance(version, int) else version}
+
+    def is_in(self, flag: FlagData, *, was_on: bool) -> bool:
+        """Whether a flag is as this change leaves it."""
+        return _shows(flag, {"on": was_on or self.turns_on, "fallthrough": fallthrough(self.share)})
+
+
+def dial(share: Share, ids: Sequence[str]) -> dict[str, JsonValue]:
+    """The instruction for a share; 0 % and 100 % as the plain variation, so that users without a key move too."""
+    kind = "updateFallthroughVariationOrRollout"
+    stable, candidate = ids
+    if share in (Share.ZERO, Share.FULL):
+        return {"kind": kind, "variationId": stable if share == Share.ZERO else candidate}
+    weights = dict(zip((stable, candidate), share.weights, strict=True))
+    return {"kind": kind, "rolloutContextKind": CONTEXT_KIND, "rolloutWeights": dict(weights)}
+
+
+def back(ids: Sequence[str]) -> list[JsonValue]:
+    """Instructions that leave nobody on the candidate, now and when somebody turns the flag on."""
+    return [
+        {"kind": "turnFlagOff"},
+        {"kind": "updateOffVariation", "variationId": ids[0]},
+        dial(Share.ZERO, ids),
+    ]
+
+
+def _shows(flag: FlagData, wanted: FlagData) -> bool:
+    return all(_plain(flag.get(part)) == _plain(wanted.get(part)) for part in ("on", "fallthrough"))
+
+
+def _plain(value: JsonValue) -> JsonValue:
+    """A rollout that does not name its kind is one of users."""
+    if isinstance(value, dict) and isinstance(rollout := value.get("rollout"), dict):
+        return {**value, "rollout": {"contextKind": CONTEXT_KIND, **rollout}}
+    return value

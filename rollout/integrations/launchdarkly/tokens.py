@@ -1,0 +1,40 @@
+"""An access token that cannot be shown by accident."""
+
+from __future__ import annotations
+
+from rollout.errors import FlagDenied
+
+
+class Token:
+    """A token and the environment variable that it came from. Its representation is the variable."""
+
+    __slots__ = ("_secret", "variable")
+
+    def __init__(self, secret: str | None, variable: str) -> None:
+        self._secret = secret
+        self.variable = variable
+
+    def __repr__(self) -> str:
+        return f"Token(from {self.variable})"
+
+    def __bool__(self) -> bool:
+        return bool(self._secret)
+
+    @property
+    def secret(self) -> str:
+        """The token itself, for a header. Raises FlagDenied if there is none, or it is a key of another kind."""
+        if not self._secret:
+            raise FlagDenied(
+                f"{self.variable} is not set: LaunchDarkly's API needs an access token",
+                advice="Make a service token with the role that `rollout flag setup` prints, and set the variable.",
+            )
+        if self._secret.startswith(("sdk-", "mob-")):
+            raise FlagDenied(
+                f"{self.variable} holds an SDK or mobile key, which cannot use LaunchDarkly's API",
+                advice="It needs an access token (api-...); the SDK key belongs to the gateways.",
+            )
+        return self._secret
+
+    def hidden_in(self, text: str) -> str:
+        """`text` without the token, should somebody have sent it back to us."""
+        return text.replace(self._secret, "(token)") if self._secret else text
