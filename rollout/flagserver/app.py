@@ -1,0 +1,108 @@
+"""The whole server as an ASGI application."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from rollout.flagserver.access import Access
+from rollout.flagserver.desk import Desk
+from rollout.flagserver.door import Door, Heard, Limits, Witness
+from rollout.flagserver.faults import AT_ONCE, Fault, Faults
+from rollout.flagserver.flagpages import FlagPages
+from rollout.flagserver.keeping import Keeping
+from rollout.flagserver.recordpages import RecordPages
+from rollout.flagserver.refusal import Refusal, answer_http_error, answer_refusal
+from rollout.flagserver.sdkpages import SdkPages
+from rollout.flagserver.shown import Scope
+from rollout.flagserver.stream import Broadcast
+
+HEARTBEAT_S: Final = 15.0
+REQUESTS_IN_TEN_SECONDS: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlagServerSettings:
+    """What is served: one file as one environment of one project. `heartbeat_s` is between two comments on a stream."""
+
+    path: Path
+    project: str = "default"
+    environment: str = "production"
+    heartbeat_s: float = HEARTBEAT_S
+    rate_limit: int = REQUESTS_IN_TEN_SECONDS
+
+
+def _unheard(_: Heard) -> None:
+    return
+
+
+class FlagServer:
+    """A local LaunchDarkly. `fault`, `no_faults` and `leave` may be called from any thread."""
+
+    def __init__(self, settings: FlagServerSettings, access: Access, *, witness: Witness = _unheard) -> None:
+        scope = Scope(project=settings.project, environment=settings.environment, sdk_key=access.sdk_key)
+        self._access = access
+        self._faults = Faults()
+        self._broadcast = Broadcast(heartbeat_s=settings.heartbeat_s)
+        self._keeping = Keeping(settings.path, self._broadcast.publish)
+        self._limits = Limits(settings.rate_limit)
+        self._witness = witness
+        self._desk = Desk(
+            scope=scope,
+            access=access,
+            keeping=self._keeping,
+            broadcast=self._broadcast,
+            faults=self._faults,
+        )
+
+    def application(self) -> ASGIApp:
+        """The ASGI application; its lifespan reads and watches the file."""
+        app = Starlette(
+            routes=self._routes(),
+            lifespan=self._lifespan,
+            exception_handlers={Refusal: answer_refusal, HTTPException: answer_http_error},
+        )
+        return Door(app, self._access, self._faults, self._limits, self._witness)
+
+    def fault(self, fault: Fault) -> None:
+        """Switch a fault on."""
+        match fault.name:
+            case "drop-stream":
+                self._broadcast.drop()
+            case "half-open":
+                self._broadcast.freeze()
+            case "malformed-patch":
+                self._broadcast.malform = fault.times or 1
+        if fault.name not in AT_ONCE and fault.name != "malformed-patch":
+            self._faults.add(fault)
+
+    def no_faults(self) -> None:
+        """Switch all faults off. A half-open stream stays what it is."""
+        self._faults.lift()
+        self._broadcast.malform = 0
+
+    def leave(self) -> None:
+        """End the streams, so that the server can stop."""
+        self._broadcast.close()
+
+    def _routes(self) -> list[Route]:
+        pages = (FlagPages, RecordPages, SdkPages)
+        return [route for page in pages for route in page(self._desk).routes()]
+
+    @asynccontextmanager
+    async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        self._broadcast.run()
+        await asyncio.to_thread(self._keeping.start)
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(self._keeping.stop)
