@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,9 @@ from rollout.core.plan import Share
 from rollout.errors import FlagConflict, FlagUnavailable
 from rollout.integrations.flagdfile import FlagdFile
 from rollout.integrations.flagfile import FlagFile
+from rollout.integrations.launchdarkly import LaunchDarklyStore, Token
 from rollout.ports import FlagStore
+from tests.support.launchdarkly import speaking
 
 KEY = "lora-support-bot"
 QUARTER, HALF = Share.parse("25%"), Share.parse("50%")
@@ -24,9 +26,18 @@ STORES: dict[str, Callable[[Path], FlagStore]] = {
 }
 
 
-@pytest.fixture(params=sorted(STORES))
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> FlagStore:
-    return STORES[request.param](tmp_path)
+SPEAKING = {"launchdarkly": False, "launchdarkly-strict": True}
+"""Stores over the local LaunchDarkly, and whether they write by JSON patch with a test of the version."""
+
+
+@pytest.fixture(params=sorted([*STORES, *SPEAKING]))
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[FlagStore]:
+    if request.param in STORES:
+        yield STORES[request.param](tmp_path)
+        return
+    with speaking(tmp_path) as speaker:
+        flags = speaker.flags.model_copy(update={"strict_cas": SPEAKING[request.param]})
+        yield LaunchDarklyStore(flags, token=Token(speaker.token, "LD_ACCESS_TOKEN"))
 
 
 def test_a_flag_that_was_never_made_is_none(store: FlagStore) -> None:
