@@ -421,6 +421,15 @@ class Gateway(Protocol):
         """Which routes and flags it uses, and when it last routed to each served adapter."""
         ...
 
+    def hold(self, *, by: str, reason: str, served: str | None = None, name: str | None = None) -> str:
+        """Send all traffic of an adapter, or of the candidate of a logical name, to stable; the answer is its served
+        name. Raises RolloutError."""
+        ...
+
+    def lift(self, served: str) -> None:
+        """Lift a hold. Raises NotHeld if there is none, RolloutError otherwise."""
+        ...
+
 
 class RoutesStore(Protocol):
     """The one routes document of an environment."""

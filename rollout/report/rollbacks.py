@@ -22,7 +22,7 @@ def phase_line(phase: PhaseDone) -> str:
     """One phase: mark, name, when it ended, how long it took, what came of it."""
     mark = click.style("done  ", fg="green") if phase.ok else click.style("FAILED", fg="red")
     took = phase.ended_s - phase.began_s
-    return f"  {mark} {phase.phase:<7} at {phase.ended_s:7.3f} s  (took {took:6.3f} s)  {phase.detail}"
+    return f"  {mark} {phase.phase:<8} at {phase.ended_s:7.3f} s  (took {took:6.3f} s)  {phase.detail}"
 
 
 def render(report: RollbackReport, form: str) -> str:

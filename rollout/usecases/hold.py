@@ -6,26 +6,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
 
 from rollout.errors import NotHeld, RolloutError
-
-
-class Holding(Protocol):
-    """A gateway, as far as it can hold."""
-
-    @property
-    def name(self) -> str:
-        """The gateway's name in the environment document."""
-        ...
-
-    def hold(self, *, by: str, reason: str, served: str | None = None, name: str | None = None) -> str:
-        """Hold an adapter, or the candidate of a logical name; the answer is its served name. Raises RolloutError."""
-        ...
-
-    def lift(self, served: str) -> None:
-        """Lift a hold. Raises NotHeld if there is none, RolloutError otherwise."""
-        ...
+from rollout.ports import Gateway
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +21,7 @@ class Held:
 
 
 def hold(
-    gateways: Sequence[Holding], name: str, *, by: str, reason: str, served: str | None = None
+    gateways: Sequence[Gateway], name: str, *, by: str, reason: str, served: str | None = None
 ) -> tuple[Held, ...]:
     """Hold the candidate of `name` (or `served`) at all gateways at once. Nothing is raised.
 
@@ -59,10 +42,10 @@ def hold(
     return (*(each for each in found if each.gateway not in names), *again)
 
 
-def lift(gateways: Sequence[Holding], served: str) -> tuple[Held, ...]:
+def lift(gateways: Sequence[Gateway], served: str) -> tuple[Held, ...]:
     """Let an adapter have requests again, at all gateways. Nothing is raised; not held is lifted."""
 
-    def one(gateway: Holding) -> str:
+    def one(gateway: Gateway) -> str:
         with suppress(NotHeld):
             gateway.lift(served)
         return served
@@ -74,8 +57,8 @@ def _whom(name: str, served: str | None) -> dict[str, str]:
     return {"name": name} if served is None else {"served": served}
 
 
-def _at_all(gateways: Sequence[Holding], act: Callable[[Holding], str]) -> tuple[Held, ...]:
-    def one(gateway: Holding) -> Held:
+def _at_all(gateways: Sequence[Gateway], act: Callable[[Gateway], str]) -> tuple[Held, ...]:
+    def one(gateway: Gateway) -> Held:
         try:
             return Held(gateway=gateway.name, served=act(gateway))
         except RolloutError as error:

@@ -1,5 +1,6 @@
 """Take an adapter back: flag first, then ledger, routes, git, and the proof that it is gone.
 
+A flag service that does not answer at once is not waited for: the gateways are told themselves in the meantime.
 Every phase is tried whatever became of the one before it, each can be repeated at any time, and running the
 whole again converges: what is done is seen and left alone. Nothing here waits for a tick's lease.
 """
@@ -7,6 +8,7 @@ whole again converges: what is done is seen and left alone. Nothing here waits f
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import PurePosixPath
@@ -26,11 +28,14 @@ from rollout.core.routes import Routes, with_route
 from rollout.errors import FlagUnavailable, LedgerConflict, RolloutError, ServingUnavailable, WorldChanged
 from rollout.ports import GatewayStatus, World
 from rollout.usecases.book import Book, Signature
+from rollout.usecases.hold import hold
 from rollout.usecases.publish import publish
 from rollout.usecases.release import find_desire
 
 _APPENDS = 20
 _VERIFY_S = 30.0
+_FLAG_ALONE_S = 0.5
+"""How long the flag is given before the gateways are told without it."""
 _POLL_S = 0.05
 
 
@@ -70,11 +75,11 @@ class RollbackReport:
 
     @property
     def safe(self) -> bool:
-        """Whether the flag or the routes keep traffic away from the bad version.
+        """Whether the flag, the gateways or the routes keep traffic away from the bad version.
 
         While it was settling both slots named it, so that only the routes can.
         """
-        ways = ("routes",) if self.settling else ("flag", "routes")
+        ways = ("routes",) if self.settling else ("flag", "gateways", "routes")
         return any(phase.ok for phase in self.phases if phase.phase in ways)
 
 
@@ -116,8 +121,8 @@ class _TakingBack:
         self.report = RollbackReport(name=name, environment=world.environment.name, reason=reason)
 
     def run(self) -> RollbackReport:
+        self._make_users_safe()
         for phase, act in (
-            ("flag", self._take_the_flag_back),
             ("ledger", self._record),
             ("routes", self._close_the_routes),
             ("git", self._restore_the_manifest),
@@ -126,8 +131,37 @@ class _TakingBack:
             self._try(phase, act)
         return self.report
 
-    def _try(self, phase: str, act: Callable[[], str]) -> None:
-        began = self._seconds()
+    def _make_users_safe(self) -> None:
+        """The flag; and where it fails, or has not answered within a moment, the gateways without it."""
+        with ThreadPoolExecutor(1) as thread:
+            written = thread.submit(self._take_the_flag_back)
+            if not wait([written], timeout=_FLAG_ALONE_S).done or written.exception() is not None:
+                self._try("gateways", self._tell_the_gateways)
+            self._try("flag", written.result, began=0.0)
+
+    def _tell_the_gateways(self) -> str:
+        """Both ways at once: hold the candidate at every gateway, and take it out of the routes."""
+        with ThreadPoolExecutor(2) as threads:
+            holding = threads.submit(self._hold)
+            routes = threads.submit(self._world.routes.update, self._without_candidate)
+        complaint = holding.result()
+        if (error := routes.exception()) is not None:
+            if complaint is not None:
+                raise ServingUnavailable(f"{complaint}; routes: {error}", advice="Run the command again.")
+            return "the candidate is held at every gateway"
+        return "the routes name no candidate" + (
+            f" ({complaint})" if complaint else "; it is held everywhere"
+        )
+
+    def _hold(self) -> str | None:
+        """Why the candidate is not held at every gateway, or None."""
+        by, reason = self._signature.actor, f"rollback: {self.report.reason}"[:300]
+        found = hold(self._world.gateways, self.report.name, by=by, reason=reason)
+        complaints = [f"not held at {each.gateway}: {each.complaint}" for each in found if each.complaint]
+        return "; ".join(complaints) or (None if found else "there is no gateway to hold it at")
+
+    def _try(self, phase: str, act: Callable[[], str], *, began: float | None = None) -> None:
+        began = self._seconds() if began is None else began
         try:
             ok, detail = True, act()
         except RolloutError as error:

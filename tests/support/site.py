@@ -22,7 +22,7 @@ from rollout.core.metric import RequestRecord
 from rollout.core.suite import Golden
 from rollout.core.verdict import Outcome
 from rollout.demo.scratch import ENVIRONMENT, MANIFEST, NAME, ScratchRepository
-from rollout.errors import ServingUnavailable
+from rollout.errors import NotHeld, ServingUnavailable, Unreadable, Usage
 from rollout.integrations.answercache import NoAnswers
 from rollout.integrations.flagfile import FlagFile
 from rollout.integrations.routesfile import RoutesFile
@@ -101,6 +101,8 @@ class PaperGateway:
         self._flags, self._routes, self._key = flags, routes, key
         self.deaf = False
         self.dead = False
+        self.without_token = False
+        self.held: tuple[str, ...] = ()
         self.in_flight: dict[str, int] = {}
         self.last_routed: dict[str, float] = {}
 
@@ -108,9 +110,28 @@ class PaperGateway:
     def name(self) -> str:
         return "g0"
 
-    def status(self) -> GatewayStatus:
+    def hold(self, *, by: str, reason: str, served: str | None = None, name: str | None = None) -> str:
+        self._answer()
+        if self.without_token:
+            raise Usage("gateway g0 does not take the token")
+        served = served or (name and self._routes.read().routes[name].candidate)
+        if served is None:
+            raise Unreadable(f"there is no candidate of {name}")
+        self.held = tuple(sorted({*self.held, served}))
+        return served
+
+    def lift(self, served: str) -> None:
+        self._answer()
+        if served not in self.held:
+            raise NotHeld(f"{served} is not held")
+        self.held = tuple(each for each in self.held if each != served)
+
+    def _answer(self) -> None:
         if self.dead:
             raise ServingUnavailable("gateway g0 did not answer")
+
+    def status(self) -> GatewayStatus:
+        self._answer()
         flag = None if self.deaf else self._flags.read(self._key)
         return GatewayStatus(
             routes_revision=0 if self.deaf else self._routes.read().revision,
@@ -118,6 +139,7 @@ class PaperGateway:
             flag_age_s=0.0,
             in_flight=self.in_flight,
             last_routed=self.last_routed,
+            held=self.held,
         )
 
 

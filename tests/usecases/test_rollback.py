@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,12 +15,13 @@ import pytest
 
 from rollout.core.lifecycle import LedgerEntry, RolledBack, Settling, Verified
 from rollout.core.plan import Share
+from rollout.core.routes import Routes
 from rollout.demo.scratch import MANIFEST, NAME
-from rollout.errors import Unavailable
+from rollout.errors import ServingUnavailable, Unavailable
 from rollout.ports import Ledger
 from rollout.usecases.book import Book
 from rollout.usecases.publish import publish
-from rollout.usecases.rollback import RollbackReport, rollback
+from rollout.usecases.rollback import PhaseDone, RollbackReport, rollback
 from rollout.usecases.tick import Move
 from tests.support.site import SIGNATURE, Site, manifest_on_main
 
@@ -115,6 +117,53 @@ def test_a_flag_that_cannot_be_written_leaves_the_routes_as_the_way_to_safety(si
     flags.write_bytes(content)
     assert take_back(site).complete
     assert safe(site)
+
+
+@pytest.mark.parametrize("way", ["hold", "routes"])
+def test_a_flag_service_that_hangs_is_not_waited_for(site: Site, way: str) -> None:
+    """Users are safe before it has answered, by whichever of the two other ways there is."""
+    site.gateway.without_token = way == "routes"
+    if way == "hold":
+        site.world = replace(site.world, routes=Refusing())
+    answered = threading.Event()
+    seen: list[str] = []
+    take_back_flag = site.world.flags.take_back
+
+    def hanging(*words: object, **rest: object) -> object:
+        assert answered.wait(60), "the gateways were never told"
+        return take_back_flag(*words, **rest)  # type: ignore[arg-type]
+
+    def see(phase: PhaseDone) -> None:
+        seen.append(phase.phase)
+        if phase.phase == "gateways":
+            assert phase.ok, phase.detail
+            answered.set()
+
+    site.world.flags.take_back = hanging  # type: ignore[method-assign]
+    report = rollback(site.world, NAME, reason="it hangs", signature=SIGNATURE, on_phase=see)
+    assert seen[:2] == ["gateways", "flag"]
+    assert report.safe
+    if way == "hold":
+        assert site.gateway.held == (report.bad and report.bad.served_name,)
+        assert "no routes today" in failed(report)["routes"]
+    else:
+        assert report.complete
+
+
+class Refusing:
+    """Routes that cannot be had."""
+
+    def read(self) -> Routes:
+        raise ServingUnavailable("no routes today")
+
+    def update(self, change: object) -> Routes:
+        raise ServingUnavailable("no routes today")
+
+
+def test_a_flag_service_that_answers_is_the_only_way_that_is_gone(site: Site) -> None:
+    report = take_back(site)
+    assert "gateways" not in [phase.phase for phase in report.phases]
+    assert site.gateway.held == ()
 
 
 def test_a_ledger_that_cannot_be_read_does_not_stop_the_flag(site: Site) -> None:
