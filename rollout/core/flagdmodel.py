@@ -65,6 +65,13 @@ def version(flag: FlagData) -> JsonValue:
     return metadata.get("version") if isinstance(metadata, dict) else None
 
 
+def when_off(flag: FlagData) -> dict[str, JsonValue]:
+    """What is left of a flag that is off: the code default, so that no flaw elsewhere can keep it from working."""
+    number = version(flag)
+    whole = isinstance(number, int) and not isinstance(number, bool) and 1 <= number <= HIGHEST
+    return {**fresh_flag(), "metadata": {"version": number if whole else 1}}
+
+
 def read_dial(key: str, flag: FlagData) -> Dial:
     """Read a flag as a dial; anything that could give the candidate to others than `share` is refused.
 

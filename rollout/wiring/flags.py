@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rollout.core.environment import Environment, FileFlags, FlagdFlags, LaunchDarklyFlags
-from rollout.errors import Unsupported, Usage
+from rollout.errors import Usage
 
 if TYPE_CHECKING:
     from rollout.ports import FlagReader, FlagStore
@@ -43,6 +43,10 @@ def _rest_store(flags: LaunchDarklyFlags) -> FlagStore:
 
 def flag_reader(environment: Environment, root: Path) -> FlagReader:
     """The reading side of the dial, watching already."""
+    if environment.flag_provider is not None:
+        from rollout.wiring.flagproviders import provider_reader
+
+        return provider_reader(environment.flag_provider, lambda: _routed(environment, root))
     match environment.flags:
         case FileFlags(path=path):
             from rollout.integrations.evaluator import FlagFileReader
@@ -50,8 +54,24 @@ def flag_reader(environment: Environment, root: Path) -> FlagReader:
             return FlagFileReader(root / path)
         case LaunchDarklyFlags() as flags:
             return _stream_reader(flags, root)
-        case FlagdFlags():
-            raise Unsupported(f"flags of kind {environment.flags.kind} cannot be read yet")
+        case FlagdFlags(path=path):
+            from rollout.integrations.evaluator.flagd import FlagdReader
+            from rollout.wiring.flagproviders import check_installed
+
+            check_installed("flags of kind flagd", "openfeature.contrib.provider.flagd")
+            return FlagdReader(root / path)
+
+
+def _routed(environment: Environment, root: Path) -> tuple[str, ...]:
+    """The flags that the routes name: what a gateway has to report before anybody has asked for them."""
+    from rollout.errors import RolloutError
+    from rollout.integrations.routesfile import RoutesFile
+
+    try:
+        routes = RoutesFile(root / environment.routes, environment.name).read().routes
+    except RolloutError:
+        return ()
+    return tuple(route.flag for route in routes.values())
 
 
 def _stream_reader(flags: LaunchDarklyFlags, root: Path) -> FlagReader:

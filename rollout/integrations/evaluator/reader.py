@@ -83,7 +83,7 @@ class FlagReader:
         version = self._version(key)
         if version is None:
             return _stable(None, "FLAG_NOT_FOUND" if self._feed.ready else "CLIENT_NOT_READY")
-        context = self._context.create(context_key, CONTEXT_KIND) if _is_key(context_key) else self._unkeyed
+        context = self._context.create(context_key, CONTEXT_KIND) if is_key(context_key) else self._unkeyed
         try:
             detail = self._client.variation_detail(key, context, Slot.STABLE.value)
         except Exception as error:
@@ -137,7 +137,7 @@ def _begin_again() -> None:
 os.register_at_fork(after_in_child=_begin_again)
 
 
-def _is_key(context_key: str | None) -> TypeGuard[str]:
+def is_key(context_key: str | None) -> TypeGuard[str]:
     """Whether a key can be bucketed: half a surrogate pair cannot, and the SDK would write it into its log."""
     try:
         return bool(context_key and context_key.encode())
