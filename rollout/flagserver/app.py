@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -14,12 +14,15 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from rollout.flagserver import plans
 from rollout.flagserver.access import Access
 from rollout.flagserver.desk import Desk
 from rollout.flagserver.door import Door, Heard, Limits, Witness
+from rollout.flagserver.faultpages import FaultPages
 from rollout.flagserver.faults import AT_ONCE, Fault, Faults
 from rollout.flagserver.flagpages import FlagPages
 from rollout.flagserver.keeping import Keeping
+from rollout.flagserver.planpages import PlanPages
 from rollout.flagserver.recordpages import RecordPages
 from rollout.flagserver.refusal import Refusal, answer_http_error, answer_refusal
 from rollout.flagserver.sdkpages import SdkPages
@@ -28,17 +31,22 @@ from rollout.flagserver.stream import Broadcast
 
 HEARTBEAT_S: Final = 15.0
 REQUESTS_IN_TEN_SECONDS: Final = 10_000
+_SCHEDULER_S: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlagServerSettings:
-    """What is served: one file as one environment of one project. `heartbeat_s` is between two comments on a stream."""
+    """What is served: one file as one environment of one project. `heartbeat_s` is between two comments on a stream.
+
+    With `faults` there is a page that switches faults on: for trying out what depends on this, never else.
+    """
 
     path: Path
     project: str = "default"
     environment: str = "production"
     heartbeat_s: float = HEARTBEAT_S
     rate_limit: int = REQUESTS_IN_TEN_SECONDS
+    faults: bool = False
 
 
 def _unheard(_: Heard) -> None:
@@ -56,6 +64,7 @@ class FlagServer:
         self._keeping = Keeping(settings.path, self._broadcast.publish)
         self._limits = Limits(settings.rate_limit)
         self._witness = witness
+        self._shows_faults = settings.faults
         self._desk = Desk(
             scope=scope,
             access=access,
@@ -95,14 +104,27 @@ class FlagServer:
         self._broadcast.close()
 
     def _routes(self) -> list[Route]:
-        pages = (FlagPages, RecordPages, SdkPages)
-        return [route for page in pages for route in page(self._desk).routes()]
+        pages = (FlagPages, PlanPages, RecordPages, SdkPages)
+        routes = [route for page in pages for route in page(self._desk).routes()]
+        if self._shows_faults:
+            routes += FaultPages(self._access, self.fault, self.no_faults, self._faults.names).routes()
+        return routes
 
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         self._broadcast.run()
         await asyncio.to_thread(self._keeping.start)
+        scheduling = asyncio.create_task(self._schedule())
         try:
             yield
         finally:
+            scheduling.cancel()
+            await asyncio.gather(scheduling, return_exceptions=True)
             await asyncio.to_thread(self._keeping.stop)
+
+    async def _schedule(self) -> None:
+        while True:
+            await asyncio.sleep(_SCHEDULER_S)
+            if plans.due(self._keeping.book):
+                with suppress(Refusal):  # the file cannot be written now: the next round tries again
+                    await self._desk.change(plans.carry_out_due)

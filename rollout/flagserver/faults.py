@@ -33,6 +33,7 @@ FAULTS: Final[Mapping[str, str]] = {
     "lost-write": "a change is answered as if it were done, and is not",
     "foreign-write": "somebody else changes the flag just before",
     "reversed-weights": "a rollout is stored with its variations in reverse order",
+    "active-release": "LaunchDarkly's own release of the flag is going on (on: read)",
     "drop-stream": "the streams that are open end, once",
     "half-open": "nothing more is sent on the streams that are open, and they stay",
     "refuse-stream": "no new stream: 503",

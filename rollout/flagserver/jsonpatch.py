@@ -51,9 +51,14 @@ def apply(scope: Scope, draft: Draft, key: str, operations: list[Json]) -> None:
     book = replace(draft.book, flags={**draft.book.flags}, archived={**draft.book.archived})
     before = shown.flag(scope, book, key)
     after = copy.deepcopy(before)
-    for operation in operations:
-        _operate(after, operation)
+    operate(after, operations)
     _take(draft, before, after, scope.environment)
+
+
+def operate(document: Json, operations: list[Json]) -> None:
+    """Make operations on a document. Raises Refusal 422, and 409 for a test that fails."""
+    for operation in operations:
+        _operate(document, operation)
 
 
 def _operate(document: Json, operation: Json) -> None:

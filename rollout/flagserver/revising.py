@@ -116,7 +116,8 @@ def conflicts(book: Book, key: str, instructions: list[Json]) -> list[Json]:
 
 def _why_not(draft: Draft, plan: Json) -> str | None:
     try:
-        carry_out(copy.deepcopy(Draft(draft.flag, draft.record, Book(flags={}))), plan["instructions"])
+        trial = Draft(copy.deepcopy(draft.flag), copy.deepcopy(draft.record), draft.book)
+        carry_out(trial, plan["instructions"])
     except Refusal as error:
         return error.message
     return None

@@ -86,13 +86,18 @@ def flags(scope: Scope, book: Book, keys: Sequence[str], total: int, *, environm
 def identity(book: Book, token: AccessToken) -> Json:
     """Whom a token belongs to."""
     return {
-        "accountId": _id("account", book),
+        "accountId": account(book),
         "authKind": "token",
         "tokenKind": "service",
         "tokenName": token.name,
         "tokenId": token.id,
         "serviceToken": True,
     }
+
+
+def account(book: Book) -> str:
+    """The id of the account."""
+    return uuid.uuid5(uuid.NAMESPACE_URL, f"account/{book.environment['id']}").hex[:24]
 
 
 def environment(scope: Scope, book: Book) -> Json:
@@ -172,7 +177,3 @@ def _rule(rule: Json) -> Json:
 
 def _kind(variations: Sequence[Any]) -> str:
     return "boolean" if variations in ([True, False], [False, True]) else "multivariate"
-
-
-def _id(what: str, book: Book) -> str:
-    return uuid.uuid5(uuid.NAMESPACE_URL, f"{what}/{book.environment['id']}").hex[:24]
