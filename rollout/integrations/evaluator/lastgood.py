@@ -97,9 +97,13 @@ class LastGood:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, RecursionError) as error:
-            self.error = f"the last good flags cannot be used: {_why(error)}"
+            self.refuse(_why(error))
             return None
         return kept
+
+    def refuse(self, why: str) -> None:
+        """What was read cannot be used."""
+        self.error = f"the last good flags cannot be used: {why}"
 
     def _checked(self, document: _Document) -> Kept:
         if document.scope != self._scope:

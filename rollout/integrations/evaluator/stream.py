@@ -85,7 +85,7 @@ class _StreamFeed:
         self._in_step, self._trouble = False, "the stream of flags is not connected yet"
         if self._last_good is not None:
             if not self._sound.ready:
-                self._begin_with(self._last_good.read())
+                self._begin_with(self._last_good)
             self._last_good.start()
         return _watched(self)(config, store, ready, None)
 
@@ -119,9 +119,10 @@ class _StreamFeed:
                 case "delete":
                     self._drop_one(json.loads(data))
         except Exception as error:
-            # The SDK connects anew, and hears from the beginning what the flags are.
-            self._in_step, self._trouble = False, "the stream said something malformed"
-            raise ValueError(f"a malformed {event} event: {type(error).__name__}") from None
+            # The SDK connects anew, ever later but every half a minute, and hears what all flags are.
+            why = str(error) if isinstance(error, ValueError) else type(error).__name__
+            self._in_step, self._trouble = False, f"the stream said something malformed: {why}"
+            raise ValueError(f"a malformed {event} event: {why}") from None
         if self._in_step:
             self._confirm()
         return False
@@ -162,7 +163,10 @@ class _StreamFeed:
         try:
             self._sound.take_all(data.get("flags"), data.get("segments", {}), age_s=self.age_s)
         except ValueError as error:
-            self._in_step, self._trouble = False, f"what the stream sent {error}"
+            if self.ready:
+                raise
+            # Nobody is moved by what is not there yet; the first sound flag will come by itself.
+            self._in_step, self._trouble = True, f"what the stream sent {error}"
             return False
         self._in_step, self._trouble, self.source = True, None, "stream"
         self._confirm(changed=True)
@@ -175,6 +179,8 @@ class _StreamFeed:
             self._sound.take_flag(key, item, age_s=self.age_s)
         elif kind == "segments":
             self._sound.take_segment(key, item)
+        if self._in_step and self.ready:
+            self._trouble = None
         self._keep()
 
     def _drop_one(self, payload: JsonValue) -> None:
@@ -213,14 +219,14 @@ class _StreamFeed:
             )
         )
 
-    def _begin_with(self, kept: Kept | None) -> None:
-        if kept is None:
+    def _begin_with(self, last_good: LastGood) -> None:
+        if (kept := last_good.read()) is None:
             return
         to_monotonic = time.monotonic() - time.time()
         try:
             self._sound.take_all(dict(kept.flags), dict(kept.segments), age_s=float("inf"))
         except ValueError as error:
-            self._trouble = f"{self._trouble}; the last good flags cannot be used: they {error}"
+            last_good.refuse(f"the file {error}")
             return
         self._sound.age({key: at + to_monotonic for key, at in kept.older.items()})
         self._confirmed_at = kept.confirmed_at + to_monotonic
