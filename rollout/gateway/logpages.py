@@ -1,4 +1,4 @@
-"""The traffic log over HTTP: rows, the edge of now, and samples, so that nobody needs its file."""
+"""The traffic log over HTTP: rows, the edge of now, samples and exposure, so that nobody needs its file."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
+from rollout.core.exposure import Exposure
 from rollout.core.manifest import Document, Line
 from rollout.core.metric import Comparison, MetricSpec, Samples
 from rollout.gateway.guard import Asked, Pages, Told, told
@@ -21,6 +22,8 @@ _MOST_ROWS = 1000
 _MEDIA_TYPE = b"application/x-ndjson"
 _READERS = 2
 _SAMPLES = TypeAdapter(Samples)
+_EXPOSURE = TypeAdapter(Exposure)
+_LARGEST = 2**62
 T = TypeVar("T")
 
 
@@ -33,8 +36,17 @@ class SamplesAsked(Document):
     until: Line
 
 
+class ExposureAsked(Document):
+    """What `MetricSource.exposure` is asked."""
+
+    comparison: Comparison
+    since: Line
+    until: Line
+    flag_version: int = Field(ge=0, le=_LARGEST)
+
+
 class LogPages:
-    """`/rollout/records`, `/rollout/edge` and `/rollout/samples`, read on threads of their own. Never any texts."""
+    """`/rollout/records`, `edge`, `samples` and `exposure`, read on threads of their own. Never any texts."""
 
     def __init__(self, metrics: MetricSource, reader: TrafficReader) -> None:
         self._metrics = metrics
@@ -48,12 +60,13 @@ class LogPages:
             "/rollout/records": {"GET": self._records},
             "/rollout/edge": {"GET": self._edge},
             "/rollout/samples": {"POST": self._samples},
+            "/rollout/exposure": {"POST": self._exposure},
         }
 
     async def _records(self, asked: Asked) -> Told:
         if unknown := asked.query.keys() - {"after", "limit"}:
             raise RefusedError(400, f"{min(unknown)[:100]!r} is nothing that can be asked for.")
-        after = _number(asked, "after", 0, 0, 2**62)
+        after = _number(asked, "after", 0, 0, _LARGEST)
         limit = _number(asked, "limit", _MOST_ROWS, 1, _MOST_ROWS)
         lines = await self._read(lambda: self._lines(after, limit))
         return Told(body=lines, media_type=_MEDIA_TYPE)
@@ -69,6 +82,18 @@ class LogPages:
             )
         )
         return Told(body=_SAMPLES.dump_json(samples))
+
+    async def _exposure(self, asked: Asked) -> Told:
+        wanted = asked.document(ExposureAsked)
+        exposure = await self._read(
+            lambda: self._metrics.exposure(
+                wanted.comparison,
+                since=wanted.since,
+                until=wanted.until,
+                flag_version=wanted.flag_version,
+            )
+        )
+        return Told(body=_EXPOSURE.dump_json(exposure))
 
     def _lines(self, after: int, limit: int) -> bytes:
         rows = self._reader.records(after=after, limit=limit)

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from rollout.core.exposure import Exposure
 from rollout.core.metric import Comparison, Counts, Feedback, MetricSpec, RequestRecord, Stage
 from rollout.integrations.gateways import GatewayMetrics
 from rollout.integrations.trafficlog import TrafficLog, TrafficLogRecorder
@@ -454,3 +455,150 @@ def test_consecutive_looks_count_every_request_once(source: Source, windows: lis
     whole = source.metrics.samples(ERROR, comparison(), since=start, until=source.metrics.edge()).candidate
     assert whole == counts(sum(map(len, windows)), sum(map(sum, windows)))
     assert whole == counts(sum(part.total for part in parts), sum(part.bad for part in parts))
+
+
+# Who was served
+
+
+VERSION = 7
+
+
+def dealt(user: str | None, served: str = STABLE, **changes: Any) -> RequestRecord:
+    """A request that the flag dealt to somebody, or to nobody known."""
+    values = {"keyed": user is not None, "key_hash": user, "flag_version": VERSION, **changes}
+    return record(served, **values)
+
+
+def exposure(source: Source, records: Sequence[RequestRecord], *, flag_version: int = VERSION) -> Exposure:
+    """Who was served what over these records alone."""
+    since = source.metrics.edge()
+    source.see(records)
+    until = source.metrics.edge()
+    return source.metrics.exposure(comparison(), since=since, until=until, flag_version=flag_version)
+
+
+def users(source: Source, records: Sequence[RequestRecord]) -> tuple[int, int, int]:
+    """(on stable alone, on the candidate alone, on both)."""
+    found = exposure(source, records)
+    return found.stable_users, found.candidate_users, found.both
+
+
+@pytest.fixture
+def lone(tmp_path: Path, request: pytest.FixtureRequest) -> Source:
+    """A source of one log, whichever way it is asked: there every user is known."""
+    return _one_log(tmp_path, request.param)
+
+
+def _one_log(root: Path, way: str) -> Source:
+    local = _traffic_log(root)
+    if way == "traffic-log":
+        return local
+    clients = [log_client(root / "traffic.sqlite", name=f"g{number}") for number in range(2)]
+    return Source(GatewayMetrics(clients), local.see, local.tell)
+
+
+ONE_LOG = pytest.mark.parametrize("lone", ["traffic-log", "gateways"], indirect=True)
+
+
+def test_nobody_was_served_in_a_window_without_requests(source: Source) -> None:
+    assert exposure(source, []) == Exposure(stable_users=0, candidate_users=0, both=0, keyed=0, unkeyed=0)
+
+
+@ONE_LOG
+def test_a_user_counts_once_however_often_he_asks(lone: Source) -> None:
+    eager = [dealt("a", CANDIDATE) for _ in range(50)]
+    found = exposure(lone, [*eager, dealt("b"), dealt("b"), dealt("c")])
+    assert found == Exposure(stable_users=2, candidate_users=1, both=0, keyed=53, unkeyed=0)
+
+
+@ONE_LOG
+def test_who_saw_both_versions_is_counted_there_and_nowhere_else(lone: Source) -> None:
+    records = [dealt("a"), dealt("a", CANDIDATE), dealt("b", CANDIDATE), dealt("c"), dealt("c")]
+    assert users(lone, records) == (1, 1, 1)
+
+
+@ONE_LOG
+def test_requests_without_a_key_are_counted_and_are_no_user(lone: Source) -> None:
+    records = [dealt(None), dealt(None), dealt(None, CANDIDATE), dealt("a")]
+    found = exposure(lone, records)
+    assert (found.users, found.keyed, found.unkeyed) == (1, 1, 3)
+
+
+@ONE_LOG
+@pytest.mark.parametrize("reason", ["HELD", "STALE_FLAG", "OLD_FLAG", "NO_CANDIDATE"])
+def test_who_was_configured_for_the_candidate_and_got_stable_is_on_stable(lone: Source, reason: str) -> None:
+    records = [dealt(f"user{number}", flag_reason=reason) for number in range(4)]
+    assert users(lone, records) == (4, 0, 0)
+
+
+@ONE_LOG
+def test_decisions_of_an_older_flag_or_of_none_are_not_part_of_the_step(lone: Source) -> None:
+    records = [
+        dealt("older", CANDIDATE, flag_version=VERSION - 1),
+        dealt("none", flag_version=None),
+        dealt("now", CANDIDATE),
+        dealt("newer", CANDIDATE, flag_version=VERSION + 1),
+        dealt(None, flag_version=VERSION - 1),
+    ]
+    found = exposure(lone, records)
+    assert found == Exposure(stable_users=0, candidate_users=2, both=0, keyed=2, unkeyed=0)
+
+
+@ONE_LOG
+@pytest.mark.parametrize(
+    "how",
+    [{"pinned": True}, {"retry_of": "r0"}, {"shadow": True, "pair": "r0"}, {"name": "other"}],
+    ids=lambda how: next(iter(how)),
+)
+def test_what_was_not_dealt_to_users_of_this_name_is_nobodys_exposure(
+    lone: Source, how: dict[str, Any]
+) -> None:
+    records = [dealt("a", CANDIDATE, **how), dealt("b", **how), dealt(None, **how), dealt("c")]
+    assert exposure(lone, records) == Exposure(stable_users=1, candidate_users=0, both=0, keyed=1, unkeyed=0)
+
+
+@ONE_LOG
+def test_adapters_that_are_not_compared_were_served_to_nobody(lone: Source) -> None:
+    assert users(lone, [dealt("a", "bot-0.9.0-z"), dealt("b", CANDIDATE)]) == (0, 1, 0)
+
+
+@ONE_LOG
+def test_a_request_that_failed_was_dealt_like_any_other(lone: Source) -> None:
+    records = [dealt("a", CANDIDATE, status=500), dealt("b", status=499, first_byte_ms=None)]
+    assert users(lone, records) == (1, 1, 0)
+
+
+@ONE_LOG
+def test_only_the_window_counts(lone: Source) -> None:
+    lone.see([dealt("before", CANDIDATE)])
+    since = lone.metrics.edge()
+    lone.see([dealt("a", CANDIDATE)])
+    until = lone.metrics.edge()
+    lone.see([dealt("a"), dealt("after")])
+    ask = {"since": since, "until": until, "flag_version": VERSION}
+    found = lone.metrics.exposure(comparison(), **ask)  # type: ignore[arg-type]
+    assert (found.stable_users, found.candidate_users, found.both) == (0, 1, 0)
+
+
+@ONE_LOG
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    asked=st.lists(
+        st.tuples(st.sampled_from("abcd"), st.sampled_from([STABLE, CANDIDATE]), st.booleans()), max_size=30
+    )
+)
+def test_users_are_counted_as_sets_are(lone: Source, asked: list[tuple[str, str, bool]]) -> None:
+    records = [dealt(user if keyed else None, served) for user, served, keyed in asked]
+    got: dict[str, set[str]] = {STABLE: set(), CANDIDATE: set()}
+    for user, served, keyed in asked:
+        if keyed:
+            got[served].add(user)
+    on_stable, on_candidate = got[STABLE], got[CANDIDATE]
+    known = sum(keyed for *_, keyed in asked)
+    assert exposure(lone, records) == Exposure(
+        stable_users=len(on_stable - on_candidate),
+        candidate_users=len(on_candidate - on_stable),
+        both=len(on_stable & on_candidate),
+        keyed=known,
+        unkeyed=len(asked) - known,
+    )

@@ -45,6 +45,7 @@ PAGES = [
     ("GET", "/rollout/records"),
     ("GET", "/rollout/edge"),
     ("POST", "/rollout/samples"),
+    ("POST", "/rollout/exposure"),
 ]
 
 

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, TypeAdapter
 
+from rollout.core.exposure import Exposure
 from rollout.core.metric import Comparison, MetricSpec, RequestRecord, Samples
 from rollout.core.routes import Routes
 from rollout.errors import MetricsUnavailable
@@ -34,6 +35,7 @@ class _Edge(BaseModel):
 _STATUS: Final = TypeAdapter(GatewayStatus)
 _ROUTES: Final = TypeAdapter(Routes)
 _SAMPLES: Final = TypeAdapter(Samples)
+_EXPOSURE: Final = TypeAdapter(Exposure)
 _RECORD: Final = TypeAdapter(RequestRecord)
 _HELD: Final = TypeAdapter(_Held)
 _ALL_HELD: Final = TypeAdapter(_AllHeld)
@@ -108,6 +110,16 @@ class GatewayClient:
             "until": until,
         }
         return self._line.read(_SAMPLES, "POST", "/rollout/samples", _body(wanted))
+
+    def exposure(self, comparison: Comparison, *, since: str, until: str, flag_version: int) -> Exposure:
+        """Who was served what in (since, until], as its traffic log has it. Raises MetricsUnavailable."""
+        wanted = {
+            "comparison": _COMPARISON.dump_python(comparison, mode="json"),
+            "since": since,
+            "until": until,
+            "flag_version": flag_version,
+        }
+        return self._line.read(_EXPOSURE, "POST", "/rollout/exposure", _body(wanted))
 
     def records(self, *, after: int, limit: int) -> Sequence[tuple[int, RequestRecord]]:
         """Rows of its traffic log behind the id `after`, by rising ids. Raises MetricsUnavailable."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Final
 
+from rollout.core.exposure import Exposure
 from rollout.core.metric import Comparison, Counts, MetricSpec, Samples
 from rollout.errors import MetricsUnavailable, ServingUnavailable
 from rollout.integrations.gateways.client import GatewayClient
@@ -19,8 +21,8 @@ class GatewayMetrics:
 
     An edge names every log with its own edge, so that gateways which share a log are not counted twice. One
     gateway that does not answer, or a log that came or went between two edges, is MetricsUnavailable: a sum
-    without it would be another number. Somebody who comes through two gateways with logs of their own within a
-    minute is two units there, since each log hashes keys in its own way.
+    without it would be another number. Each log hashes keys in its own way, so that nobody can tell whether a user
+    of two logs is the same: who comes through both within a minute is two units there.
     """
 
     def __init__(self, gateways: Sequence[GatewayClient]) -> None:
@@ -32,15 +34,9 @@ class GatewayMetrics:
 
     def samples(self, spec: MetricSpec, comparison: Comparison, *, since: str, until: str) -> Samples:
         """Counts of both arms in (since, until], over all logs. Raises MetricsUnavailable, or what a log refuses."""
-        first, last, logs = _split(since), _split(until), self._logs()
-        if not first.keys() == last.keys() == logs.keys():
-            raise MetricsUnavailable(
-                f"the gateways do not write to the logs that the edges {since} and {until} are from",
-                advice="A gateway came, went or lost its log since the last look.",
-            )
         parts = [
-            _asking(gateway, spec, comparison, since=first[mark], until=last[mark])
-            for mark, (_, gateway) in logs.items()
+            _samples(gateway, spec, comparison, since=first, until=last)
+            for gateway, first, last in self._windows(since, until)
         ]
         return Samples(
             metric=spec.id,
@@ -50,14 +46,44 @@ class GatewayMetrics:
             candidate=_sum([part.candidate for part in parts]),
         )
 
+    def exposure(self, comparison: Comparison, *, since: str, until: str, flag_version: int) -> Exposure:
+        """Who was served what in (since, until], over all logs. Raises MetricsUnavailable, or what a log refuses.
+
+        Of several logs the users are the mean, rounded, and at least one where any log has one: most users come
+        through every gateway behind a balancer, and to count each of them once a log would make chance look like
+        evidence. So there are at least as many users as this says, and who got stable through one log and the
+        candidate through another is not among `both`. Requests are summed.
+        """
+        windows = self._windows(since, until)
+        with _answering():
+            parts = [
+                gateway.exposure(comparison, since=first, until=last, flag_version=flag_version)
+                for gateway, first, last in windows
+            ]
+        return Exposure(
+            stable_users=_mean([part.stable_users for part in parts]),
+            candidate_users=_mean([part.candidate_users for part in parts]),
+            both=_mean([part.both for part in parts]),
+            keyed=sum(part.keyed for part in parts),
+            unkeyed=sum(part.unkeyed for part in parts),
+        )
+
+    def _windows(self, since: str, until: str) -> Sequence[tuple[GatewayClient, str, str]]:
+        """Each log once: a gateway that writes to it, and its own part of both edges."""
+        first, last, logs = _split(since), _split(until), self._logs()
+        if not first.keys() == last.keys() == logs.keys():
+            raise MetricsUnavailable(
+                f"the gateways do not write to the logs that the edges {since} and {until} are from",
+                advice="A gateway came, went or lost its log since the last look.",
+            )
+        return [(gateway, first[mark], last[mark]) for mark, (_, gateway) in logs.items()]
+
     def _logs(self) -> Mapping[str, tuple[str, GatewayClient]]:
         """Mark of a log -> (its edge, the first gateway that writes to it)."""
         logs: dict[str, tuple[str, GatewayClient]] = {}
         for gateway in self._gateways:
-            try:
+            with _answering():
                 edge = gateway.edge()
-            except ServingUnavailable as error:
-                raise MetricsUnavailable(error.message, advice=error.advice) from error
             mark, *more = _split(edge)
             if more:
                 raise MetricsUnavailable(f"gateway {gateway.name} answered the edges of several logs")
@@ -65,16 +91,27 @@ class GatewayMetrics:
         return logs
 
 
-def _asking(
+def _samples(
     gateway: GatewayClient, spec: MetricSpec, comparison: Comparison, *, since: str, until: str
 ) -> Samples:
-    try:
+    with _answering():
         samples = gateway.samples(spec, comparison, since=since, until=until)
-    except ServingUnavailable as error:
-        raise MetricsUnavailable(error.message, advice=error.advice) from error
     if (samples.metric, samples.since, samples.until) != (spec.id, since, until):
         raise MetricsUnavailable(f"gateway {gateway.name} answered for another metric or window")
     return samples
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    """Turns a gateway that does not answer into MetricsUnavailable."""
+    try:
+        yield
+    except ServingUnavailable as error:
+        raise MetricsUnavailable(error.message, advice=error.advice) from error
+
+
+def _mean(users: Sequence[int]) -> int:
+    return max(round(sum(users) / len(users)), int(any(users)))
 
 
 def _split(edge: str) -> dict[str, str]:
