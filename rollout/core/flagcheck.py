@@ -26,6 +26,11 @@ class FlagCheck:
     advice: str = ""
 
 
+def is_refused(checks: Sequence[FlagCheck]) -> bool:
+    """Whether a person has to change something before a release may begin, and waiting will not help."""
+    return any(each.standing is Standing.BLOCKED for each in checks)
+
+
 def why_not_ready(checks: Sequence[FlagCheck]) -> str | None:
     """Why a release may not begin on this flag, or None. What could not be found out blocks, and so do no checks."""
     if not checks:

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from rollout.core.decide import Refuse, admit
 from rollout.core.evaluation import EvalReport
-from rollout.core.flagcheck import why_not_ready
+from rollout.core.flagcheck import is_refused, why_not_ready
 from rollout.core.gate import is_tampered
 from rollout.core.lifecycle import Phase, Started
 from rollout.core.plan import Share
@@ -95,8 +95,10 @@ def _begin(ticking: Ticking, desire: Desire, policy: ReleasePolicy, reports: tup
         return ticking.end(
             Move.HALTED, "the flag gives traffic to a candidate although no release is under way"
         )
-    if (unfit := why_not_ready(world.flags.checks(ticking.key))) is not None:
-        return ticking.end(Move.BLOCKED, f"the flag {ticking.key} is not fit for a release: {unfit}")
+    checks = world.flags.checks(ticking.key)
+    if (unfit := why_not_ready(checks)) is not None:
+        move = Move.BLOCKED if is_refused(checks) else Move.HELD
+        return ticking.end(move, f"the flag {ticking.key} is not fit for a release: {unfit}")
     ticking.record(
         Started,
         candidate=desire.version,

@@ -24,6 +24,17 @@ def stage_of(state: RolloutState) -> Stage:
     return Stage.BAKE if state.share == Share.FULL else Stage.CANARY
 
 
+def comparison_of(world: World, name: str, state: RolloutState) -> Comparison:
+    """Which two adapters the release under way compares."""
+    assert state.candidate is not None
+    return Comparison(
+        name=name,
+        stable=state.stable.served_name if state.stable else world.environment.server.base,
+        candidate=state.candidate.served_name,
+        stage=stage_of(state),
+    )
+
+
 def analyse(policy: ReleasePolicy, state: RolloutState) -> Analysis:
     """What the evidence in the ledger says now. Pure: any machine comes to the same answer."""
     stage = stage_of(state)
@@ -44,14 +55,8 @@ def analyse(policy: ReleasePolicy, state: RolloutState) -> Analysis:
 def look(world: World, book: Book, policy: ReleasePolicy) -> Analysis:
     """Take one look and record it, with what was seen kept as evidence. A source that is down is recorded too."""
     state = book.state
-    assert state.candidate is not None
     assert state.edge is not None
-    comparison = Comparison(
-        name=book.name,
-        stable=state.stable.served_name if state.stable else world.environment.server.base,
-        candidate=state.candidate.served_name,
-        stage=stage_of(state),
-    )
+    comparison = comparison_of(world, book.name, state)
     try:
         edge = world.metrics.edge()
         seen = [

@@ -18,12 +18,13 @@ from rollout.core.decide import (
 )
 from rollout.core.drift import is_written
 from rollout.core.flag import FlagState
-from rollout.core.lifecycle import Heard, Intended, Promoted, RolloutState, Shifted
+from rollout.core.lifecycle import Heard, Intended, Phase, Promoted, RolloutState, Shifted
 from rollout.core.manifest import AdapterManifest
 from rollout.core.plan import Share
 from rollout.errors import FlagAwaitsApproval, LoadRefused, Unavailable, Unreadable
 from rollout.usecases.coverage import cover
-from rollout.usecases.look import look
+from rollout.usecases.exposed import exposed
+from rollout.usecases.look import comparison_of, look
 from rollout.usecases.release import ReleasePolicy
 from rollout.usecases.tick import Move, Tick, Ticking
 
@@ -55,6 +56,7 @@ def walk(ticking: Ticking) -> Tick:
         coverage=_coverage(ticking, candidate, policy, revision),
         analysis=analysis,
         now=ticking.world.clock.now(),
+        mismatch=_mismatch(ticking, policy),
     )
     waiting = _waiting(ticking)
     match decision:
@@ -77,6 +79,23 @@ def walk(ticking: Ticking) -> Tick:
             return ticking.end(Move.HALTED, reason, analysis=analysis, waiting=waiting)
         case _:
             assert_never(decision)
+
+
+def _mismatch(ticking: Ticking, policy: ReleasePolicy) -> str | None:
+    """How what was served since the step began differs from what the flag says; None where it does not."""
+    state = ticking.state
+    if state.phase is not Phase.CANARY or state.step_edge is None or state.edge is None or state.lowered:
+        return None
+    _, complaint = exposed(
+        ticking.world,
+        comparison_of(ticking.world, ticking.book.name, state),
+        since=state.step_edge,
+        until=state.edge,
+        flag_version=state.flag_version,
+        share=state.share,
+        plan=policy.plan,
+    )
+    return complaint
 
 
 def _waiting(ticking: Ticking) -> str | None:

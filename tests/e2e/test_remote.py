@@ -100,7 +100,7 @@ def test_a_release_walks_to_the_whole_over_pages_and_agent_alone(remote: Remote)
     assert remote.world.routes.read().routes[NAME].stable == stable
     assert stable in remote.server.adapters
     candidate = remote.site.propose("1.1.0")
-    well = Behaviour(text='{"intent": "billing", "priority": "low"}')
+    well = Behaviour(text='{"intent": "refund", "priority": "low"}')
     remote.upstream.models = {stable: well, candidate: well}
     seen = set()
     for _ in range(40):
@@ -121,7 +121,7 @@ def test_harm_seen_at_the_gateway_takes_a_release_back(remote: Remote) -> None:
     adopt(remote.world, NAME, signature=SIGNATURE)
     stable = remote.site.served
     candidate = remote.site.propose("1.1.0")
-    well = Behaviour(text='{"intent": "billing", "priority": "low"}')
+    well = Behaviour(text='{"intent": "refund", "priority": "low"}')
     remote.upstream.models = {stable: well, candidate: Behaviour(text="no answer in the format")}
     for _ in range(40):
         tick = remote.tick()
