@@ -47,7 +47,7 @@ class Authors:
         return by
 
     def other_than(self, talk: Conversation, key: str, note: str) -> str:
-        """Who changed the flag last in another way than by the write with this comment."""
+        """Who changed the flag last in another way than by the write with this comment, or what we did about it."""
         return self._asked(talk, key, other_than=note)
 
     def _asked(self, talk: Conversation, key: str, *, other_than: str | None) -> str:
@@ -61,7 +61,12 @@ class Authors:
             return UNKNOWN
         items = answer.body.get("items") if isinstance(answer.body, dict) else None
         entries = [each for each in items if isinstance(each, dict)] if isinstance(items, list) else []
-        return next((author_of(each) for each in entries if each.get("comment") != other_than), UNKNOWN)
+        return next((author_of(each) for each in entries if not _is_of(each, other_than)), UNKNOWN)
+
+
+def _is_of(entry: dict[str, JsonValue], note: str | None) -> bool:
+    comment = entry.get("comment")
+    return note is not None and isinstance(comment, str) and note in comment
 
 
 def author_of(entry: dict[str, JsonValue]) -> str:

@@ -23,7 +23,6 @@ VERSION, BETA = "20240415", "beta"
 
 _JSON = "application/json"
 _LARGEST = 4 * 2**20
-_TIMEOUT_S = 10.0
 _LONGEST_MESSAGE = 300
 _MOST_ATTEMPTS = 8
 
@@ -78,9 +77,9 @@ class Line:
     def __repr__(self) -> str:
         return f"Line({self.api!r})"
 
-    def talk(self, token: Token, patience_s: float, *, first_timeout_s: float = _TIMEOUT_S) -> Conversation:
-        """A conversation that ends after `patience_s`; the first try of each request has `first_timeout_s`."""
-        return Conversation(self, token, patience_s, first_timeout_s)
+    def talk(self, token: Token, patience_s: float, *, first_timeout_s: float | None = None) -> Conversation:
+        """A conversation that ends after `patience_s`; the first try of each request may have less time."""
+        return Conversation(self, token, patience_s, first_timeout_s or self.pace.answer_s)
 
     def send(self, question: Question, token: Token, timeout_s: float) -> tuple[httpx.Response, bytes]:
         """One request and its answer. Raises httpx.TransportError; the bytes are bounded in size and time."""
@@ -168,7 +167,7 @@ class Conversation:
         return self._until - self._pace.monotonic()
 
     def _sent(self, question: Question, attempt: int) -> tuple[httpx.Response, bytes]:
-        longest = self._first_timeout_s if attempt == 0 else _TIMEOUT_S
+        longest = self._first_timeout_s if attempt == 0 else self._pace.answer_s
         timeout_s = min(longest, self._left())
         if timeout_s <= 0:
             raise self._away("no time is left")

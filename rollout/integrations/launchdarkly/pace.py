@@ -13,12 +13,13 @@ _RESETS = ("x-ratelimit-reset", "x-ratelimit-auth-token-reset")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """The time and the chance of the client. `jitter` gives [0, 1)."""
+    """The time and the chance of the client. `jitter` gives [0, 1); one answer may take `answer_s`."""
 
     monotonic: Callable[[], float] = time.monotonic
     epoch: Callable[[], float] = time.time
     sleep: Callable[[float], None] = time.sleep
     jitter: Callable[[], float] = random.random
+    answer_s: float = 10.0
 
 
 def backoff_s(attempt: int, jitter: float) -> float:

@@ -80,9 +80,11 @@ class Writing:
         now = self.flags.present(talk, before.flag.key)
         ours = change.is_in(now.model, was_on=before.state.on)
         following = before.flag.version + 1
-        if ours and now.version == following:
+        if now.version == following and (ours or wrote == following):
             self.authors.remember(now.key, now.version, note)
-            return self._state(talk, now, note)
+            state = self._state(talk, now, note)
+            if ours:
+                return state
         if now.version == before.flag.version:
             raise FlagUnavailable(
                 f"LaunchDarkly accepted a change of flag {now.key} and did not make it",
