@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from rollout.errors import Usage
 from rollout.flagserver import plans
 from rollout.flagserver.access import Access
 from rollout.flagserver.desk import Desk
@@ -48,6 +50,11 @@ class FlagServerSettings:
     rate_limit: int = REQUESTS_IN_TEN_SECONDS
     faults: bool = False
 
+    def __post_init__(self) -> None:
+        for key in (self.project, self.environment):
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", key):
+                raise Usage(f"{key!r} is no key of a project or an environment")
+
 
 def _unheard(_: Heard) -> None:
     return
@@ -72,6 +79,10 @@ class FlagServer:
             broadcast=self._broadcast,
             faults=self._faults,
         )
+
+    def open(self) -> None:
+        """Read the flag file, or make it. Raises Unreadable for one that is no flag file, Unavailable."""
+        self._keeping.open()
 
     def application(self) -> ASGIApp:
         """The ASGI application; its lifespan reads and watches the file."""

@@ -45,8 +45,8 @@ class Book:
         """Raises ValueError for anything that is no flag file."""
         try:
             document = json.loads(content, parse_constant=_no_number)
-        except RecursionError as error:
-            raise ValueError("is nested too deeply") from error
+        except (ValueError, RecursionError) as error:
+            raise ValueError("is not JSON") from error
         if not isinstance(document, dict) or not isinstance(document.get("flags"), dict):
             raise ValueError("holds no flags")
         records = document.pop(RECORDS, None)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from rollout.durable import exclusive, replace
-from rollout.errors import Unavailable
+from rollout.errors import Unavailable, Unreadable
 from rollout.flagserver.book import Book, Json, is_flag, replace_flags, sdk_form, settle
 from rollout.flagserver.refusal import Refusal
 from rollout.watch import FileWatch
@@ -37,13 +37,22 @@ class Keeping:
         # What the watch read may be older than what we wrote meanwhile: it only says that it is time to look.
         self._watch = FileWatch(path, lambda _: self._refresh())
 
+    def open(self) -> None:
+        """Read the file; make it if there is none. Raises Unreadable for one that is no flag file, Unavailable."""
+        try:
+            with self._guard, exclusive(self._path) as target:
+                book = self._read() if target.exists() else Book(flags={})
+                book.environment.setdefault("id", secrets.token_hex(12))
+                settle(book, self._shown, now_ms())
+                self._write(target, book)
+        except ValueError as error:
+            raise Unreadable(f"{self._path} {error}") from error
+        except OSError as error:
+            raise Unavailable(f"{self._path} cannot be used: {error.strerror}") from error
+
     def start(self) -> None:
-        """Read the file, make it if there is none, and watch it. Raises Unavailable or ValueError."""
-        with self._guard, exclusive(self._path) as target:
-            book = self._read() if target.exists() else Book(flags={})
-            book.environment.setdefault("id", secrets.token_hex(12))
-            settle(book, self._shown, now_ms())
-            self._write(target, book)
+        """Open the file and watch it. Raises what `open` raises."""
+        self.open()
         self._watch.start()
 
     def stop(self) -> None:

@@ -5,19 +5,28 @@ from __future__ import annotations
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import uvicorn
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 # What runs may finish after a SIGTERM, but a client that never ends must not keep the process.
 _GRACE_SECONDS = 5
 
 
-def run(app: Starlette, *, host: str, port: int) -> bool:
+def run(
+    app: ASGIApp,
+    *,
+    host: str,
+    port: int,
+    ready: Callable[[str], None] = lambda _: None,
+    leaving: Callable[[], None] = lambda: None,
+) -> bool:
     """Serve until SIGTERM or SIGINT; port 0 takes a free one. The answer is whether it ever was ready.
 
-    One line, `ready on http://...`, goes to standard error when requests are answered.
+    One line, `ready on http://...`, goes to standard error when requests are answered, and `ready` is given the
+    URL. `leaving` is called before runs may finish: what would never end must end then.
     """
     config = uvicorn.Config(
         app,
@@ -30,7 +39,7 @@ def run(app: Starlette, *, host: str, port: int) -> bool:
         timeout_keep_alive=75,  # above the idle time of a gateway's pool, so that it closes first
         server_header=False,
     )
-    server = _AnnouncedServer(config)
+    server = _AnnouncedServer(config, ready, leaving)
 
     def leave(*_: object) -> None:
         server.should_exit = True
@@ -44,11 +53,23 @@ def run(app: Starlette, *, host: str, port: int) -> bool:
 
 
 class _AnnouncedServer(uvicorn.Server):
+    def __init__(
+        self, config: uvicorn.Config, ready: Callable[[str], None], leaving: Callable[[], None]
+    ) -> None:
+        super().__init__(config)
+        self._ready = ready
+        self._leaving = leaving
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
             address = self.servers[0].sockets[0].getsockname()
             print(f"ready on {_url(address)}", file=sys.stderr, flush=True)
+            self._ready(_url(address))
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._leaving()
+        await super().shutdown(sockets)
 
 
 def _url(address: Any) -> str:
