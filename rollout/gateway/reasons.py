@@ -57,6 +57,8 @@ REASONS: Mapping[str, Reason] = {
     "ERROR:NOT_A_SLOT": _doubt("The flag's value is neither `stable` nor `candidate`."),
     "ERROR:PROVIDER_NOT_READY": _doubt("The provider has no flags yet (OpenFeature)."),
     "ERROR:PROVIDER_FATAL": _doubt("The provider has given up (OpenFeature)."),
+    "ERROR:PROVIDER_ERROR": _doubt("The provider has failed and not recovered yet (OpenFeature)."),
+    "ERROR:TIMEOUT": _doubt("The provider did not answer in time (OpenFeature)."),
     "ERROR:PARSE_ERROR": _doubt("The provider cannot read the flag (OpenFeature)."),
     "ERROR:TYPE_MISMATCH": _doubt("The flag's value is no text (OpenFeature)."),
     "ERROR:TARGETING_KEY_MISSING": _doubt("The provider wants a key and there is none (OpenFeature)."),
