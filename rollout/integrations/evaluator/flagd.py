@@ -44,6 +44,7 @@ class FlagdReader:
         self._path, self._poll_s = path, poll_s
         self._in_force = InForce()
         self._copied_at: dict[str, float] = {}
+        self._made: AbstractProvider | None = None
         self._begin()
         self._reader = OpenFeatureReader(self._provider, keys=lambda: self._in_force.flags, patience_s=None)
 
@@ -74,6 +75,10 @@ class FlagdReader:
         """Stop watching."""
         self._watch.stop()
         self._reader.close()
+        if self._made is not None:
+            self._made.shutdown()
+        # The provider looks once more before it ends, and would write into the log that its file is gone.
+        time.sleep(2 * self._poll_s)
         self._copy.remove()
 
     def _begin(self) -> None:
@@ -90,11 +95,12 @@ class FlagdReader:
         from openfeature.contrib.provider.flagd.config import ResolverType
 
         # In file mode the deadline is how often the provider looks at the time of its file.
-        return FlagdProvider(
+        self._made = FlagdProvider(
             resolver_type=ResolverType.FILE,
             offline_flag_source_path=str(self._copy.path),
             deadline_ms=max(1, round(self._poll_s * 1000)),
         )
+        return self._made
 
     def _accept(self, content: bytes) -> None:
         now = _sound(_parse(content), self._in_force, self._watch.age_s)
