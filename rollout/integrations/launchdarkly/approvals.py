@@ -93,6 +93,16 @@ class Approvals:
             )
         return mine
 
+    def was_carried_out(self, talk: Conversation, key: str, instruction: JsonValue, version: int) -> bool:
+        """Whether our request for this, asked at this version, was applied by somebody else: a click is enough."""
+        return any(
+            each.asked_at == version
+            and each.status == "completed"
+            and isinstance(each.instructions, list)
+            and bare(instruction) in each.instructions
+            for each in self.all(talk, key)
+        )
+
     def apply(self, talk: Conversation, key: str, request: Request, note: str) -> None:
         """Carry out an approved request. Raises OutcomeUnknown like any write."""
         path = f"{self._path(key)}/{request.id}/apply"

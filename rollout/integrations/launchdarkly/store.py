@@ -21,7 +21,7 @@ from rollout.core.plan import Share
 from rollout.errors import FlagConflict, FlagUnavailable, WorldChanged
 from rollout.integrations.launchdarkly.approvals import Approvals
 from rollout.integrations.launchdarkly.authors import UNKNOWN, Authors, signed
-from rollout.integrations.launchdarkly.change import Change
+from rollout.integrations.launchdarkly.change import Change, dial
 from rollout.integrations.launchdarkly.client import Conversation, Line, OutcomeUnknown
 from rollout.integrations.launchdarkly.flags import Flags
 from rollout.integrations.launchdarkly.pace import Pace
@@ -98,7 +98,7 @@ class LaunchDarklyStore:
         contended = 0
         for attempt in count():
             before, change = self._before(talk, key, share, turn_on=turn_on)
-            self._compare(before.state, expect_version)
+            self._compare(talk, before, share, expect_version)
             if change.is_in(before.flag.model, was_on=before.state.on):
                 return before.state
             try:
@@ -179,9 +179,16 @@ class LaunchDarklyStore:
         self._sound(key, lambda: check_nothing_in_front(flag.model))
         return Sight(flag=flag, state=state), Change(share=share, turns_on=turn_on and not state.on)
 
-    def _compare(self, state: FlagState, expected: int | None) -> None:
-        if expected is not None and state.version != expected:
-            raise FlagConflict(moved(state.key, state.version, expected, state.changed_by))
+    def _compare(self, talk: Conversation, before: Sight, share: Share, expected: int | None) -> None:
+        """Raise FlagConflict if the flag has moved, but for the one step that we had asked others to approve."""
+        state = before.state
+        if expected is None or state.version == expected:
+            return
+        if state.version == expected + 1 and state.share == share:
+            asked = dial(share, before.flag.variation_ids)
+            if self._approvals.was_carried_out(talk, state.key, asked, expected):
+                return
+        raise FlagConflict(moved(state.key, state.version, expected, state.changed_by))
 
     def _back(self, key: str, note: str) -> RemoteFlag:
         return self._take_back(self._hurried(), key, note).flag
