@@ -235,16 +235,33 @@ class Site:
         return self.tick()
 
     def answer(self, *, stable: int = 0, candidate: int = 0, bad: int = 0, shadow: bool = False) -> None:
-        """Let the gateway have answered: `bad` of the candidate's answers are malformed."""
+        """Let the gateway have answered: `bad` of the candidate's answers are malformed.
+
+        Whoever asks often asks again: there are as many users of each version as the share says, at most.
+        """
         state = self.state
+        crowds = users_of(state.share.fraction, stable, candidate)
         log = TrafficLogRecorder(self.repository.state / "traffic.sqlite")
         old = state.stable.served_name if state.stable else "base"
         new = state.candidate.served_name if state.candidate else "none"
+        version = state.flag_version
         for number in range(stable):
-            log.record(record(f"s{number}-{id(log)}", old, mirrored=shadow))
+            key = f"s{number % crowds[0]}"
+            log.record(record(f"s{number}-{id(log)}", old, mirrored=shadow, key=key, flag_version=version))
         for number in range(candidate):
             pair = f"s{number}-{id(log)}" if shadow else None
-            log.record(record(f"c{number}-{id(log)}", new, valid=number >= bad, shadow=shadow, pair=pair))
+            key = f"c{number % crowds[1]}"
+            log.record(
+                record(
+                    f"c{number}-{id(log)}",
+                    new,
+                    valid=number >= bad,
+                    shadow=shadow,
+                    pair=pair,
+                    key=key,
+                    flag_version=version,
+                )
+            )
         log.close()
 
     def walk_to(self, share: str) -> None:
@@ -316,6 +333,14 @@ def _passing(golden: Golden, *, first: bool) -> EvalReport:
     return report
 
 
+def users_of(share: float, stable: int, candidate: int) -> tuple[int, int]:
+    """How many users of each version there are behind so many requests, at this share; one at least."""
+    if not 0 < share < 1:
+        return max(1, stable), max(1, candidate)
+    everybody = min(stable / (1 - share), candidate / share)
+    return max(1, round(everybody * (1 - share))), max(1, round(everybody * share))
+
+
 def record(
     request: str,
     served: str,
@@ -324,6 +349,8 @@ def record(
     shadow: bool = False,
     mirrored: bool = False,
     pair: str | None = None,
+    key: str = "k",
+    flag_version: int = 1,
 ) -> RequestRecord:
     """One answered request."""
     return RequestRecord(
@@ -335,8 +362,8 @@ def record(
         mirrored=mirrored,
         pair=pair,
         keyed=True,
-        key_hash="k",
-        flag_version=1,
+        key_hash=key,
+        flag_version=flag_version,
         flag_reason="FALLTHROUGH",
         routed_at=1_772_366_400.0,
         first_byte_ms=10.0,
