@@ -451,6 +451,30 @@ def test_flagds_provider_left_alone_with_the_file_is_stable_on_its_traps(
     eventually(lambda: reader.slot(KEY, "ann").reason == "ERROR:FLAG_NOT_FOUND")
 
 
+def test_launchdarklys_own_provider_gives_no_version_and_so_nobody_the_candidate(
+    tmp_path: Path, reading: Reading
+) -> None:
+    provider = pytest.importorskip(
+        "ld_openfeature", reason="launchdarkly-openfeature-server is not installed"
+    )
+    from ldclient.config import Config
+
+    from tests.support.launchdarkly import speaking
+
+    with speaking(tmp_path) as speaker:
+        speaker.create(KEY)
+        _, candidate = speaker.variation_ids(KEY)
+        whole = {"kind": "updateFallthroughVariationOrRollout", "variationId": candidate}
+        assert speaker.patch(KEY, {"kind": "turnFlagOn"}, whole).status_code == 200
+        uris = dict.fromkeys(("base_uri", "stream_uri", "events_uri"), speaker.url)
+        config = Config(speaker.sdk_key, **uris, send_events=False, diagnostic_opt_out=True)
+        reader = reading(provider.LaunchDarklyProvider(config))
+        eventually(lambda: reader.slot(KEY, "ann").slot is Slot.CANDIDATE)
+        decision = reader.slot(KEY, "ann")
+        assert (decision.version, decision.reason) == (None, "FALLTHROUGH")
+        reader.close()
+
+
 # ---- what an environment may name
 
 

@@ -25,11 +25,33 @@ PATIENCE_S = 0.1
 """Longest wait of one request for a provider."""
 
 _START_S = 2.0
+# The standard's own, and those that LaunchDarkly's provider hands through.
 _REASONS = frozenset(
-    {"CACHED", "DEFAULT", "DISABLED", "SPLIT", "STALE", "STATIC", "TARGETING_MATCH", "UNKNOWN"}
+    [
+        "CACHED",
+        "DEFAULT",
+        "DISABLED",
+        "SPLIT",
+        "STALE",
+        "STATIC",
+        "TARGETING_MATCH",
+        "UNKNOWN",
+        "FALLTHROUGH",
+        "RULE_MATCH",
+        "PREREQUISITE_FAILED",
+    ]
 )
 _CODES = frozenset(
-    {"FLAG_NOT_FOUND", "GENERAL", "INVALID_CONTEXT", "PARSE_ERROR", "TARGETING_KEY_MISSING", "TYPE_MISMATCH"}
+    [
+        "FLAG_NOT_FOUND",
+        "GENERAL",
+        "INVALID_CONTEXT",
+        "PARSE_ERROR",
+        "TARGETING_KEY_MISSING",
+        "TYPE_MISMATCH",
+        "PROVIDER_NOT_READY",
+        "PROVIDER_FATAL",
+    ]
 )
 _DOMAINS = itertools.count()
 
