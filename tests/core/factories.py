@@ -15,8 +15,10 @@ from rollout.core.lifecycle import (
     LedgerEntry,
     LedgerEvent,
     Looked,
+    Lowered,
     Phase,
     Promoted,
+    Resumed,
     RolledBack,
     RolloutState,
     Settled,
@@ -101,6 +103,16 @@ def rolled_back(bad: Version | None = NEW, at: datetime = NOON) -> LedgerEvent:
         flag_version=9,
         flag_written_at=at,
     )
+
+
+def lowered(share: str = "5%", number: int = 8) -> LedgerEvent:
+    return event(
+        Lowered, share=Share.parse(share), flag_version=number, by="eve", reason="turned down by eve"
+    )
+
+
+def resumed() -> LedgerEvent:
+    return event(Resumed, later(minutes=5), reason="it was another service")
 
 
 def promoted() -> LedgerEvent:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from rollout.core.judge import Evidence
 from rollout.core.lifecycle import (
     Adopted,
+    Heard,
     IllegalHistory,
     LedgerEntry,
     LedgerEvent,
@@ -27,8 +28,11 @@ from tests.core.factories import (
     chain,
     evaluated,
     event,
+    later,
     looked,
+    lowered,
     promoted,
+    resumed,
     rolled_back,
     settled,
     settling,
@@ -39,6 +43,8 @@ from tests.core.factories import (
 )
 
 ADOPTED = event(Adopted, stable=OLD)
+AT_TEN = (ADOPTED, evaluated(), started(), *shift(0, "10%"))
+HEARD = event(Heard, later(minutes=1), edge="7")
 WALKED = (ADOPTED, evaluated(), started(), *shift(0, "10%"), *shift(1, "50%"), *shift(2, "100%"))
 
 
@@ -63,6 +69,35 @@ def test_a_rollback_quarantines_the_bytes_and_moves_the_generation() -> None:
     assert after.is_quarantined(NEW.identity)
     assert not after.is_quarantined(OLD.identity)
     assert after.generation == before.generation + 1
+
+
+def test_what_a_person_turned_down_is_so_until_it_is_resumed_and_goes_up_to_the_same_step() -> None:
+    down = state(*AT_TEN, lowered("5%"))
+    assert (str(down.share), down.step, down.flag_version) == ("5%", 0, 8)
+    assert down.lowered is not None
+    again = state(*AT_TEN, lowered("5%"), resumed())
+    assert (again.lowered, again.phase, again.entered_at) == (None, Phase.CANARY, later(minutes=5))
+    up = state(*AT_TEN, lowered("5%"), resumed(), *shift(0, "10%"))
+    assert (str(up.share), up.step) == ("10%", 0)
+
+
+def test_a_promoted_version_that_was_turned_off_is_in_the_canary_again_once_it_is_resumed() -> None:
+    off = state(*WALKED, promoted(), lowered("0%"))
+    assert (off.phase, str(off.share)) == (Phase.PROMOTED, "0%")
+    assert state(*WALKED, promoted(), lowered("0%"), resumed()).phase is Phase.CANARY
+
+
+def test_a_steps_time_begins_where_every_gateway_has_heard() -> None:
+    intent, shifted = shift(0, "10%")
+    unheard = (*AT_TEN[:-2], intent, shifted.model_copy(update={"heard": False}))
+    assert (state(*unheard).heard, state(*unheard).step_edge) == (False, "0")
+    after = state(*unheard, HEARD)
+    assert (after.heard, after.entered_at, after.step_edge) == (True, later(minutes=1), "7")
+
+
+def test_a_rollback_ends_what_a_person_had_turned_down() -> None:
+    after = state(*AT_TEN, lowered(), rolled_back())
+    assert (after.lowered, after.share) == (None, Share.ZERO)
 
 
 def test_quarantined_bytes_cannot_start_again() -> None:
@@ -97,6 +132,14 @@ def test_a_rollback_is_followed_up_to_the_end() -> None:
         (ADOPTED, started(), *shift(0, "10%"), promoted()),
         (ADOPTED, started(), ADOPTED),
         (*WALKED, promoted(), settled()),
+        (ADOPTED, started(), lowered()),
+        (*AT_TEN, lowered("10%")),
+        (*AT_TEN, lowered("25%")),
+        (*AT_TEN, lowered(), shift(1, "50%")[0]),
+        (*AT_TEN, resumed()),
+        (*AT_TEN, lowered(), resumed(), shift(0, "5%")[0]),
+        (*WALKED, promoted(), lowered(), settling()),
+        (*AT_TEN, HEARD),
     ],
     ids=[
         "a look without a release",
@@ -109,6 +152,14 @@ def test_a_rollback_is_followed_up_to_the_end() -> None:
         "promoted below 100 %",
         "adopted in the middle of a release",
         "settled without settling",
+        "turned down where nobody is served",
+        "turned down to where it was",
+        "turned down upwards",
+        "a step while a person's change stands",
+        "resumed without having been turned down",
+        "the step again and lower",
+        "settled while a person's change stands",
+        "heard twice",
     ],
 )
 def test_an_impossible_history_is_refused(impossible: tuple[LedgerEvent, ...]) -> None:
@@ -157,6 +208,10 @@ EVENTS = st.sampled_from(
         *shift(0, "10%"),
         *shift(1, "100%"),
         looked(),
+        lowered("5%"),
+        lowered("50%"),
+        resumed(),
+        HEARD,
         promoted(),
         settling(),
         settled(),
@@ -178,4 +233,5 @@ def test_no_history_reaches_a_state_that_must_not_be(events: list[LedgerEvent]) 
         assert folded.share == Share.ZERO or folded.candidate is not None
         assert folded.candidate is None or not folded.is_quarantined(folded.candidate.identity)
         assert folded.phase is not Phase.TAKEN_BACK or folded.candidate is None
-        assert folded.phase is not Phase.PROMOTED or folded.share == Share.FULL
+        assert folded.phase is not Phase.PROMOTED or folded.share == Share.FULL or folded.lowered
+        assert folded.lowered is None or folded.share < Share.FULL
