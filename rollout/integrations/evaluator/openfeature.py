@@ -27,7 +27,7 @@ PATIENCE_S = 0.1
 _START_S = 2.0
 # The standard's own, and those that LaunchDarkly's provider hands through.
 _REASONS = frozenset(
-    [
+    {
         "CACHED",
         "DEFAULT",
         "DISABLED",
@@ -39,10 +39,10 @@ _REASONS = frozenset(
         "FALLTHROUGH",
         "RULE_MATCH",
         "PREREQUISITE_FAILED",
-    ]
+    }
 )
 _CODES = frozenset(
-    [
+    {
         "FLAG_NOT_FOUND",
         "GENERAL",
         "INVALID_CONTEXT",
@@ -51,7 +51,7 @@ _CODES = frozenset(
         "TYPE_MISMATCH",
         "PROVIDER_NOT_READY",
         "PROVIDER_FATAL",
-    ]
+    }
 )
 _DOMAINS = itertools.count()
 
