@@ -15,8 +15,19 @@ _ASK = ["createApprovalRequest", "updateApprovalRequest", "deleteApprovalRequest
 
 def terraform(settings: LaunchDarklyFlags, key: str) -> str:
     """The flag as Terraform resources. Terraform must not undo a step: it ignores the dial."""
-    name = key.replace(".", "_")
+    name = "flag_" + key.replace(".", "_").replace("-", "_")
+    environment = f"{name}_{settings.environment}".replace(".", "_").replace("-", "_")
     return f"""\
+# The flag is there already: take it over before the first apply.
+import {{
+  to = launchdarkly_feature_flag.{name}
+  id = "{settings.project}/{key}"
+}}
+import {{
+  to = launchdarkly_feature_flag_environment.{environment}
+  id = "{settings.project}/{settings.environment}/{key}"
+}}
+
 resource "launchdarkly_feature_flag" "{name}" {{
   project_key    = "{settings.project}"
   key            = "{key}"
@@ -40,7 +51,7 @@ resource "launchdarkly_feature_flag" "{name}" {{
   }}
 }}
 
-resource "launchdarkly_feature_flag_environment" "{name}_{settings.environment.replace(".", "_")}" {{
+resource "launchdarkly_feature_flag_environment" "{environment}" {{
   flag_id       = launchdarkly_feature_flag.{name}.id
   env_key       = "{settings.environment}"
   on            = false
