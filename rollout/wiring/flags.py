@@ -11,6 +11,9 @@ from rollout.errors import Usage
 if TYPE_CHECKING:
     from rollout.ports import FlagReader, FlagStore
 
+# A gateway that has no flags at all at its start waits so long for the first ones before it serves stable to everybody.
+_PATIENCE_S = 2.0
+
 
 def flag_store(environment: Environment, root: Path) -> FlagStore:
     """The writing side of the dial."""
@@ -90,4 +93,5 @@ def _stream_reader(flags: LaunchDarklyFlags, root: Path) -> FlagReader:
         events_uri=flags.events if flags.send_events else None,
         last_good=root / flags.last_good,
         scope=f"{flags.project}/{flags.environment}",
+        patience_s=_PATIENCE_S,
     )

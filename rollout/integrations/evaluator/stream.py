@@ -31,7 +31,8 @@ class FlagStreamReader(FlagReader):
     The SDK itself notices a connection that is open at one end only after five minutes. Here the age of the data
     counts from the last thing that came over the stream, be it a heartbeat, so that a route's limit holds; and it
     counts on while a new connection has not said yet what the flags are. Without an `events_uri` nothing is sent:
-    with it, which flag was evaluated for whom. `last_good` keeps the last sound flags for a start without a stream.
+    with it, which flag was evaluated for whom. `last_good` keeps the last sound flags for a start without a stream;
+    where there are none, the first flags are waited for, `patience_s` at most.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class FlagStreamReader(FlagReader):
         events_uri: str | None = None,
         last_good: Path | None = None,
         scope: str = "",
+        patience_s: float = 0.0,
         silent_s: float = _SILENT_S,
     ) -> None:
         from ldclient import LDClient
@@ -61,7 +63,7 @@ class FlagStreamReader(FlagReader):
             send_events=events_uri is not None,
             diagnostic_opt_out=True,
         )
-        super().__init__(LDClient(config, start_wait=0), store, feed)
+        super().__init__(LDClient(config, start_wait=patience_s), store, feed)
 
 
 class _StreamFeed:
@@ -87,6 +89,8 @@ class _StreamFeed:
             if not self._sound.ready:
                 self._begin_with(self._last_good)
             self._last_good.start()
+        if self._sound.ready:
+            ready.set()
         return _watched(self)(config, store, ready, None)
 
     def stop(self) -> None:
