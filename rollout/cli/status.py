@@ -6,18 +6,25 @@ from pathlib import Path
 
 import click
 
-from rollout.cli.options import ADAPTER, site_options
+from rollout.cli.options import ADAPTER, output_options, site_options
 
 
 @click.command()
 @click.argument("names", nargs=-1, type=ADAPTER)
 @site_options
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@output_options
+@click.option("--json", "as_json", is_flag=True, help="For machines: `--format json`.")
 @click.option(
     "--events", default=8, show_default=True, type=click.IntRange(0), help="How many of the last events."
 )
 def command(
-    names: tuple[str, ...], environment: str, root: Path | None, actor: str | None, as_json: bool, events: int
+    names: tuple[str, ...],
+    environment: str,
+    root: Path | None,
+    actor: str | None,
+    form: str,
+    as_json: bool,
+    events: int,
 ) -> int:
     """Show what is live, the step, the evidence and the last events.
 
@@ -30,6 +37,5 @@ def command(
     del actor  # Looking leaves no trace.
     world = wiring.build_world(wiring.find_root(root or Path.cwd()), environment)
     found = [status(world, name) for name in names or world.ledger.names()]
-    render = statuses.as_json if as_json else statuses.as_text
-    click.echo(render(found, world.clock.now(), events), nl=False)
+    click.echo(statuses.render(found, world.clock.now(), events, "json" if as_json else form), nl=False)
     return 0

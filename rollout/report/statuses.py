@@ -1,14 +1,16 @@
-"""Statuses -> text for a person at three in the morning, or JSON for machines."""
+"""Statuses -> text for a person at three in the morning, Markdown for a page, or JSON for machines."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
 import click
 
+from rollout.core.exposure import percent
 from rollout.core.lifecycle import LedgerEntry, RolloutState
 from rollout.report import verdicts
 from rollout.report.events import tell
@@ -16,14 +18,26 @@ from rollout.report.ticks import place
 from rollout.usecases.status import Status
 
 
-def as_text(found: Sequence[Status], now: datetime, events: int) -> str:
+def render(found: Sequence[Status], now: datetime, events: int, form: str) -> str:
+    """All of them in one of the forms `text`, `json`, `markdown`."""
+    return {"text": _as_text, "json": _as_json, "markdown": _as_markdown}[form](found, now, events)
+
+
+def _as_text(found: Sequence[Status], now: datetime, events: int) -> str:
     """One block an adapter."""
     if not found:
         return "the ledger of this environment is empty; begin with `rollout adopt NAME`\n"
     return "\n".join("\n".join(_block(each, now, events)) for each in found) + "\n"
 
 
-def as_json(found: Sequence[Status], now: datetime, events: int) -> str:
+def _as_markdown(found: Sequence[Status], now: datetime, events: int) -> str:
+    """One section an adapter: what is live, the evidence, and the last events."""
+    if not found:
+        return "The ledger of this environment is empty; begin with `rollout adopt NAME`.\n"
+    return "\n".join("\n".join(_section(each, now, events)) for each in found) + "\n"
+
+
+def _as_json(found: Sequence[Status], now: datetime, events: int) -> str:
     """A list of objects, in the order asked."""
     data = [_data(each, events) for each in found]
     return (
@@ -35,19 +49,9 @@ def as_json(found: Sequence[Status], now: datetime, events: int) -> str:
 def _block(status: Status, now: datetime, events: int) -> list[str]:
     state = status.state
     lines = [click.style(f"{status.name} @ {status.environment}: {place(state)}", bold=True)]
-    lines.append(f"  stable     {state.stable.served_name if state.stable else 'the base model'}")
-    if state.candidate:
-        lines.append(f"  candidate  {state.candidate.served_name}")
-    if state.phase.under_way and status.plan and state.entered_at:
-        lines.append(f"  step       {_step(status)}, for {_length(now - state.entered_at)} now")
-    lines.append(f"  flag       {_flag(status)}")
-    for name, gateway in status.gateways.items():
-        versions = gateway.flag_versions
-        heard = versions.get(status.flag.key, "-") if status.flag else "-"
-        lines.append(
-            f"  gateway    {name}: routes revision {gateway.routes_revision}, flag version {heard}, "
-            f"{sum(gateway.in_flight.values())} in flight"
-        )
+    lines += [f"  {what:<10} {told}" for what, told in _facts(status, now)]
+    if status.mismatch:
+        lines.append(click.style(f"  mismatch   {status.mismatch}", fg="red"))
     if state.phase.under_way and status.analysis.verdicts:
         lines += ["  evidence", *verdicts.as_lines(status.analysis, indent="    ")]
     if state.rolled_back:
@@ -56,6 +60,50 @@ def _block(status: Status, now: datetime, events: int) -> list[str]:
     if events:
         lines += ["  events", *(f"    {line}" for line in _events(status.entries, events))]
     return lines
+
+
+def _section(status: Status, now: datetime, events: int) -> list[str]:
+    state = status.state
+    lines = [f"### {status.name} in {status.environment}: {place(state)}", ""]
+    lines += [f"- {what}: {told}" for what, told in _facts(status, now)]
+    if status.mismatch:
+        lines.append(f"- **mismatch: {status.mismatch}**")
+    if state.rolled_back:
+        lines.append(f"- taken back {state.rolled_back.at:%Y-%m-%d %H:%M:%S}: {state.rolled_back.reason}")
+    lines += [f"- **unknown: {sentence}**" for sentence in status.unknown]
+    if state.phase.under_way and (evidence := verdicts.as_markdown(status.analysis)):
+        lines += ["", *evidence]
+    if events:
+        lines += ["", *(f"- {line}" for line in _events(status.entries, events))]
+    return lines
+
+
+def _facts(status: Status, now: datetime) -> list[tuple[str, str]]:
+    """(what, how it is), in the order in which people ask."""
+    state = status.state
+    facts = [("stable", state.stable.served_name if state.stable else "the base model")]
+    if state.candidate:
+        facts.append(("candidate", state.candidate.served_name))
+    if state.phase.under_way and status.plan and state.entered_at:
+        facts.append(("step", f"{_step(status)}, for {_length(now - state.entered_at)} now"))
+    facts.append(("flag", _flag(status)))
+    if status.exposure is not None:
+        facts.append(("served", _served(status)))
+    for name, gateway in status.gateways.items():
+        versions = gateway.flag_versions
+        heard = versions.get(status.flag.key, "-") if status.flag else "-"
+        told = f"{name}: routes revision {gateway.routes_revision}, flag version {heard}"
+        facts.append(("gateway", f"{told}, {sum(gateway.in_flight.values())} in flight"))
+    return facts
+
+
+def _served(status: Status) -> str:
+    exposure = status.exposure
+    assert exposure is not None
+    users = f"{percent(exposure.on_candidate, exposure.users)} of {exposure.users:,} users"
+    both = f", {exposure.both:,} of them by both versions" if exposure.both else ""
+    unkeyed = percent(exposure.unkeyed, exposure.requests)
+    return f"{users}{both} ({status.state.share} configured), {unkeyed} of requests without a key"
 
 
 def _step(status: Status) -> str:
@@ -91,6 +139,8 @@ def _data(status: Status, events: int) -> dict[str, Any]:
         "flag": None
         if flag is None
         else {"key": flag.key, "version": flag.version, "on": flag.on, "share": str(flag.share)},
+        "exposure": None if status.exposure is None else asdict(status.exposure),
+        "mismatch": status.mismatch,
         "outcome": str(status.analysis.outcome),
         "verdicts": verdicts.as_data(status.analysis.verdicts),
         "unknown": list(status.unknown),

@@ -38,6 +38,48 @@ def test_json_is_for_machines(ramping: Site) -> None:
     assert any("gateway g0 did not answer" in each for each in adapter["unknown"])
 
 
+def test_who_was_served_is_held_against_the_share(ramping: Site) -> None:
+    ramping.answer(stable=450, candidate=50)
+    told = "served     10% of 500 users (10% configured), 0% of requests without a key\n"
+    ended = in_site(ramping, "status")
+    assert told in ended.out
+    assert "mismatch" not in ended.out
+    (adapter,) = json.loads(in_site(ramping, "status", "--format", "json").out)["adapters"]
+    assert adapter["mismatch"] is None
+    assert adapter["exposure"] == {
+        "stable_users": 450,
+        "candidate_users": 50,
+        "both": 0,
+        "keyed": 500,
+        "unkeyed": 0,
+    }
+
+
+def test_a_share_that_is_not_served_is_told_in_every_form(ramping: Site) -> None:
+    ramping.answer(stable=450, strangers=True)
+    complaint = "the candidate served 0% of users (0 of 450) where the flag says 10%"
+    assert f"mismatch   {complaint}" in in_site(ramping, "status").out
+    shown = in_site(ramping, "status", "--format", "markdown").out
+    assert shown.startswith("### support-triage in demo: canary 10%\n")
+    assert f"- **mismatch: {complaint}" in shown
+    assert "\n| errors | inconclusive |" in shown
+    (adapter,) = json.loads(in_site(ramping, "status", "--json").out)["adapters"]
+    assert adapter["mismatch"].startswith(complaint)
+
+
+def test_a_log_that_is_gone_is_unknown_and_no_exposure(ramping: Site) -> None:
+    (ramping.repository.state / "traffic.sqlite").unlink()
+    (adapter,) = json.loads(in_site(ramping, "status", "--json").out)["adapters"]
+    assert (adapter["exposure"], adapter["mismatch"]) == (None, None)
+    assert any(each.startswith("who was served: there is no traffic log") for each in adapter["unknown"])
+
+
+def test_before_the_first_step_nobody_is_said_to_be_served(adopted: Site) -> None:
+    ended = in_site(adopted, "status", "--format", "markdown")
+    assert ended.status == 0
+    assert "served:" not in ended.out
+
+
 def test_without_names_all_that_the_ledger_knows_are_shown(ramping: Site) -> None:
     ended = rollout("status", "-e", ENVIRONMENT, "--root", str(ramping.repository.root), "--json")
     assert [adapter["name"] for adapter in json.loads(ended.out)["adapters"]] == [NAME]

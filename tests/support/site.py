@@ -234,13 +234,22 @@ class Site:
         self.clock.time += timedelta(seconds=seconds)
         return self.tick()
 
-    def answer(self, *, stable: int = 0, candidate: int = 0, bad: int = 0, shadow: bool = False) -> None:
+    def answer(
+        self,
+        *,
+        stable: int = 0,
+        candidate: int = 0,
+        bad: int = 0,
+        shadow: bool = False,
+        strangers: bool = False,
+    ) -> None:
         """Let the gateway have answered: `bad` of the candidate's answers are malformed.
 
-        Whoever asks often asks again: there are as many users of each version as the share says, at most.
+        Whoever asks often asks again: there are as many users of each version as the share says, at most; of
+        `strangers` each asks once.
         """
         state = self.state
-        crowds = users_of(state.share.fraction, stable, candidate)
+        crowds = users_of(0 if strangers else state.share.fraction, stable, candidate)
         log = TrafficLogRecorder(self.repository.state / "traffic.sqlite")
         old = state.stable.served_name if state.stable else "base"
         new = state.candidate.served_name if state.candidate else "none"
