@@ -157,6 +157,19 @@ def test_an_unknown_outcome_is_looked_at_and_nothing_is_written_twice(
     assert (speaker.config(KEY)["version"], share_now(speaker)) == (version + 1, HALF)
 
 
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_write_that_arrives_after_it_was_looked_for_is_not_written_twice(
+    speaker: Speaker, strict: bool
+) -> None:
+    """The first patch is given up here and lands there while the second is on its way; any order gives the same."""
+    store = store_of(speaker, Waits(answer_s=1.5), strict=strict)
+    version = begun(store)
+    speaker.fault("slow", times=1, seconds=2.0)
+    speaker.fault("slow", times=1, seconds=1.0)
+    assert write(store, expect=version) == version + 1
+    assert (speaker.config(KEY)["version"], share_now(speaker)) == (version + 1, HALF)
+
+
 def test_an_outage_ends_within_the_patience(speaker: Speaker, store: LaunchDarklyStore, waits: Waits) -> None:
     version = begun(store)
     speaker.fault("503", on="any")

@@ -100,6 +100,16 @@ def test_the_same_write_applies_it_once_it_is_approved(speaker: Speaker, store: 
     assert applied(speaker) == 1
 
 
+def test_a_strict_store_asks_for_the_same_approval(speaker: Speaker, store: LaunchDarklyStore) -> None:
+    flags = speaker.flags.model_copy(update={"strict_cas": True})
+    strict = LaunchDarklyStore(flags, token=Token(speaker.token, "LD_ACCESS_TOKEN"))
+    with pytest.raises(FlagAwaitsApproval):
+        write(strict, expect=2)
+    review(speaker, "approve")
+    assert write(strict, expect=2).share == HALF
+    assert len(requests_of(speaker)) == 1
+
+
 def test_what_a_reviewer_applied_is_done(speaker: Speaker, store: LaunchDarklyStore) -> None:
     with pytest.raises(FlagAwaitsApproval):
         write(store, expect=2)

@@ -24,6 +24,7 @@ VERSION, BETA = "20240415", "beta"
 _JSON = "application/json"
 _LARGEST = 4 * 2**20
 _LONGEST_MESSAGE = 300
+_CONNECT_S = 3.0
 _MOST_ATTEMPTS = 8
 
 
@@ -93,10 +94,11 @@ class Line:
         content = None if question.body is None else json.dumps(question.body).encode()
         url, query = self.api + question.path, dict(question.query)
         until = self.pace.monotonic() + timeout_s
+        timeout = httpx.Timeout(timeout_s, connect=min(timeout_s, _CONNECT_S))
         with (
             self._busy,
             self._client.stream(
-                question.method, url, params=query, content=content, headers=headers, timeout=timeout_s
+                question.method, url, params=query, content=content, headers=headers, timeout=timeout
             ) as response,
         ):
             return response, self._read(response, until)

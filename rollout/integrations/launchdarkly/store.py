@@ -95,26 +95,27 @@ class LaunchDarklyStore:
     ) -> FlagState:
         """Set the share. A write that changes nothing is not sent. Raises what `FlagStore.write` says."""
         talk, note = self._talk(), signed(comment, by)
-        contended = 0
+        contended, sent = 0, None
         for attempt in count():
-            before, change = self._before(talk, key, share, turn_on=turn_on)
+            flag = self._flags.present(talk, key)
+            if sent is not None and flag.version != sent[0].flag.version:
+                return self._writing.settle(talk, *sent, None, note)
+            before, change = self._before(talk, flag, share, turn_on=turn_on)
             self._compare(talk, before, share, expect_version)
-            if change.is_in(before.flag.model, was_on=before.state.on):
+            if change.is_in(flag.model, was_on=before.state.on):
                 return before.state
             try:
-                wrote = self._writing.send(talk, before, change, note)
+                wrote = self._writing.send(talk, before, change, note, again=sent is not None)
             except Contended as error:
                 contended += 1
                 if contended > _MOST_CONTENDED:
                     raise FlagUnavailable(f"others keep changing flag {key}: {error}") from None
                 talk.pause(attempt, str(error))
-                continue
             except OutcomeUnknown as error:
+                sent = before, change
                 talk.pause(attempt, error.message)
-                if self._flags.present(talk, key).version == before.flag.version:
-                    continue
-                wrote = None
-            return self._writing.settle(talk, before, change, wrote, note)
+            else:
+                return self._writing.settle(talk, before, change, wrote, note)
         raise AssertionError("count() never ends")
 
     def preview(self, key: str, share: Share, *, turn_on: bool) -> FlagState:
@@ -123,10 +124,11 @@ class LaunchDarklyStore:
         Where changes must be approved there may be no dry run: then it is what we would ask for.
         """
         talk = self._talk()
-        before, change = self._before(talk, key, share, turn_on=turn_on)
-        if change.is_in(before.flag.model, was_on=before.state.on):
+        flag = self._flags.present(talk, key)
+        before, change = self._before(talk, flag, share, turn_on=turn_on)
+        if change.is_in(flag.model, was_on=before.state.on):
             return before.state
-        instructions = change.instructions(before.flag.variation_ids)
+        instructions = change.instructions(flag.variation_ids)
         answer = self._flags.turn(talk, key, instructions, "preview", query={"dryRun": "true"})
         if not answer.ok and answer.status != 405:
             raise self._pending.refusal(talk, key, answer)
@@ -134,7 +136,7 @@ class LaunchDarklyStore:
             shown = self._flags.understood(key, answer.body)
             if not change.is_in(shown.model, was_on=before.state.on):
                 raise WorldChanged(f"LaunchDarkly would make something else of flag {key} than {share}")
-        return self._dial(key, change.on_top_of(before.flag.model), UNKNOWN)
+        return self._dial(key, change.on_top_of(flag.model), UNKNOWN)
 
     def checks(self, key: str) -> Sequence[FlagCheck]:
         """Whether the flag can be trusted as a dial: everything that can be found out before a release."""
@@ -173,10 +175,11 @@ class LaunchDarklyStore:
             for token in tokens or [self._token]
         ]
 
-    def _before(self, talk: Conversation, key: str, share: Share, *, turn_on: bool) -> tuple[Sight, Change]:
-        flag = self._flags.present(talk, key)
+    def _before(
+        self, talk: Conversation, flag: RemoteFlag, share: Share, *, turn_on: bool
+    ) -> tuple[Sight, Change]:
         state = self._state(talk, flag)
-        self._sound(key, lambda: check_nothing_in_front(flag.model))
+        self._sound(flag.key, lambda: check_nothing_in_front(flag.model))
         return Sight(flag=flag, state=state), Change(share=share, turns_on=turn_on and not state.on)
 
     def _compare(self, talk: Conversation, before: Sight, share: Share, expected: int | None) -> None:

@@ -51,10 +51,13 @@ class Writing:
     look: Callable[[Conversation, RemoteFlag], FlagState]
     back: Back
 
-    def send(self, talk: Conversation, before: Sight, change: Change, note: str) -> int | None:
+    def send(
+        self, talk: Conversation, before: Sight, change: Change, note: str, *, again: bool
+    ) -> int | None:
         """Send the change; the flag's version after it, None if the answer does not show it.
 
-        Raises OutcomeUnknown, Contended, and what a refusal means.
+        `again` says that it was sent before, and that nobody knows what became of it. Raises OutcomeUnknown,
+        Contended, and what a refusal means.
         """
         flag = before.flag
         instructions = change.instructions(flag.variation_ids)
@@ -68,7 +71,7 @@ class Writing:
             request = self.approvals.obtain(talk, flag.key, change.share, instructions, flag.version)
             self.approvals.apply(talk, flag.key, request, note)
             return None
-        raise self._refusal(talk, before, answer)
+        raise self._refusal(talk, before, answer, again=again)
 
     def settle(
         self, talk: Conversation, before: Sight, change: Change, wrote: int | None, note: str
@@ -102,10 +105,12 @@ class Writing:
         except WorldChanged:
             return None
 
-    def _refusal(self, talk: Conversation, before: Sight, answer: Answer) -> Exception:
+    def _refusal(self, talk: Conversation, before: Sight, answer: Answer, *, again: bool) -> Exception:
         key = before.flag.key
         if self.strict and answer.status in _TEST_FAILED:
             now = self.flags.present(talk, key)
+            if now.version != before.flag.version and again:
+                return Contended("what was sent before may have arrived late")
             if now.version != before.flag.version:
                 who = self.authors.of(talk, key, now.version)
                 return FlagConflict(moved(key, now.version, before.flag.version, who))
