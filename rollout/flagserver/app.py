@@ -26,7 +26,7 @@ from rollout.flagserver.flagpages import FlagPages
 from rollout.flagserver.keeping import Keeping
 from rollout.flagserver.planpages import PlanPages
 from rollout.flagserver.recordpages import RecordPages
-from rollout.flagserver.refusal import Refusal, answer_http_error, answer_refusal
+from rollout.flagserver.refusal import Refusal, answer_crash, answer_http_error, answer_refusal
 from rollout.flagserver.sdkpages import SdkPages
 from rollout.flagserver.shown import Scope
 from rollout.flagserver.stream import Broadcast
@@ -89,7 +89,11 @@ class FlagServer:
         app = Starlette(
             routes=self._routes(),
             lifespan=self._lifespan,
-            exception_handlers={Refusal: answer_refusal, HTTPException: answer_http_error},
+            exception_handlers={
+                Refusal: answer_refusal,
+                HTTPException: answer_http_error,
+                Exception: answer_crash,
+            },
         )
         return Door(app, self._access, self._faults, self._limits, self._witness)
 

@@ -43,10 +43,7 @@ class Book:
     @classmethod
     def parse(cls, content: bytes) -> Book:
         """Raises ValueError for anything that is no flag file."""
-        try:
-            document = json.loads(content, parse_constant=_no_number)
-        except (ValueError, RecursionError) as error:
-            raise ValueError("is not JSON") from error
+        document = read_json(content)
         if not isinstance(document, dict) or not isinstance(document.get("flags"), dict):
             raise ValueError("holds no flags")
         records = document.pop(RECORDS, None)
@@ -83,6 +80,17 @@ class Book:
     def _variation(self, key: str, index: int, value: Any) -> Json:
         place = f"{self.environment.get('id')}/{key}/{index}/{json.dumps(value)}"
         return {"_id": str(uuid.uuid5(_ID_SPACE, place)), "name": str(value)}
+
+
+def read_json(content: bytes) -> Any:
+    """A JSON document. Raises ValueError for what is none, or could not be written as UTF-8 again."""
+    try:
+        document = json.loads(content, parse_constant=_no_number)
+        if b"\\ud" in content.lower():
+            json.dumps(document, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise ValueError("is not JSON") from error
+    return document
 
 
 _MEMBERS: Final = ("environment", "records", "archived", "gone", "audit", "approvals", "scheduled")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from starlette.requests import Request
 
+from rollout.flagserver import book
 from rollout.flagserver.access import Access, AccessToken
 from rollout.flagserver.book import Book
 from rollout.flagserver.faults import Faults
@@ -41,11 +41,11 @@ class Desk:
             raise missing("environment key")
         return token
 
-    def flag_key(self, request: Request) -> str:
-        """The flag that the path names. Raises Refusal 404 if there is none."""
-        key = str(request.path_params["flag"])
-        require_flag(self.keeping.book, key)
-        return key
+    def flag(self, request: Request) -> tuple[str, Book]:
+        """The flag that the path names, and the book it is in: a later one may not have it. Raises Refusal 404."""
+        key, book = str(request.path_params["flag"]), self.keeping.book
+        require_flag(book, key)
+        return key, book
 
     async def change(self, act: Callable[[Book], T]) -> T:
         """Change the book in a thread: disks are slow, and streams must not wait for them."""
@@ -66,8 +66,8 @@ async def read_json(request: Request) -> Any:
         if len(content) > _LARGEST_BODY:
             raise Refusal(413, f"The body is larger than {_LARGEST_BODY} bytes.")
     try:
-        return json.loads(content, parse_constant=_no_number)
-    except (ValueError, RecursionError) as error:
+        return book.read_json(content)
+    except ValueError as error:
         raise invalid("The body is not JSON.") from error
 
 
@@ -100,7 +100,3 @@ def number_in(request: Request, name: str, fallback: int) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 15:
         raise invalid(f"{name} must be a whole number.")
     return int(text)
-
-
-def _no_number(text: str) -> Any:
-    raise ValueError(f"{text} is no number of JSON")

@@ -13,6 +13,7 @@ from starlette.responses import HTMLResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rollout.flagserver.access import Access
+from rollout.flagserver.desk import is_true
 from rollout.flagserver.faults import AT_THE_DOOR, PROXY_PAGE, Fault, Faults, refusal, spared
 from rollout.flagserver.refusal import Refusal
 
@@ -93,8 +94,13 @@ class Door:
         await self._pass(fault, scope, receive, send)
 
     def _fault(self, request: Request, *, bypasses: bool) -> Fault | None:
-        ignores = request.query_params.get("ignoreConflicts", "").lower() == "true"
-        spares = spared(request.scope["path"], request.method, ignores_conflicts=ignores, bypasses=bypasses)
+        spares = spared(
+            request.scope["path"],
+            request.method,
+            rehearses=is_true(request, "dryRun"),
+            ignores_conflicts=is_true(request, "ignoreConflicts"),
+            bypasses=bypasses,
+        )
         return self._faults.take(AT_THE_DOOR, write=request.method != "GET", except_for=spares)
 
     async def _pass(self, fault: Fault | None, scope: Scope, receive: Receive, send: Send) -> None:

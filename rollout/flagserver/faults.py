@@ -16,7 +16,7 @@ FAULTS: Final[Mapping[str, str]] = {
     "401": "the access token is not known",
     "403": "the access token may not do this",
     "404": "nothing is found",
-    "405": "a change of a flag needs an approval, unless the token bypasses",
+    "405": "a change of a flag needs an approval, unless the token bypasses or it is a dry run",
     "409": "somebody else is changing the same thing",
     "422": "the patch is not understood",
     "429-global": "too many requests of the account; X-Ratelimit-Global-* and -Reset",
@@ -112,14 +112,14 @@ class Faults:
                 self._on.remove(fault)
 
 
-def spared(path: str, method: str, *, ignores_conflicts: bool, bypasses: bool) -> set[str]:
+def spared(path: str, method: str, *, rehearses: bool, ignores_conflicts: bool, bypasses: bool) -> set[str]:
     """Faults that a request does not meet: those of changes of flags, or that its sender may pass."""
     spares: set[str] = set()
     if not path.startswith(_FLAG_PATHS) or method != "PATCH":
         spares |= _CHANGES_ONLY
     if ignores_conflicts:
         spares.add("400-pending")
-    if bypasses:
+    if bypasses or rehearses:
         spares.add("405")
     return spares
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 import secrets
-import uuid
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -15,14 +13,15 @@ from starlette.routing import Route
 from rollout.flagserver import jsonpatch, shown
 from rollout.flagserver.access import AccessToken
 from rollout.flagserver.book import Book, Json, entry, stamp
+from rollout.flagserver.creating import create_flag
 from rollout.flagserver.desk import Desk, is_true, number_in, read_json, read_object, require_flag, text_of
+from rollout.flagserver.draft import Draft
 from rollout.flagserver.faults import WHILE_WRITING
-from rollout.flagserver.instructions import Draft, needs_environment
+from rollout.flagserver.instructions import needs_environment
 from rollout.flagserver.keeping import now_ms
 from rollout.flagserver.refusal import Refusal, invalid, missing
 from rollout.flagserver.revising import Revision, needs_approval, revise
 
-_KEY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,255}")
 _SEMANTIC: Final = "domain-model=launchdarkly.semanticpatch"
 _PAGE: Final = 20
 _STRANGER: Final = AccessToken(secret=secrets.token_hex(16), name="somebody else")
@@ -61,30 +60,25 @@ class FlagPages:
     async def create(self, request: Request) -> Response:
         """A new flag, off."""
         token, body = self._desk.admit(request), await read_object(request)
-        key = text_of(body, "key")
-        if not _KEY.fullmatch(key) or not text_of(body, "name"):
-            raise invalid("A flag needs a name and a key of letters, digits, `.`, `_` and `-`.")
 
         def act(book: Book) -> Json:
-            if book.flag(key) is not None:
-                raise Refusal(409, f"A flag with the key {key} already exists.")
-            _add(book, key, body, token)
-            return shown.flag(self._desk.scope, book, key)
+            return shown.flag(self._desk.scope, book, create_flag(book, body, token))
 
         return JSONResponse(await self._desk.change(act), status_code=201)
 
     async def read(self, request: Request) -> Response:
         """One flag; with `expand=evaluation` also the kinds of contexts that it was evaluated for."""
         self._desk.admit(request)
-        key = self._desk.flag_key(request)
+        key, book = self._desk.flag(request)
         self._check_env(request)
         expands = "evaluation" in request.query_params.get("expand", "").split(",")
         evaluation = self._desk.keeping.evaluated(key) if expands else None
-        return JSONResponse(shown.flag(self._desk.scope, self._desk.keeping.book, key, evaluation=evaluation))
+        return JSONResponse(shown.flag(self._desk.scope, book, key, evaluation=evaluation))
 
     async def delete(self, request: Request) -> Response:
         """The flag is gone; a new one of its name begins above its version."""
-        token, key = self._desk.admit(request), self._desk.flag_key(request)
+        token = self._desk.admit(request)
+        key, _ = self._desk.flag(request)
 
         def act(book: Book) -> None:
             require_flag(book, key)
@@ -103,7 +97,8 @@ class FlagPages:
 
     async def patch(self, request: Request) -> Response:
         """A semantic patch, or a JSON patch, by the content type alone."""
-        token, key = self._desk.admit(request), self._desk.flag_key(request)
+        token = self._desk.admit(request)
+        key, _ = self._desk.flag(request)
         body = await read_json(request)
         media = request.headers.get("content-type", "")
         semantic = _SEMANTIC in media.replace(" ", "")
@@ -170,60 +165,6 @@ class FlagPages:
         named = request.query_params.getlist("env")
         if any(one != self._desk.scope.environment for one in named):
             raise missing("environment key")
-
-
-def _add(book: Book, key: str, body: Json, token: AccessToken) -> None:
-    given = body.get("variations") or [{"value": True}, {"value": False}]
-    if (
-        not isinstance(given, list)
-        or len(given) < 2
-        or not all(isinstance(one, dict) and "value" in one for one in given)
-    ):
-        raise invalid("A flag needs at least two variations, each with a value.")
-    defaults = body.get("defaults") or {"onVariation": 0, "offVariation": len(given) - 1}
-    on, off = (
-        defaults.get(name) if isinstance(defaults, dict) else None for name in ("onVariation", "offVariation")
-    )
-    if any(type(index) is not int or not 0 <= index < len(given) for index in (on, off)):
-        raise invalid("defaults must name the indices of two variations.")
-    at = now_ms()
-    book.flags[key] = {
-        "key": key,
-        "version": 1,
-        "on": body.get("isFlagOn") is True,
-        "salt": secrets.token_hex(16),
-        "variations": [one["value"] for one in given],
-        "offVariation": off,
-        "fallthrough": {"variation": on},
-        "prerequisites": [],
-        "targets": [],
-        "rules": [],
-    }
-    book.records[key] = _record(body, given, {"onVariation": on, "offVariation": off}, at)
-    stamp(book, key, at, version=book.gone.get(key, 0) + 1)
-    said: Json = {"token": token.summary(), "actions": ["createFlag"], "version": 1}
-    book.note(entry(key, at, by=token.name, title="createFlag", comment="", **said))
-
-
-def _record(body: Json, variations: list[Json], defaults: Json, at: int) -> Json:
-    tags = body.get("tags") or []
-    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
-        raise invalid("tags must be a list of texts.")
-    named = [
-        {name: str(one[name]) for name in ("name", "description") if one.get(name)}
-        | {"_id": str(uuid.uuid4())}
-        for one in variations
-    ]
-    return {
-        "name": text_of(body, "name"),
-        "description": text_of(body, "description"),
-        "tags": sorted(set(tags)),
-        "temporary": body.get("temporary") is True,
-        "creationDate": at,
-        "customProperties": {},
-        "defaults": defaults,
-        "variations": named,
-    }
 
 
 def _foreign() -> Revision:

@@ -14,7 +14,7 @@ from typing import Any, Final
 from rollout.core.document import read_pointer
 from rollout.flagserver import shown
 from rollout.flagserver.book import Json
-from rollout.flagserver.instructions import Draft, checked_fallthrough
+from rollout.flagserver.draft import Draft, check_index, checked_fallthrough
 from rollout.flagserver.refusal import CONFLICT, TEST_FAILED, Refusal, invalid
 from rollout.flagserver.shown import Scope
 
@@ -122,7 +122,29 @@ def _take(draft: Draft, before: Json, after: Json, environment: str) -> None:
     for name in (before.keys() | after.keys()) - {"environments"}:
         if not _same(before.get(name), after.get(name)):
             draft.record[name] = _allowed(_IN_RECORD, name, after.get(name))
-    checked_fallthrough(draft.flag["fallthrough"], len(draft.flag["variations"]))
+    _check(draft)
+
+
+def _check(draft: Draft) -> None:
+    """Raise Refusal 400 for a flag that an SDK could not evaluate."""
+    variations = len(draft.flag["variations"])
+    checked_fallthrough(draft.flag["fallthrough"], variations)
+    if draft.flag.get("offVariation") is not None:
+        check_index(draft.flag["offVariation"], variations)
+    for target in [*(draft.flag.get("targets") or []), *(draft.flag.get("contextTargets") or [])]:
+        match target:
+            case {"values": [*values], "variation": index} if all(isinstance(value, str) for value in values):
+                check_index(index, variations)
+            case _:
+                raise invalid("A target has values, which are texts, and a variation.")
+    for prerequisite in draft.flag.get("prerequisites") or []:
+        match prerequisite:
+            case {"key": str(), "variation": int()}:
+                pass
+            case _:
+                raise invalid("A prerequisite has a key and a variation.")
+    if not all(isinstance(tag, str) for tag in draft.record["tags"]):
+        raise invalid("tags must be texts.")
 
 
 def _environment(after: Json, environment: str) -> Json:

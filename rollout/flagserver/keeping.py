@@ -33,6 +33,7 @@ class Keeping:
         self._guard = threading.RLock()
         self._evaluated: dict[str, Json] = {}
         self._shown: dict[str, Json] = {}
+        self._content = b""
         self.book = Book(flags={})
         # What the watch read may be older than what we wrote meanwhile: it only says that it is time to look.
         self._watch = FileWatch(path, lambda _: self._refresh())
@@ -93,7 +94,9 @@ class Keeping:
                 settle(book, self._shown, now_ms())
                 result = act(book)
                 self._write(target, book)
-                return result
+            # The watch must have seen this content: it would take an old copy that is put back for no change.
+            self._watch.look()
+            return result
         except (OSError, ValueError) as error:
             raise Refusal(503, f"The flag file cannot be used now: {_why(error)}.") from error
         except Unavailable as error:
@@ -104,7 +107,10 @@ class Keeping:
         return act(copy.deepcopy(self.book))
 
     def _read(self) -> Book:
-        book = Book.parse(self._path.read_bytes())
+        return self._parse(self._path.read_bytes())
+
+    def _parse(self, content: bytes) -> Book:
+        book = Book.parse(content)
         if not book.environment:  # whoever wrote the file last dropped what only we know
             book = replace_flags(self.book, book)
         for key, flag in self._shown.items():
@@ -114,8 +120,12 @@ class Keeping:
 
     def _refresh(self) -> None:
         with self._guard:
-            book = self._read()
+            content = self._path.read_bytes()
+            if content == self._content:
+                return
+            book = self._parse(content)
             if not settle(book, self._shown, now_ms()):
+                self._content = content
                 self._show(book)
                 return
             with exclusive(self._path) as target:
@@ -130,6 +140,7 @@ class Keeping:
         content = book.render()
         if not target.exists() or target.read_bytes() != content:
             replace(target, content)
+        self._content = content
         self._show(book)
 
     def _show(self, book: Book) -> None:

@@ -45,13 +45,14 @@ class PlanPages:
     async def approvals(self, request: Request) -> Response:
         """All requests for a flag."""
         self._desk.admit(request)
-        key, book = self._desk.flag_key(request), self._desk.keeping.book
+        key, book = self._desk.flag(request)
         items = [self._approval(book, one) for one in book.approvals if one["flag"] == key]
         return JSONResponse({"items": items, "_links": self._links(key, "approval-requests")})
 
     async def ask(self, request: Request) -> Response:
         """A new request."""
-        token, key = self._desk.admit(request), self._desk.flag_key(request)
+        token = self._desk.admit(request)
+        key, _ = self._desk.flag(request)
         body = await read_object(request)
 
         def act(book: Book) -> Json:
@@ -63,13 +64,13 @@ class PlanPages:
     async def approval(self, request: Request) -> Response:
         """One request."""
         self._desk.admit(request)
-        key, book = self._desk.flag_key(request), self._desk.keeping.book
+        key, book = self._desk.flag(request)
         return JSONResponse(self._approval(book, plans.find(book.approvals, key, request.path_params["id"])))
 
     async def withdraw(self, request: Request) -> Response:
         """The request is gone."""
         self._desk.admit(request)
-        key = self._desk.flag_key(request)
+        key, _ = self._desk.flag(request)
 
         def act(book: Book) -> None:
             gone = plans.find(book.approvals, key, request.path_params["id"])
@@ -92,13 +93,14 @@ class PlanPages:
     async def scheduled(self, request: Request) -> Response:
         """What is scheduled for a flag."""
         self._desk.admit(request)
-        key, book = self._desk.flag_key(request), self._desk.keeping.book
+        key, book = self._desk.flag(request)
         items = [self._change(book, one) for one in book.scheduled if one["flag"] == key]
         return JSONResponse({"items": items, "_links": self._links(key, "scheduled-changes")})
 
     async def schedule(self, request: Request) -> Response:
         """A change at a time to come."""
-        token, key = self._desk.admit(request), self._desk.flag_key(request)
+        token = self._desk.admit(request)
+        key, _ = self._desk.flag(request)
         body = await read_object(request)
 
         def act(book: Book) -> Json:
@@ -110,13 +112,13 @@ class PlanPages:
     async def change(self, request: Request) -> Response:
         """One scheduled change."""
         self._desk.admit(request)
-        key, book = self._desk.flag_key(request), self._desk.keeping.book
+        key, book = self._desk.flag(request)
         return JSONResponse(self._change(book, plans.find(book.scheduled, key, request.path_params["id"])))
 
     async def unschedule(self, request: Request) -> Response:
         """The scheduled change is gone."""
         self._desk.admit(request)
-        key = self._desk.flag_key(request)
+        key, _ = self._desk.flag(request)
 
         def act(book: Book) -> None:
             gone = plans.find(book.scheduled, key, request.path_params["id"])
@@ -130,7 +132,7 @@ class PlanPages:
         self._desk.admit(request)
         if request.headers.get("ld-api-version") != "beta":
             raise Refusal(403, "This is a beta resource: send LD-API-Version: beta.")
-        key, book = self._desk.flag_key(request), self._desk.keeping.book
+        key, book = self._desk.flag(request)
         active = self._desk.faults.take(("active-release",), write=False)
         items = [self._release(book, key)] if active else []
         return JSONResponse(
@@ -138,7 +140,7 @@ class PlanPages:
         )
 
     async def _on_approval(self, request: Request, act: Callable[[Book, Json], None]) -> Response:
-        key = self._desk.flag_key(request)
+        key, _ = self._desk.flag(request)
 
         def on_it(book: Book) -> Json:
             one = plans.find(book.approvals, key, request.path_params["id"])

@@ -63,12 +63,12 @@ class RecordPages:
     async def status(self, request: Request) -> Response:
         """Whether anybody evaluates a flag."""
         self._desk.admit(request)
-        key = self._desk.flag_key(request)
+        key, book = self._desk.flag(request)
         seen = self._desk.keeping.evaluated(key)
         scope = self._desk.scope
         own = f"/api/v2/flag-statuses/{scope.project}/{scope.environment}/{key}"
         links = {"self": shown.link(own), "parent": shown.link(scope.flag_link(key))}
-        status: Json = {"name": _standing(self._desk.keeping.book, key, seen), "_links": links}
+        status: Json = {"name": _standing(book, key, seen), "_links": links}
         if seen:
             status |= {"lastRequested": _iso(seen["at"]), "default": seen["default"]}
         return JSONResponse(status)

@@ -67,3 +67,8 @@ async def answer_http_error(_: Request, error: Exception) -> Response:
     """For Starlette: a path or a method that there is not."""
     assert isinstance(error, HTTPException)
     return Refusal(error.status_code, str(error.detail)).answer()
+
+
+async def answer_crash(_: Request, error: Exception) -> Response:
+    """For Starlette: a bug, which is logged, in the form of all other errors."""
+    return Refusal(500, f"An internal error: {type(error).__name__}").answer()

@@ -11,7 +11,8 @@ from typing import Any, Final
 from rollout.core.flagmodel import MARK
 from rollout.flagserver.access import AccessToken
 from rollout.flagserver.book import Book, Json, entry, sdk_form, stamp
-from rollout.flagserver.instructions import Draft, carry_out
+from rollout.flagserver.draft import Draft
+from rollout.flagserver.instructions import carry_out
 from rollout.flagserver.keeping import now_ms
 from rollout.flagserver.refusal import Refusal, invalid
 from rollout.flagserver.shown import approval_settings
