@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import httpx
 import pytest
 
 from rollout.core.plan import Share
@@ -157,16 +161,60 @@ def test_an_unknown_outcome_is_looked_at_and_nothing_is_written_twice(
     assert (speaker.config(KEY)["version"], share_now(speaker)) == (version + 1, HALF)
 
 
+@contextmanager
+def late(speaker: Speaker) -> Iterator[str]:
+    """A way to the speaker on which the first patch is cut off, and arrives just before the second one does."""
+    held: list[tuple[str, dict[str, str], bytes]] = []
+
+    class Way(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self._pass(b"")
+
+        def do_PATCH(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            if not held:
+                held.append((self.path, self._named(), body))
+                self.close_connection = True
+                return
+            path, headers, first = held[0]
+            if len(held) == 1:
+                held.append(held[0])
+                httpx.patch(speaker.url + path, headers=headers, content=first)
+            self._pass(body)
+
+        def _named(self) -> dict[str, str]:
+            return {name: self.headers[name] for name in ("authorization", "content-type", "ld-api-version")}
+
+        def _pass(self, body: bytes) -> None:
+            answer = httpx.request(self.command, speaker.url + self.path, headers=self._named(), content=body)
+            self.send_response(answer.status_code)
+            self.send_header("content-length", str(len(answer.content)))
+            self.end_headers()
+            self.wfile.write(answer.content)
+
+        def log_message(self, *args: object) -> None:
+            return
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Way)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
 @pytest.mark.parametrize("strict", [False, True])
 def test_a_write_that_arrives_after_it_was_looked_for_is_not_written_twice(
-    speaker: Speaker, strict: bool
+    speaker: Speaker, waits: Waits, strict: bool
 ) -> None:
-    """The first patch is given up here and lands there while the second is on its way; any order gives the same."""
-    store = store_of(speaker, Waits(answer_s=1.5), strict=strict)
-    version = begun(store)
-    speaker.fault("slow", times=1, seconds=2.0)
-    speaker.fault("slow", times=1, seconds=1.0)
-    assert write(store, expect=version) == version + 1
+    version = begun(store_of(speaker, waits))
+    speaker.requests.clear()
+    with late(speaker) as url:
+        flags = speaker.flags.model_copy(update={"strict_cas": strict, "api": url})
+        store = LaunchDarklyStore(flags, token=Token(speaker.token, "LD_ACCESS_TOKEN"), pace=waits.pace)
+        assert write(store, expect=version) == version + 1
+    assert patches(speaker) == 2
     assert (speaker.config(KEY)["version"], share_now(speaker)) == (version + 1, HALF)
 
 
