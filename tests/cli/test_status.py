@@ -62,7 +62,7 @@ def test_a_share_that_is_not_served_is_told_in_every_form(ramping: Site) -> None
     shown = in_site(ramping, "status", "--format", "markdown").out
     assert shown.startswith("### support-triage in demo: canary 10%\n")
     assert f"- **mismatch: {complaint}" in shown
-    assert "\n| errors | inconclusive |" in shown
+    assert "\n| metric | outcome | " in shown
     (adapter,) = json.loads(in_site(ramping, "status", "--json").out)["adapters"]
     assert adapter["mismatch"].startswith(complaint)
 
