@@ -104,11 +104,13 @@ class _StreamFeed:
         from ld_eventsource.actions import Comment, Fault, Start
 
         match action:
+            case Fault() if action.error is None and not self._in_step:
+                pass  # the SDK itself ended it, for a reason that we know better
             case Fault():
                 self._in_step, self._trouble = False, _why(action.error)
             case Start():
                 self._in_step, self._trouble = False, "the stream is connected, and no flags have come yet"
-                self._recognise(None if action.headers is None else action.headers.get(_ENVIRONMENT_HEADER))
+                self._recognise(getattr(action, "headers", None))
             case Comment() if self._in_step:
                 self._confirm()
 
@@ -236,7 +238,8 @@ class _StreamFeed:
         self._confirmed_at = kept.confirmed_at + to_monotonic
         self.source, self.environment = "last-good", kept.environment
 
-    def _recognise(self, environment: object) -> None:
+    def _recognise(self, headers: Any) -> None:
+        environment = headers.get(_ENVIRONMENT_HEADER) if headers is not None else None
         if isinstance(environment, str) and environment.isascii() and environment.isprintable():
             self.environment = environment[:100] or None
 
@@ -293,7 +296,8 @@ def _why(error: Exception | None) -> str:
         case None:
             return "the stream of flags is not connected: it was ended"
         case HTTPStatusError(status=401 | 403):
-            return f"the SDK key is refused ({error.status}); the SDK asks again in five minutes, then ever later"
+            # The SDK asks again after five minutes, then ever later up to an hour; before 9.18 never.
+            return f"the SDK key is refused ({error.status}): set it right, and start anew"
         case HTTPStatusError():
             return f"the stream of flags is not connected: status {error.status}"
         case _:
