@@ -154,11 +154,13 @@ def _what_is_missing(
         return None  # Nobody is served as this step says yet, so there is nothing to judge.
     if not state.heard:
         return "not every gateway decides by this step's flag version yet: its time has not begun"
-    if mismatch is not None:
-        return mismatch
     bake, needed = _demands(plan, state)
-    if elapsed < bake:
-        return f"{(bake - elapsed).total_seconds():.0f} s of {bake.total_seconds():.0f} s to go"
+    to_go = bake - elapsed
+    soaking = (
+        f"{to_go.total_seconds():.0f} s of {bake.total_seconds():.0f} s to go" if elapsed < bake else None
+    )
+    if soaking or mismatch:
+        return "; ".join(each for each in (soaking, mismatch) if each)
     judged = min((verdict.samples[1] for verdict in analysis.verdicts if verdict.required), default=0)
     if judged < needed:
         return f"{judged} of {needed} requests of the candidate judged"

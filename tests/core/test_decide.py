@@ -185,6 +185,22 @@ def test_a_clock_behind_the_ledger_stops_everything() -> None:
     assert "behind the ledger" in made.reason
 
 
+def test_users_who_are_not_served_as_the_flag_says_hold_however_well_it_goes() -> None:
+    facts = {"plan": plan(), "state": state(*AT_TEN), "flag": flag("10%"), "coverage": EVERYWHERE}
+    said = "the candidate served 50% of users where the flag says 10%"
+    proven = decide(**facts, analysis=analysis(), now=later(hours=1), mismatch=said)  # type: ignore[arg-type]
+    assert proven == Hold(reason=said)
+    early = decide(**facts, analysis=analysis(), now=later(minutes=9), mismatch=said)  # type: ignore[arg-type]
+    assert early == Hold(reason=f"60 s of 600 s to go; {said}")
+    harmed = decide(
+        **(facts | {"state": state(*AT_TEN, looked(Outcome.FAIL))}),  # type: ignore[arg-type]
+        analysis=analysis(Outcome.FAIL),
+        now=later(hours=1),
+        mismatch=said,
+    )
+    assert isinstance(harmed, RollBack)
+
+
 def test_errors_beyond_their_budget_stop_and_do_not_count_as_harm() -> None:
     blind = [event(Erred, reason="no answer")] * 6
     made = decision(state(*AT_TEN, *blind), share="10%", seen=NOTHING_JUDGED)
