@@ -72,3 +72,19 @@ def test_a_duration_names_its_unit(duration: object) -> None:
 def test_a_plan_without_metrics_is_refused() -> None:
     with pytest.raises(ValidationError, match="metrics"):
         _plan(metrics=[])
+
+
+def test_a_plan_says_what_may_be_wrong_with_who_is_served() -> None:
+    usual = _plan()
+    assert (usual.max_unkeyed, usual.sample_ratio_alpha) == (Share.parse("20%"), 0.001)
+    told = usual.as_input()
+    assert (told["max_unkeyed_percent"], told["sample_ratio_alpha"]) == (20.0, 0.001)
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [{"max_unkeyed": 0.2}, {"max_unkeyed": "101%"}, {"sample_ratio_alpha": 0}, {"sample_ratio_alpha": 0.2}],
+)
+def test_limits_of_who_is_served_are_shares_and_small_chances(limits: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match=next(iter(limits))):
+        _plan(**limits)

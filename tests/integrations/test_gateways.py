@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+from math import inf, log
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rollout.core.exposure import Exposure, sample_ratio
 from rollout.core.metric import Comparison, Stage
+from rollout.core.plan import Share
 from rollout.errors import MetricsUnavailable
 from rollout.integrations.gateways import GatewayClient, GatewayMetrics
 from rollout.integrations.gateways.shadowed import GatewayShadow
+from rollout.integrations.trafficlog import TrafficLogRecorder
+from tests.support.remote import log_client
 from tests.support.shadows import NEW, OLD, row
+from tests.support.site import record
 from tests.support.upstream import _answer, _lifespan, serving
 
 NAME = "support-triage"
@@ -114,3 +122,94 @@ def test_a_reason_of_a_newer_gateway_makes_the_numbers_unavailable(liar: Liar, c
     with pytest.raises(MetricsUnavailable, match="not known here: 'a reason of tomorrow'") as caught:
         GatewayShadow([client], None).copies(COMPARISON, since=0.0)
     assert "newer than this" in caught.value.advice
+
+
+EXPOSURE = {"stable_users": 1, "candidate_users": 1, "both": 0, "keyed": 2, "unkeyed": 0}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"both": -1}, {"keyed": 1}, {"unkeyed": 0.5}, {"stable_users": None}, {"stable_users": "many"}],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_an_exposure_that_cannot_be_makes_the_numbers_unavailable(
+    liar: Liar, client: GatewayClient, changes: dict[str, Any]
+) -> None:
+    metrics = GatewayMetrics([client])
+    liar.records = json.dumps(EXPOSURE).encode()
+    asked = {"since": liar.edge, "until": liar.edge, "flag_version": 1}
+    assert metrics.exposure(COMPARISON, **asked).users == 2  # type: ignore[arg-type]
+    liar.records = json.dumps({**EXPOSURE, **changes}).encode()
+    with pytest.raises(MetricsUnavailable, match="answered something"):
+        metrics.exposure(COMPARISON, **asked)  # type: ignore[arg-type]
+
+
+def test_the_exposure_of_a_log_that_came_or_went_is_unavailable(liar: Liar, client: GatewayClient) -> None:
+    before = liar.edge
+    liar.edge = "bbbbbbbbbbbb:1"
+    with pytest.raises(MetricsUnavailable, match="do not write to the logs that the edges"):
+        GatewayMetrics([client]).exposure(COMPARISON, since=before, until=before, flag_version=1)
+
+
+class Crowd:
+    """Gateways with logs of their own, behind one balancer."""
+
+    def __init__(self, root: Path, logs: int) -> None:
+        self._paths = [root / f"log{number}.sqlite" for number in range(logs)]
+        for path in self._paths:
+            TrafficLogRecorder(path).close()
+        self.metrics = GatewayMetrics([log_client(path, name=path.stem) for path in self._paths])
+        self.since = self.metrics.edge()
+
+    def ask(self, log: int, users: Iterable[str], served: str) -> None:
+        """Each user asks once, through this gateway."""
+        recorder = TrafficLogRecorder(self._paths[log])
+        for user in users:
+            told = record(f"{user}-{log}", served, key=hashlib.sha256(f"{log}{user}".encode()).hexdigest())
+            recorder.record(replace(told, name=NAME))
+        recorder.close()
+
+    def exposure(self) -> Exposure:
+        return self.metrics.exposure(COMPARISON, since=self.since, until=self.metrics.edge(), flag_version=1)
+
+
+def names(start: int, end: int) -> list[str]:
+    return [f"user{number}" for number in range(start, end)]
+
+
+def test_users_who_come_through_every_gateway_are_not_counted_once_a_log(tmp_path: Path) -> None:
+    crowd = Crowd(tmp_path, 3)
+    for number in range(3):
+        crowd.ask(number, names(0, 90), OLD)
+        crowd.ask(number, names(90, 100), NEW)
+    assert crowd.exposure() == Exposure(stable_users=90, candidate_users=10, both=0, keyed=300, unkeyed=0)
+
+
+def test_one_user_of_one_gateway_is_seen_however_many_others_there_are(tmp_path: Path) -> None:
+    crowd = Crowd(tmp_path, 3)
+    for number in range(3):
+        crowd.ask(number, names(0, 50), NEW)
+    crowd.ask(2, names(50, 51), OLD)
+    assert crowd.exposure().stable_users == 1
+    assert sample_ratio(crowd.exposure(), Share.FULL) == inf
+
+
+def test_chance_is_no_evidence_because_there_are_several_logs(tmp_path: Path) -> None:
+    """100 users of whom fourteen too many got the candidate by chance: said thrice it would be a proof."""
+    crowd = Crowd(tmp_path, 3)
+    for number in range(3):
+        crowd.ask(number, names(0, 36), OLD)
+        crowd.ask(number, names(36, 100), NEW)
+    half = Share.parse("50%")
+    summed = Exposure(stable_users=3 * 36, candidate_users=3 * 64, both=0, keyed=300, unkeyed=0)
+    assert sample_ratio(summed, half) > log(1000)
+    assert sample_ratio(crowd.exposure(), half) < log(100)
+
+
+def test_a_gateway_that_gives_everybody_the_candidate_is_found_among_others(tmp_path: Path) -> None:
+    crowd = Crowd(tmp_path, 3)
+    for number in range(2):
+        crowd.ask(number, names(0, 285), OLD)
+        crowd.ask(number, names(285, 300), NEW)
+    crowd.ask(2, names(0, 300), NEW)
+    assert sample_ratio(crowd.exposure(), Share.parse("5%")) > log(1e6)

@@ -104,8 +104,11 @@ def test_a_look_that_begins_before_what_was_removed_has_no_evidence(path: Path) 
     until = TrafficLog(path).edge()
     with pytest.raises(MetricsUnavailable, match="was removed to keep it within its limits"):
         TrafficLog(path).samples(ERROR, comparison(), since=empty, until=until)
+    with pytest.raises(MetricsUnavailable, match="was removed to keep it within its limits"):
+        TrafficLog(path).exposure(comparison(), since=empty, until=until, flag_version=1)
     seen = TrafficLog(path).samples(ERROR, comparison(), since=middle, until=until)
     assert (seen.candidate.total, seen.candidate.bad) == (1, 0)
+    assert TrafficLog(path).exposure(comparison(), since=middle, until=until, flag_version=1).users == 1
 
 
 def test_a_log_whose_last_row_was_removed_keeps_its_edge(path: Path) -> None:
