@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+import msgspec
+
 from rollout.core.flag import HIGHEST
 from rollout.core.flagmodel import MARK
 
@@ -22,7 +24,7 @@ Json = dict[str, Any]
 RECORDS: Final = "x-launchdarkly"
 """The member of the file that holds what the SDKs' model does not."""
 
-_LONGEST_LOG: Final = 500
+_LONGEST_LOG: Final = 200
 _ID_SPACE: Final = uuid.UUID("6b1c5f0e-8b8b-5b0a-9d51-6f3f1c1d2a47")
 
 
@@ -52,9 +54,11 @@ class Book:
 
     def render(self) -> bytes:
         """The file. Flags are laid out for people, records on one line each: they are many."""
-        shown = json.dumps({"flags": self.flags, **self.rest}, indent=2)
-        records = ",\n".join(f'    "{name}": {json.dumps(getattr(self, name))}' for name in _MEMBERS)
-        return f'{shown[: -len("}")].rstrip()},\n  "{RECORDS}": {{\n{records}\n  }}\n}}\n'.encode()
+        shown = msgspec.json.format(msgspec.json.encode({"flags": self.flags, **self.rest}), indent=2)
+        records = b",\n".join(
+            b'    "%s": %s' % (name.encode(), msgspec.json.encode(getattr(self, name))) for name in _MEMBERS
+        )
+        return b'%s,\n  "%s": {\n%s\n  }\n}\n' % (shown[: -len("}")].rstrip(), RECORDS.encode(), records)
 
     def flag(self, key: str) -> Json | None:
         """A flag as SDKs see it, archived or not."""
@@ -83,14 +87,11 @@ class Book:
 
 
 def read_json(content: bytes) -> Any:
-    """A JSON document. Raises ValueError for what is none, or could not be written as UTF-8 again."""
+    """A JSON document. Raises ValueError for what is none: no number but JSON's, no text that is not Unicode."""
     try:
-        document = json.loads(content, parse_constant=_no_number)
-        if b"\\ud" in content.lower():
-            json.dumps(document, ensure_ascii=False).encode()
-    except (ValueError, RecursionError) as error:
+        return msgspec.json.decode(content)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise ValueError("is not JSON") from error
-    return document
 
 
 _MEMBERS: Final = ("environment", "records", "archived", "gone", "audit", "approvals", "scheduled")
@@ -201,14 +202,10 @@ def _fresh_record(key: str) -> Json:
 
 
 def _digest(flag: Mapping[str, Any]) -> str:
-    content = json.dumps(sdk_form(flag), sort_keys=True)
-    return hashlib.sha256(content.encode()).hexdigest()[:16]
+    content = msgspec.json.encode(sdk_form(flag), order="sorted")
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def _is_kind(records: Any, name: str) -> bool:
     wanted = list if name in _LISTS else dict
     return isinstance(records, dict) and isinstance(records.get(name), wanted)
-
-
-def _no_number(text: str) -> Any:
-    raise ValueError(f"{text} is no number of JSON")
