@@ -29,9 +29,11 @@ def dial(key: str = KEY, version: int = 2, share: str = "50%", **changes: Any) -
 
 
 @contextmanager
-def listening(*flags: dict[str, Any], **settings: Any) -> Iterator[tuple[RawStream, FlagStreamReader]]:
-    """A reader over a stream that has these flags."""
-    with raw_stream({flag["key"]: flag for flag in flags}) as stream:
+def listening(
+    *flags: dict[str, Any], greeting: dict[str, Any] | None = None, **settings: Any
+) -> Iterator[tuple[RawStream, FlagStreamReader]]:
+    """A reader over a stream that has these flags, or whatever `greeting` says that it has."""
+    with raw_stream({flag["key"]: flag for flag in flags} if greeting is None else greeting) as stream:
         reader = FlagStreamReader(SDK_KEY, stream_uri=stream.url, **settings)
         try:
             if flags:
@@ -275,9 +277,7 @@ def test_a_refused_key_is_told_at_once_and_stands_nowhere(
 
 
 def test_one_flag_made_sound_is_enough_to_begin() -> None:
-    with listening() as (stream, reader):
-        stream.greet_with({KEY: dial(salt="")})
-        stream.drop()
+    with listening(greeting={KEY: dial(salt="")}) as (stream, reader):
         eventually(lambda: f"flag {KEY}" in (reader.status().error or ""))
         assert reader.slot(KEY, "ann").reason == "CLIENT_NOT_READY"
         stream.patch(KEY, dial(version=3, share="100%"))
@@ -287,9 +287,7 @@ def test_one_flag_made_sound_is_enough_to_begin() -> None:
 
 
 def test_an_environment_without_flags_is_said_so_and_waited_for() -> None:
-    with listening() as (stream, reader):
-        stream.greet_with({})
-        stream.drop()
+    with listening(greeting={}) as (stream, reader):
         eventually(lambda: "holds no flags" in (reader.status().error or ""))
         connections = len(stream.asked)
         stream.patch(KEY, dial(share="100%"))
