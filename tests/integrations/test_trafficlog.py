@@ -14,6 +14,7 @@ import pytest
 from rollout.core.metric import Stage
 from rollout.errors import MetricsUnavailable, Unreadable
 from rollout.integrations.trafficlog import Retention, ServedCounts, TrafficLog, TrafficLogRecorder
+from rollout.integrations.trafficlog.exposed import _COUNTS
 from tests.contracts.test_metric_source import CANDIDATE, ERROR, STABLE, comparison, pair, record, spec
 from tests.support.gateway import eventually
 
@@ -260,3 +261,14 @@ def test_the_summary_tells_losses_failures_and_leavers_apart(path: Path) -> None
     assert log.last_routed("bot", STABLE) == 1000.0
     assert log.last_routed("bot", CANDIDATE) is None
     assert log.requests("nobody") == {}
+
+
+def test_who_was_served_is_found_by_an_index_within_the_window_alone(path: Path) -> None:
+    TrafficLogRecorder(path).close()
+    names = ("name", "stable", "candidate", "since", "until", "flag_version")
+    with sqlite3.connect(path) as connection:
+        plan = connection.execute(f"EXPLAIN QUERY PLAN {_COUNTS}", dict.fromkeys(names, 0)).fetchall()
+    steps = [row[3] for row in plan if " r " in row[3]]
+    assert steps == [
+        "SEARCH r USING INDEX requests_by_served (name=? AND served=? AND shadow=? AND id>? AND id<?)"
+    ]
