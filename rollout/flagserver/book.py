@@ -48,8 +48,10 @@ class Book:
         document = read_json(content)
         if not isinstance(document, dict) or not isinstance(document.get("flags"), dict):
             raise ValueError("holds no flags")
-        records = document.pop(RECORDS, None)
-        kept = {name: records[name] for name in _MEMBERS if _is_kind(records, name)}
+        records = document.pop(RECORDS, {})
+        if not _are_records(records):
+            raise ValueError(f"holds spoilt records in {RECORDS}")
+        kept = {name: records[name] for name in _MEMBERS if name in records}
         return cls(flags=document.pop("flags"), rest=document, **kept)
 
     def render(self) -> bytes:
@@ -95,7 +97,7 @@ def read_json(content: bytes) -> Any:
 
 
 _MEMBERS: Final = ("environment", "records", "archived", "gone", "audit", "approvals", "scheduled")
-_LISTS: Final = ("audit", "approvals", "scheduled")
+_IN_FRONT: Final = ("targets", "contextTargets", "rules", "prerequisites")
 
 
 def is_flag(key: str, flag: Any) -> bool:
@@ -109,7 +111,12 @@ def is_flag(key: str, flag: Any) -> bool:
         and isinstance(flag.get("variations"), list)
         and isinstance(flag.get("fallthrough"), dict)
         and isinstance(flag.get("salt"), str)
+        and all(_are_objects(flag.get(part) or []) for part in _IN_FRONT)
     )
+
+
+def _are_objects(found: Any) -> bool:
+    return isinstance(found, list) and all(isinstance(one, dict) for one in found)
 
 
 def sdk_form(flag: Mapping[str, Any]) -> Json:
@@ -206,6 +213,15 @@ def _digest(flag: Mapping[str, Any]) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
-def _is_kind(records: Any, name: str) -> bool:
-    wanted = list if name in _LISTS else dict
-    return isinstance(records, dict) and isinstance(records.get(name), wanted)
+def _are_records(records: Any) -> bool:
+    if not isinstance(records, dict) or not isinstance(records.get("environment", {}), dict):
+        return False
+    by_key = [records.get(name, {}) for name in ("records", "archived")]
+    listed = [records.get(name, []) for name in ("audit", "approvals", "scheduled")]
+    gone = records.get("gone", {})
+    return (
+        all(isinstance(each, dict) and all(isinstance(one, dict) for one in each.values()) for each in by_key)
+        and all(_are_objects(each) for each in listed)
+        and isinstance(gone, dict)
+        and all(type(version) is int for version in gone.values())
+    )

@@ -14,7 +14,7 @@ from typing import Final
 from rollout.flagserver.book import Json
 from rollout.flagserver.keeping import Change
 
-_LONGEST_QUEUE: Final = 1000
+_LARGEST_QUEUE: Final = 8 * 1024 * 1024
 _HEARTBEAT: Final = b":\n\n"
 
 
@@ -75,8 +75,9 @@ class Broadcast:
             if self.malform > 0:
                 self.malform -= 1
                 text = text[: len(text) // 2]
+            event = _event(kind, text)
             for client in list(self._clients):
-                client.give(_event(kind, text))
+                client.give(event)
 
     def _drop(self) -> None:
         for client in list(self._clients):
@@ -88,34 +89,39 @@ class Broadcast:
 
 
 class _Client:
+    """What is still to be sent to one client; a bound in bytes, whatever the number of changes."""
+
     def __init__(self) -> None:
-        self._queue: asyncio.Queue[bytes] = asyncio.Queue(_LONGEST_QUEUE)
-        self._ended = asyncio.Event()
+        self._queue: asyncio.Queue[bytes] = asyncio.Queue()
+        self._waiting = 0
+        self._ended = False
         self.frozen = False
 
     def give(self, content: bytes) -> None:
-        if self.frozen:
+        if self.frozen or self._ended:
             return
-        try:
-            self._queue.put_nowait(content)
-        except asyncio.QueueFull:
+        self._waiting += len(content)
+        if self._waiting > _LARGEST_QUEUE:
             self.end()
+        else:
+            self._queue.put_nowait(content)
 
     def end(self) -> None:
-        self._ended.set()
-        if not self._queue.full():
-            self._queue.put_nowait(b"")
+        """Nothing more is sent, not even what waits: whoever comes back gets everything anew."""
+        self._ended = True
+        while not self._queue.empty():
+            self._queue.get_nowait()
+        self._queue.put_nowait(b"")
 
     async def next(self, heartbeat_s: float) -> bytes | None:
         """What to send next; None at the end."""
-        while not self._ended.is_set():
+        while not self._ended:
             try:
                 content = await asyncio.wait_for(self._queue.get(), heartbeat_s)
+                self._waiting -= len(content)
             except TimeoutError:
                 content = _HEARTBEAT
-            if self._ended.is_set():
-                return None
-            if not self.frozen:
+            if not self._ended and not self.frozen:
                 return content
         return None
 

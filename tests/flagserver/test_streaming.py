@@ -168,7 +168,17 @@ def test_an_archived_flag_is_not_streamed_and_comes_back_restored(speaker: Speak
         until(lambda: served(client) == "stable", "stable")
 
 
-@pytest.mark.parametrize("spoilt", [b"", b"{", b"[]", b'{"flags": 1}', b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'{"flags": 1}',
+        b"\xff\xfe",
+        b'{"flags": {}, "x-launchdarkly": {"records": {"a": 1}}}',
+    ],
+)
 def test_a_spoilt_file_changes_nothing_for_readers_and_refuses_writers(
     speaker: Speaker, spoilt: bytes
 ) -> None:
@@ -230,6 +240,16 @@ def test_a_change_made_while_the_server_was_away_is_noticed(tmp_path: Path) -> N
         assert _log(speaker)[0]["comment"] == "while it was away"
 
 
+def test_what_another_server_wrote_and_somebody_undid_is_streamed_both_times(speaker: Speaker) -> None:
+    with sdk(speaker) as client:
+        before = speaker.path.read_bytes()
+        with speaking(speaker.path.parent) as second:
+            serve(second, 1)
+            until(lambda: served(client) == "candidate", "the candidate")
+        speaker.path.write_bytes(before)
+        until(lambda: served(client) == "stable", "stable")
+
+
 def test_two_servers_over_one_file_tell_the_same(speaker: Speaker) -> None:
     with speaking(speaker.path.parent) as second, sdk(speaker) as first_sdk, sdk(second) as second_sdk:
         serve(second, 1)
@@ -240,19 +260,19 @@ def test_two_servers_over_one_file_tell_the_same(speaker: Speaker) -> None:
         until(lambda: second.config(KEY) == speaker.config(KEY), "the same answer")
 
 
-def test_a_client_that_never_reads_holds_up_nobody(tmp_path: Path) -> None:
+def test_a_client_that_never_reads_holds_up_nobody_and_is_dropped(tmp_path: Path) -> None:
     with speaking(tmp_path) as speaker:
-        # Two megabytes of flags a change: no buffer of a kernel takes many of them.
+        # Half a megabyte a change: no buffer of a kernel takes many of them.
         speaker.create(KEY, variations=[{"value": "stable"}, {"value": "x" * 500_000}])
         idle = _connected(speaker)
         with sdk(speaker) as client:
-            for number in range(12):
+            for number in range(40):
                 speaker.patch(KEY, ON if number % 2 else {"kind": "turnFlagOff"}).raise_for_status()
-            serve(speaker, 1)
-            until(
-                lambda: served(client) != "default" and _version(client) == speaker.config(KEY)["version"],
-                "it",
-            )
+            until(lambda: _version(client) == speaker.config(KEY)["version"], "the last version")
+        received = 0
+        while chunk := idle.recv(1 << 20):
+            received += len(chunk)
+        assert received < 40 * 500_000, "the stream ended before all that happened was sent"
         idle.close()
 
 
@@ -375,7 +395,9 @@ def _raw_stream(speaker: Speaker) -> Iterator[_Stream]:
 def _connected(speaker: Speaker) -> socket.socket:
     url = urlsplit(speaker.url)
     connection = socket.create_connection((url.hostname, url.port), timeout=20)
-    connection.sendall(f"GET /all HTTP/1.1\r\nHost: x\r\nAuthorization: {speaker.sdk_key}\r\n\r\n".encode())
+    connection.sendall(
+        f"GET /all HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: {speaker.sdk_key}\r\n\r\n".encode()
+    )
     return connection
 
 
