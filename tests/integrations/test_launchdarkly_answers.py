@@ -162,9 +162,13 @@ def test_an_unknown_outcome_is_looked_at_and_nothing_is_written_twice(
 
 
 @contextmanager
-def late(speaker: Speaker) -> Iterator[str]:
-    """A way to the speaker on which the first patch is cut off, and arrives just before the second one does."""
-    held: list[tuple[str, dict[str, str], bytes]] = []
+def way(speaker: Speaker, *acts: str) -> Iterator[str]:
+    """A way to the speaker, and what becomes of each patch on it.
+
+    `cut`: no answer, and it is kept; `late`: the kept one arrives just before this one; `refuse`: 422; else it passes.
+    """
+    kept: list[tuple[str, dict[str, str], bytes]] = []
+    coming = iter(acts)
 
     class Way(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -172,25 +176,32 @@ def late(speaker: Speaker) -> Iterator[str]:
 
         def do_PATCH(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
-            if not held:
-                held.append((self.path, self._named(), body))
-                self.close_connection = True
-                return
-            path, headers, first = held[0]
-            if len(held) == 1:
-                held.append(held[0])
-                httpx.patch(speaker.url + path, headers=headers, content=first)
+            match next(coming, "pass"):
+                case "cut":
+                    kept.append((self.path, self._named(), body))
+                    self.close_connection = True
+                    return
+                case "late":
+                    path, headers, first = kept.pop()
+                    httpx.patch(speaker.url + path, headers=headers, content=first)
+                case "refuse":
+                    self._answer(422, b"{}")
+                    return
             self._pass(body)
 
         def _named(self) -> dict[str, str]:
             return {name: self.headers[name] for name in ("authorization", "content-type", "ld-api-version")}
 
         def _pass(self, body: bytes) -> None:
-            answer = httpx.request(self.command, speaker.url + self.path, headers=self._named(), content=body)
-            self.send_response(answer.status_code)
-            self.send_header("content-length", str(len(answer.content)))
+            url = speaker.url + self.path
+            answer = httpx.request(self.command, url, headers=self._named(), content=body)
+            self._answer(answer.status_code, answer.content)
+
+        def _answer(self, status: int, content: bytes) -> None:
+            self.send_response(status)
+            self.send_header("content-length", str(len(content)))
             self.end_headers()
-            self.wfile.write(answer.content)
+            self.wfile.write(content)
 
         def log_message(self, *args: object) -> None:
             return
@@ -204,13 +215,24 @@ def late(speaker: Speaker) -> Iterator[str]:
         server.server_close()
 
 
+def test_a_share_that_cannot_be_put_back_is_taken_back(speaker: Speaker, waits: Waits) -> None:
+    version = begun(store_of(speaker, waits))
+    speaker.fault("foreign-write", times=1)
+    with way(speaker, "pass", "refuse") as url:
+        flags = speaker.flags.model_copy(update={"api": url})
+        store = LaunchDarklyStore(flags, token=Token(speaker.token, "LD_ACCESS_TOKEN"), pace=waits.pace)
+        with pytest.raises(FlagConflict, match="it was taken back"):
+            write(store, expect=version)
+    assert (speaker.config(KEY)["on"], share_now(speaker)) == (False, Share.ZERO)
+
+
 @pytest.mark.parametrize("strict", [False, True])
 def test_a_write_that_arrives_after_it_was_looked_for_is_not_written_twice(
     speaker: Speaker, waits: Waits, strict: bool
 ) -> None:
     version = begun(store_of(speaker, waits))
     speaker.requests.clear()
-    with late(speaker) as url:
+    with way(speaker, "cut", "late") as url:
         flags = speaker.flags.model_copy(update={"strict_cas": strict, "api": url})
         store = LaunchDarklyStore(flags, token=Token(speaker.token, "LD_ACCESS_TOKEN"), pace=waits.pace)
         assert write(store, expect=version) == version + 1

@@ -176,6 +176,7 @@ class Conversation:
         return self.line.send(question, self.token, timeout_s)
 
     def _understood(self, question: Question, status: int, content: bytes) -> Answer:
+        content = self.token.hidden_in(content)
         try:
             body: JsonValue = json.loads(content) if content.strip() else None
         except (ValueError, RecursionError):
@@ -195,7 +196,7 @@ class Conversation:
         code = body.get("code") if isinstance(body, dict) else None
         words = [word for word in (code, said) if isinstance(word, str) and word]
         text = " ".join(": ".join(words).split())
-        return self.token.hidden_in("".join(c for c in text if c.isprintable()))[:_LONGEST_MESSAGE]
+        return "".join(c for c in text if c.isprintable())[:_LONGEST_MESSAGE]
 
     def _refused(self, question: Question, answer: Answer) -> FlagDenied:
         return FlagDenied(

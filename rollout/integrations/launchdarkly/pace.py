@@ -24,7 +24,7 @@ class Pace:
 
 def backoff_s(attempt: int, jitter: float) -> float:
     """Seconds before try `attempt` + 2: doubling, between half and one and a half of it."""
-    longest: float = min(_LONGEST_S, _FIRST_S * 2.0**attempt)
+    longest: float = min(_LONGEST_S, _FIRST_S * 2.0 ** min(attempt, 16))
     return longest * (0.5 + jitter)
 
 

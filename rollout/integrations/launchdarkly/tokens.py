@@ -35,6 +35,6 @@ class Token:
             )
         return self._secret
 
-    def hidden_in(self, text: str) -> str:
-        """`text` without the token, should somebody have sent it back to us."""
-        return text.replace(self._secret, "(token)") if self._secret else text
+    def hidden_in(self, content: bytes) -> bytes:
+        """An answer without the token, should somebody have sent it back to us."""
+        return content.replace(self._secret.encode(), b"(token)") if self._secret else content

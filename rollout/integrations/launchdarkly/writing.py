@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from rollout.core.flag import FlagState
-from rollout.core.flagmodel import UnsoundFlagError
 from rollout.core.plan import Share
 from rollout.errors import FlagConflict, FlagUnavailable, RolloutError, WorldChanged
 from rollout.integrations.launchdarkly.approvals import Approvals
@@ -141,18 +140,20 @@ class Writing:
         smaller = min(before.state.share, share)
         if smaller == share:
             return f"it was left at {share}"
-        done = f"put back to {smaller}"
-        return self._tried(lambda: self._turned(talk, now, smaller, note), done)
+        if self._turned(talk, now, smaller, note):
+            return f"it was put back to {smaller}"
+        return self._tried(lambda: self.back(now.key, note), "taken back")
 
-    def _turned(self, talk: Conversation, now: RemoteFlag, share: Share, note: str) -> None:
-        answer = self.flags.turn(talk, now.key, [dial(share, now.variation_ids)], note)
-        if not answer.ok:
-            raise FlagUnavailable(f"LaunchDarkly refused it with {answer.status}")
+    def _turned(self, talk: Conversation, now: RemoteFlag, share: Share, note: str) -> bool:
+        try:
+            return self.flags.turn(talk, now.key, [dial(share, now.variation_ids)], note).ok
+        except RolloutError:
+            return False
 
     def _share(self, talk: Conversation, flag: RemoteFlag) -> Share | None:
         try:
             return self.look(talk, flag).share
-        except (WorldChanged, UnsoundFlagError):
+        except WorldChanged:
             return None
 
     def _tried(self, act: Callable[[], object], done: str) -> str:
