@@ -19,6 +19,9 @@ from rollout.core.plan import WHOLE, Share
 EMPTY: Mapping[str, JsonValue] = {"$schema": "https://flagd.dev/schema/v0/flags.json"}
 """What a new file holds beside its flags."""
 
+NOTICED_NS = 1_000_000
+"""How much newer a file must be for providers to look at it: they compare times as floating point numbers."""
+
 _STABLE, _CANDIDATE = Slot.STABLE.value, Slot.CANDIDATE.value
 _VARIANTS: Mapping[str, str] = {slot.value: slot.value for slot in SLOTS}
 _ON, _OFF = "ENABLED", "DISABLED"

@@ -18,9 +18,6 @@ from rollout.core.plan import Share
 from rollout.durable import replace
 from rollout.flagdocument import Flag, FlagDocument, Note
 
-# Providers compare times as floating point numbers, which are a quarter of a microsecond apart by now.
-_NOTICED_NS = 1_000_000
-
 
 class FlagdFile(FlagDocument):
     """FlagStore over flagd's JSON file; `path` may be a symbolic link and need not exist yet."""
@@ -31,7 +28,7 @@ class FlagdFile(FlagDocument):
     def _put(self, target: Path, content: bytes) -> None:
         """Replace the file by one with a newer time: providers never look at one that is older than the last."""
         before = target.stat().st_mtime_ns if target.exists() else 0
-        replace(target, content, newer_than_ns=before + _NOTICED_NS)
+        replace(target, content, newer_than_ns=before + flagdmodel.NOTICED_NS)
 
 
 class _FlagdModel:

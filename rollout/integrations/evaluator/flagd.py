@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from pydantic import JsonValue
 
 from rollout.core.flag import Slot
-from rollout.core.flagdmodel import read_dial, version, when_off
+from rollout.core.flagdmodel import NOTICED_NS, read_dial, version, when_off
 from rollout.core.flagmodel import UnsoundFlagError
 from rollout.durable import exclusive, replace
 from rollout.errors import RolloutError, Unavailable
@@ -32,8 +32,6 @@ from rollout.watch import POLL_S, FileWatch
 if TYPE_CHECKING:
     from openfeature.provider import AbstractProvider
 
-# Providers compare times as floating point numbers, which are a quarter of a microsecond apart by now.
-_NOTICED_NS = 1_000_000
 _MOST_COMPLAINTS = 5
 
 
@@ -138,7 +136,7 @@ class _Copy:
         try:
             with exclusive(self.path) as target:
                 before = target.stat().st_mtime_ns if target.exists() else 0
-                replace(target, json.dumps({"flags": flags}).encode(), newer_than_ns=before + _NOTICED_NS)
+                replace(target, json.dumps({"flags": flags}).encode(), newer_than_ns=before + NOTICED_NS)
         except (OSError, RolloutError) as error:
             raise ValueError("cannot be copied for flagd's provider") from error
 
