@@ -15,6 +15,7 @@ a fifth too few after 9,000, each within a fifth of the best prior for it."""
 
 _TOLERATED_BOTH = Share.parse("1%")
 _FEW_BOTH = 2
+_MOST = 2**53
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,8 +36,9 @@ class Exposure:
     unkeyed: int
 
     def __post_init__(self) -> None:
-        if min(self.stable_users, self.candidate_users, self.both, self.keyed, self.unkeyed) < 0:
-            raise ValueError("an exposure has a count below zero")
+        counts = (self.stable_users, self.candidate_users, self.both, self.keyed, self.unkeyed)
+        if min(counts) < 0 or max(counts) > _MOST:
+            raise ValueError("an exposure has a count below zero or beyond all counting")
         if self.stable_users + self.candidate_users + 2 * self.both > self.keyed:
             raise ValueError("an exposure has users without requests")
 

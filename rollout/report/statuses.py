@@ -100,6 +100,8 @@ def _facts(status: Status, now: datetime) -> list[tuple[str, str]]:
 def _served(status: Status) -> str:
     exposure = status.exposure
     assert exposure is not None
+    if not exposure.requests:
+        return f"nobody yet ({status.state.share} configured)"
     users = f"{percent(exposure.on_candidate, exposure.users)} of {exposure.users:,} users"
     both = f", {exposure.both:,} of them by both versions" if exposure.both else ""
     unkeyed = percent(exposure.unkeyed, exposure.requests)

@@ -176,8 +176,9 @@ def test_everything_that_is_wrong_is_told_in_one_sentence() -> None:
 
 
 @pytest.mark.parametrize("field", ["stable_users", "candidate_users", "both", "keyed", "unkeyed"])
-def test_counts_below_zero_are_no_exposure(field: str) -> None:
-    counts = {"stable_users": 0, "candidate_users": 0, "both": 0, "keyed": 9, "unkeyed": 0, field: -1}
+@pytest.mark.parametrize("count", [-1, 10**400])
+def test_counts_that_nobody_can_count_are_no_exposure(field: str, count: int) -> None:
+    counts = {"stable_users": 0, "candidate_users": 0, "both": 0, "keyed": 9, "unkeyed": 0, field: count}
     with pytest.raises(ValueError, match="below zero"):
         Exposure(**counts)
 

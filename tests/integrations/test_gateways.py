@@ -129,7 +129,14 @@ EXPOSURE = {"stable_users": 1, "candidate_users": 1, "both": 0, "keyed": 2, "unk
 
 @pytest.mark.parametrize(
     "changes",
-    [{"both": -1}, {"keyed": 1}, {"unkeyed": 0.5}, {"stable_users": None}, {"stable_users": "many"}],
+    [
+        {"both": -1},
+        {"keyed": 1},
+        {"unkeyed": 10**400},
+        {"unkeyed": 0.5},
+        {"stable_users": None},
+        {"stable_users": "many"},
+    ],
     ids=lambda changes: next(iter(changes)),
 )
 def test_an_exposure_that_cannot_be_makes_the_numbers_unavailable(
