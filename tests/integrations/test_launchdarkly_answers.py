@@ -165,7 +165,8 @@ def test_an_unknown_outcome_is_looked_at_and_nothing_is_written_twice(
 def way(speaker: Speaker, *acts: str) -> Iterator[str]:
     """A way to the speaker, and what becomes of each patch on it.
 
-    `cut`: no answer, and it is kept; `late`: the kept one arrives just before this one; `refuse`: 422; else it passes.
+    `cut`: no answer, and it is kept; `late`: the kept one arrives just before this one; `refuse`: 422;
+    `killed`: somebody turns the flag off just before it; else it passes.
     """
     kept: list[tuple[str, dict[str, str], bytes]] = []
     coming = iter(acts)
@@ -184,6 +185,8 @@ def way(speaker: Speaker, *acts: str) -> Iterator[str]:
                 case "late":
                     path, headers, first = kept.pop()
                     httpx.patch(speaker.url + path, headers=headers, content=first)
+                case "killed":
+                    speaker.patch(KEY, {"kind": "turnFlagOff"}, token=speaker.reviewer_token)
                 case "refuse":
                     self._answer(422, b"{}")
                     return
@@ -293,6 +296,20 @@ def test_a_write_of_another_while_we_turned_it_on_is_taken_back(
         store.write(KEY, FIVE, turn_on=True, expect_version=first.version, by="ann", comment="")
     now = speaker.config(KEY)
     assert (now["on"], share_now(speaker)) == (False, Share.ZERO)
+
+
+def test_a_flag_that_is_on_is_never_turned_on_again(speaker: Speaker, waits: Waits) -> None:
+    """Else a write would undo the kill switch that somebody pulled after it had read the flag."""
+    version = begun(store_of(speaker, waits))
+    speaker.requests.clear()
+    with way(speaker, "killed") as url:
+        flags = speaker.flags.model_copy(update={"api": url})
+        store = LaunchDarklyStore(flags, token=Token(speaker.token, "LD_ACCESS_TOKEN"), pace=waits.pace)
+        with pytest.raises(FlagConflict, match="changed by reviewer while we wrote; it was taken back"):
+            store.write(KEY, HALF, turn_on=True, expect_version=version, by="ann", comment="")
+    assert (speaker.config(KEY)["on"], share_now(speaker)) == (False, Share.ZERO)
+    assert any(b"rolloutWeights" in each.body for each in speaker.writes)
+    assert not any(b"turnFlagOn" in each.body for each in speaker.writes)
 
 
 def test_a_strict_write_lets_launchdarkly_itself_refuse_it(speaker: Speaker, waits: Waits) -> None:
