@@ -24,6 +24,9 @@ Json = dict[str, Any]
 RECORDS: Final = "x-launchdarkly"
 """The member of the file that holds what the SDKs' model does not."""
 
+UNKNOWN: Final = "unknown"
+"""Who changed a flag, where nobody said so."""
+
 _LONGEST_LOG: Final = 200
 _ID_SPACE: Final = uuid.UUID("6b1c5f0e-8b8b-5b0a-9d51-6f3f1c1d2a47")
 
@@ -142,7 +145,7 @@ def settle(book: Book, shown: Mapping[str, Json], now_ms: int) -> bool:
     for key in [key for key in book.records if key not in book.flags and key not in book.archived]:
         book.gone[key] = _highest(book, key, shown)
         del book.records[key]
-        book.note(entry(key, now_ms, by="unknown", title="deleted the flag", comment=""))
+        book.note(entry(key, now_ms, by=UNKNOWN, title="deleted the flag", comment=""))
         changed = True
     return changed
 
@@ -187,7 +190,7 @@ def _adopt(book: Book, key: str, flag: Json, streamed: int, now_ms: int) -> None
     stamp(book, key, now_ms, version=max(flag["version"], highest + 1))
     if new:
         book.records[key]["creationDate"] = now_ms
-    by, comment = str(said.get("by", "unknown")), str(said.get("comment", ""))
+    by, comment = str(said.get("by", UNKNOWN)), str(said.get("comment", ""))
     title = "created the flag" if new else "changed the flag file"
     book.note(entry(key, now_ms, by=by, title=title, comment=comment, version=flag["version"]))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+import uuid
 from datetime import UTC, datetime
 from typing import Final
 
@@ -12,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from rollout.flagserver import jsonpatch, shown
-from rollout.flagserver.book import Book, Json
+from rollout.flagserver.book import UNKNOWN, Book, Json
 from rollout.flagserver.desk import Desk, number_in, read_json
 from rollout.flagserver.keeping import now_ms
 from rollout.flagserver.refusal import invalid, missing
@@ -121,6 +122,9 @@ class RecordPages:
         }
         if "token" in one:
             entry["token"] = one["token"]
+        elif one["by"] != UNKNOWN:
+            id_ = uuid.uuid5(uuid.NAMESPACE_URL, f"member/{one['by']}").hex[:24]
+            entry["member"] = {"_id": id_, "email" if "@" in one["by"] else "firstName": one["by"]}
         return entry
 
 

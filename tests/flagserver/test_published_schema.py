@@ -15,6 +15,8 @@ import launchdarkly_api.models as models
 import pytest
 from pydantic import BaseModel
 
+from rollout.core.plan import Share
+from rollout.integrations.flagfile import FlagFile
 from tests.support.launchdarkly import Speaker, speaking
 
 _ON = {"kind": "turnFlagOn"}
@@ -114,6 +116,18 @@ def test_the_status_of_a_flag_fits_its_model_before_and_after_an_evaluation(spea
 
 
 def test_the_audit_log_fits_its_models(speaker: Speaker) -> None:
+    FlagFile(speaker.path).write(
+        "lora-y",
+        Share.FULL,
+        turn_on=True,
+        expect_version=None,
+        by="ann@example.org",
+        comment="beside the server",
+    )
+    newest = {}
+    while newest.get("comment") != "beside the server":
+        newest = speaker.ask("GET", "/auditlog").json()["items"][0]
+    _compare(newest, models.AuditLogEntryListingRep, "entry")
     query = {"spec": "proj/default:env/production:flag/lora-x", "limit": "20"}
     listed = _fits(speaker.ask("GET", "/auditlog", params=query), models.AuditLogEntryListingRepCollection)
     assert "everything that a flag can have" in [entry["comment"] for entry in listed["items"]]
@@ -216,8 +230,6 @@ def _plain(kind: Any) -> tuple[Any, tuple[Any, ...]]:
 def test_the_flag_file_of_all_this_is_one_that_the_embedded_store_reads(
     speaker: Speaker, tmp_path: Path
 ) -> None:
-    from rollout.integrations.flagfile import FlagFile
-
     state = FlagFile(speaker.path).read("lora-y")
     assert state is not None
     assert state.version == speaker.config("lora-y")["version"]

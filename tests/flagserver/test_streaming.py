@@ -116,7 +116,7 @@ def test_a_change_of_the_file_by_the_embedded_store_is_streamed_with_its_author(
         until(lambda: served(client) == "candidate", "the candidate")
         assert speaker.config(KEY)["version"] == written.version == version + 1
     newest = _log(speaker)[0]
-    assert (newest["subject"]["name"], newest["comment"]) == ("ann@example.org", "by hand")
+    assert (newest["member"]["email"], newest["comment"]) == ("ann@example.org", "by hand")
 
 
 def test_an_edit_without_a_new_version_gets_one_for_sdks_would_ignore_it(speaker: Speaker) -> None:
