@@ -216,12 +216,15 @@ class Dialling(RuleBasedStateMachine):
         with ThreadPoolExecutor(2) as pool:
             answers = list(pool.map(one, (0, 1), (share, other)))
         self.now, self.last = self.read(2), None
+        for asked, answer in zip((share, other), answers, strict=True):
+            assert isinstance(answer, FlagConflict) or answer.share == asked, "told of another one's success"
         # Two who write the same may both find what they wrote: then there was but one change.
         moved = {
             (each.version, each.share, each.effective)
             for each in answers
             if isinstance(each, FlagState) and each.version > before.version
         }
+        assert all(version == before.version + 1 for version, _, _ in moved), "a crossed write went unnoticed"
         assert len(moved) <= 1, "two writers believe that they were the only one"
         highest = max([before.effective, *(effective for _, _, effective in moved)])
         assert self.now.effective <= highest, "the candidate has more users than anybody wrote"
@@ -336,7 +339,7 @@ def test_no_order_of_writes_moves_a_user_who_was_in_or_loses_a_write(place: str,
         run_state_machine_as_test(
             partial(Dialling, dials),
             settings=settings(
-                max_examples=12,
+                max_examples=20,
                 stateful_step_count=16,
                 deadline=None,
                 suppress_health_check=list(HealthCheck),
