@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
 
+from rollout.integrations.evaluator.inforce import needed
 from rollout.integrations.evaluator.lastgood import Kept, LastGood
 from rollout.integrations.evaluator.memory import FlagMemory
 from rollout.integrations.evaluator.reader import FlagReader
-from rollout.integrations.evaluator.soundflags import SoundFlags, gives_candidate, needed
+from rollout.integrations.evaluator.sdkstream import watched, why_ended
+from rollout.integrations.evaluator.soundflags import SoundFlags, gives_candidate
 
 if TYPE_CHECKING:
     from ldclient.interfaces import FeatureStore
@@ -91,7 +92,7 @@ class _StreamFeed:
             self._last_good.start()
         if self._sound.ready:
             ready.set()
-        return _watched(self)(config, store, ready, None)
+        return watched(self)(config, store, ready, None)
 
     def stop(self) -> None:
         """Write down what is in force."""
@@ -107,7 +108,7 @@ class _StreamFeed:
             case Fault() if action.error is None and not self._in_step:
                 pass  # the SDK itself ended it, for a reason that we know better
             case Fault():
-                self._in_step, self._trouble = False, _why(action.error)
+                self._in_step, self._trouble = False, why_ended(action.error)
             case Start():
                 self._in_step, self._trouble = False, "the stream is connected, and no flags have come yet"
                 self._recognise(getattr(action, "headers", None))
@@ -244,61 +245,9 @@ class _StreamFeed:
             self.environment = environment[:100] or None
 
 
-def _watched(feed: _StreamFeed) -> Any:
-    from ldclient.impl.datasource.streaming import StreamingUpdateProcessor
-
-    class Watched(StreamingUpdateProcessor):  # type: ignore[misc]
-        """The SDK's own: how it connects, waits and connects again is left to it."""
-
-        def _create_sse_client(self) -> Any:
-            return _Listening(super()._create_sse_client(), feed)
-
-        def _process_message(self, store: Any, msg: Any) -> bool:  # noqa: ARG002 - the feed knows it
-            return feed.take(msg.event, msg.data)
-
-        def stop(self) -> None:
-            super().stop()
-            feed.stop()
-
-    return Watched
-
-
-class _Listening:
-    """An SSE client whose every action is heard before the SDK takes it."""
-
-    def __init__(self, client: Any, feed: _StreamFeed) -> None:
-        self._client = client
-        self._feed = feed
-
-    @property
-    def all(self) -> Iterator[object]:
-        for action in self._client.all:
-            self._feed.hear(action)
-            yield action
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._client, name)
-
-
 def _path_of(payload: JsonValue) -> tuple[str, str, dict[str, JsonValue]]:
     """Kind and key of what an event is about, and the event."""
     if not isinstance(payload, dict) or not isinstance(path := payload.get("path"), str):
         raise ValueError("no path")
     kind, _, key = path.removeprefix("/").partition("/")
     return kind, key, payload
-
-
-def _why(error: Exception | None) -> str:
-    """What is wrong with the connection, in words that hold no address and no key."""
-    from ld_eventsource.errors import HTTPStatusError
-
-    match error:
-        case None:
-            return "the stream of flags is not connected: it was ended"
-        case HTTPStatusError(status=401 | 403):
-            # The SDK asks again after five minutes, then ever later up to an hour; before 9.18 never.
-            return f"the SDK key is refused ({error.status}): set it right, and start anew"
-        case HTTPStatusError():
-            return f"the stream of flags is not connected: status {error.status}"
-        case _:
-            return f"the stream of flags is not connected: {type(error).__name__}"
