@@ -24,8 +24,8 @@ from rollout.core.flagdmodel import NOTICED_NS, read_dial, version, when_off
 from rollout.core.flagmodel import UnsoundFlagError
 from rollout.durable import exclusive, replace
 from rollout.errors import RolloutError, Unavailable
+from rollout.integrations.evaluator.inforce import InForce, Item
 from rollout.integrations.evaluator.openfeature import OpenFeatureReader
-from rollout.integrations.evaluator.soundflags import InForce, Item
 from rollout.ports import FlagDataStatus, SlotDecision
 from rollout.watch import POLL_S, FileWatch
 
