@@ -154,7 +154,8 @@ class LaunchDarklyStore:
     def take_back(self, key: str, *, by: str, comment: str) -> FlagState:
         """Off, fallthrough and off variation stable, whatever else was done to the flag or is planned for it.
 
-        Gives up after `patience_s` or ten seconds, and what one connection takes. Raises FlagUnavailable where nothing could be done.
+        Gives up after `patience_s` or ten seconds, and what one connection takes. Raises FlagUnavailable where
+        nothing could be done.
         """
         talks, note = self._hurried(), signed(comment, by)
         taken = self._take_back(talks, key, note)
