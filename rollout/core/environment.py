@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -84,6 +85,9 @@ class ServerLimits(Document):
     )
 
 
+_SLOWEST_HEARTBEAT_S = 200.0
+
+
 class _Flags(Document):
     key_pattern: KeyPattern = "lora-{name}"
     max_age_s: float | None = Field(
@@ -136,6 +140,15 @@ class LaunchDarklyFlags(_Flags):
     patience_s: float = Field(
         default=30.0, gt=0, le=300, description="Longest time for one change with its retries."
     )
+
+    @model_validator(mode="after")
+    def _ages_by_heartbeats(self) -> LaunchDarklyFlags:
+        hosted = re.search(r"//[^/]*\.launchdarkly\.", self.stream)
+        if hosted and self.max_age_s is not None and self.max_age_s < _SLOWEST_HEARTBEAT_S:
+            raise ValueError(
+                f"max_age_s is below {_SLOWEST_HEARTBEAT_S:.0f}: LaunchDarkly gives a sign of life every three minutes"
+            )
+        return self
 
 
 class FlagdFlags(_Flags):

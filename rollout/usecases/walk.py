@@ -115,19 +115,25 @@ def _coverage(ticking: Ticking, candidate: AdapterManifest, policy: ReleasePolic
         return Coverage(replicas=len(world.replicas), missing=(error.message,))
     silent = [f"git: {ticking.blind}"] if ticking.blind else []
     behind = ticking.behind(ticking.state.flag_version, revision)
-    missing = (*replicas.missing, *behind, *_holding(ticking), *silent)
+    missing = (*replicas.missing, *behind, *_unfit(ticking), *silent)
     return Coverage(replicas=replicas.replicas, missing=missing)
 
 
-def _holding(ticking: Ticking) -> list[str]:
-    """The gateways where somebody has pulled the brake: requests that stable answered instead prove nothing."""
+def _unfit(ticking: Ticking) -> list[str]:
+    """Gateways where somebody has pulled the brake, so that requests which stable answered instead prove nothing, and
+    gateways that read the flags of different environments."""
     assert ticking.state.candidate is not None
-    served, holding = ticking.state.candidate.served_name, []
+    served, found = ticking.state.candidate.served_name, []
+    environments: set[str | None] = set()
     for gateway in ticking.world.gateways:
         with suppress(Unavailable):  # One that does not answer is behind already.
-            if served in gateway.status().held:
-                holding.append(f"gateway {gateway.name} holds {served}: lift it, or roll it back")
-    return holding
+            status = gateway.status()
+            environments |= {status.flag_environment} - {None}
+            if served in status.held:
+                found.append(f"gateway {gateway.name} holds {served}: lift it, or roll it back")
+    if len(environments) > 1:
+        found.append("gateways read the flags of different environments: look at their SDK keys")
+    return found
 
 
 def _shift(

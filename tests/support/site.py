@@ -102,6 +102,7 @@ class PaperGateway:
         self.deaf = False
         self.dead = False
         self.without_token = False
+        self.flag_environment: str | None = None
         self.held: tuple[str, ...] = ()
         self.in_flight: dict[str, int] = {}
         self.last_routed: dict[str, float] = {}
@@ -140,6 +141,7 @@ class PaperGateway:
             in_flight=self.in_flight,
             last_routed=self.last_routed,
             held=self.held,
+            flag_environment=self.flag_environment,
         )
 
 

@@ -6,6 +6,8 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from copy import copy
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path, PurePosixPath
 
@@ -572,6 +574,20 @@ def test_a_gateway_that_has_not_heard_holds(site: Site) -> None:
     site.gateway.deaf = True
     tick = site.tick_after(4)
     assert (tick.move, "gateway g0 has not read" in tick.reason) == (Move.HELD, True)
+
+
+def test_gateways_of_different_flag_environments_hold(site: Site) -> None:
+    """A gateway with the SDK key of another environment may well know a flag of that name and version."""
+    at_ten(site)
+    other = copy(site.gateway)
+    site.gateway.flag_environment, other.flag_environment = "production", "staging"
+    site.world = replace(site.world, gateways=(site.gateway, other))
+    site.answer_well()
+    tick = site.tick_after(4)
+    assert tick.move is Move.HELD
+    assert "gateways read the flags of different environments" in tick.reason
+    other.flag_environment = "production"
+    assert site.tick().move is Move.ADVANCED
 
 
 def test_bytes_that_changed_under_the_version_do_not_begin(site: Site) -> None:
