@@ -13,8 +13,8 @@ PRIOR_USERS = 20
 small ones a little sooner: with 20, nobody on the candidate is found after 185 users at 5 %, a doubled share after 450,
 a fifth too few after 9,000, each within a fifth of the best prior for it."""
 
-_TOLERATED_BOTH = Share.parse("1%")
-_FEW_BOTH = 2
+_TOLERATED = Share.parse("1%")
+_FEW = 2
 _MOST = 2**53
 
 
@@ -81,7 +81,7 @@ def exposure_complaint(exposure: Exposure, *, share: Share, alpha: float, max_un
 
     Whether users get a version is a function of their key, so that nobody should see both within one step. A gateway
     that distrusts its flag data for a moment makes some who do. They blur a comparison by their part of the
-    candidate's users: up to 1 % (or two users) of them are let pass.
+    candidate's users: up to 1 % (or two users) of them are let pass, and as many users of stable at 100 %.
     """
     if not exposure.requests:
         return "nobody was served yet by the flag as it was set"
@@ -104,7 +104,7 @@ def _nobody(exposure: Exposure) -> str | None:
 
 def _mismatch(exposure: Exposure, share: Share, alpha: float) -> str | None:
     evidence = sample_ratio(exposure, share)
-    if evidence < -log(alpha):
+    if evidence < -log(alpha) or (share == Share.FULL and _is_few(exposure.stable_users, exposure.users)):
         return None
     served = percent(exposure.on_candidate, exposure.users)
     strength = "" if evidence == inf else f" (evidence of a mismatch: {as_odds(evidence)})"
@@ -115,15 +115,17 @@ def _mismatch(exposure: Exposure, share: Share, alpha: float) -> str | None:
 
 
 def _seen_both(exposure: Exposure) -> str | None:
-    if (
-        exposure.both <= _FEW_BOTH
-        or exposure.both * WHOLE <= _TOLERATED_BOTH.thousandths * exposure.on_candidate
-    ):
+    if _is_few(exposure.both, exposure.on_candidate):
         return None
     return (
         f"{exposure.both:,} of the candidate's {exposure.on_candidate:,} users were served by stable too,"
-        f" above the tolerated {_TOLERATED_BOTH}"
+        f" above the tolerated {_TOLERATED}"
     )
+
+
+def _is_few(users: int, of: int) -> bool:
+    """Whether so many users are what a gateway's moment of distrust explains, and too few to blur anything."""
+    return users <= _FEW or users * WHOLE <= _TOLERATED.thousandths * of
 
 
 def _unkeyed(exposure: Exposure, most: Share) -> str | None:

@@ -128,8 +128,11 @@ def test_a_wrong_share_is_told_with_its_counts_and_its_evidence() -> None:
 
 
 def test_one_user_on_stable_at_the_whole_is_told() -> None:
-    found = complaint(seen(1, 99), Share.FULL)
-    assert found == "the candidate served 99% of users (99 of 100) where the flag says 100%"
+    found = complaint(seen(3, 97), Share.FULL)
+    assert found == "the candidate served 97% of users (97 of 100) where the flag says 100%"
+    assert complaint(seen(2, 98), Share.FULL) is None, "a moment in which one gateway did not trust its flags"
+    assert complaint(seen(101, 9_899), Share.FULL) is not None
+    assert complaint(seen(100, 9_900), Share.FULL) is None
 
 
 def test_alpha_is_the_limit_of_the_evidence() -> None:
