@@ -112,7 +112,15 @@ class FlagDocument:
             return self._state(key, flag)
 
     def write(
-        self, key: str, share: Share, *, turn_on: bool, expect_version: int | None, by: str, comment: str
+        self,
+        key: str,
+        share: Share,
+        *,
+        turn_on: bool,
+        expect_version: int | None,
+        by: str,
+        comment: str,
+        release: str = "",  # noqa: ARG002 - nobody approves here
     ) -> FlagState:
         """Set the share. A write that changes nothing leaves the version where it is.
 

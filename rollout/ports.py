@@ -56,7 +56,15 @@ class FlagStore(Protocol):
         ...
 
     def write(
-        self, key: str, share: Share, *, turn_on: bool, expect_version: int | None, by: str, comment: str
+        self,
+        key: str,
+        share: Share,
+        *,
+        turn_on: bool,
+        expect_version: int | None,
+        by: str,
+        comment: str,
+        release: str = "",
     ) -> FlagState:
         """Set the fallthrough to `share` (100 % as the plain candidate, 0 % as the plain stable variation).
 
@@ -64,6 +72,7 @@ class FlagStore(Protocol):
         given and the flag has moved past it, or if somebody else wrote while we did: then what we wrote was taken
         back to the smaller exposure. Raises FlagAwaitsApproval where somebody has to approve it first (the same call
         later writes it, once approved), FlagPendingChange where it would break what somebody else has planned.
+        `release` names what the share is for: what was approved for one release is never applied for another.
         """
         ...
 

@@ -178,10 +178,16 @@ class Ticking:
             expect_version=flag.version,
             by=self._signature.actor,
             comment=self._comment(comment),
+            release=self._release(),
         )
         self.book.reread()
         self.stand_back_if_late()
         return written
+
+    def _release(self) -> str:
+        """This release and no other, not even a later one of the same version."""
+        candidate = self.state.candidate
+        return f"{candidate.served_name}/{self._generation}" if candidate else ""
 
     def _comment(self, why: str) -> str:
         """What the flag's own history is to say: what was done, by which commit and in which run."""

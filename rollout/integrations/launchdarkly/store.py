@@ -91,7 +91,15 @@ class LaunchDarklyStore:
         return self._state(talk, flag)
 
     def write(
-        self, key: str, share: Share, *, turn_on: bool, expect_version: int | None, by: str, comment: str
+        self,
+        key: str,
+        share: Share,
+        *,
+        turn_on: bool,
+        expect_version: int | None,
+        by: str,
+        comment: str,
+        release: str = "",  # noqa: ARG002
     ) -> FlagState:
         """Set the share. A write that changes nothing is not sent. Raises what `FlagStore.write` says."""
         talk, note = self._talk(), signed(comment, by)
