@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from rollout.core.manifest import NAME_PATTERN
+from rollout.core.plain import plain
 
 Command = Callable[..., Any]
 
@@ -26,6 +27,21 @@ class AdapterName(click.ParamType[str]):
 
 
 ADAPTER = AdapterName()
+
+
+class Reason(click.ParamType[str]):
+    """Why somebody does something, on one line: it goes into the ledger."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        told = plain(str(value), 2000, nothing="")
+        if not told:
+            self.fail("say why, in words", param, ctx)
+        return told
+
+
+REASON = Reason()
 
 
 def site_options(command: Command) -> Command:

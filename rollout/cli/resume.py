@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from rollout.cli.options import ADAPTER, site_options
+from rollout.cli.options import ADAPTER, REASON, site_options
 
 
 @click.command()
 @click.argument("name", type=ADAPTER)
 @site_options
-@click.option("--reason", required=True, help="Why it may go on; it is kept in the ledger.")
+@click.option("--reason", type=REASON, required=True, help="Why it may go on; it is kept in the ledger.")
 def command(name: str, environment: str, root: Path | None, actor: str | None, reason: str) -> int:
     """Let a release that somebody turned down by hand go on.
 

@@ -25,6 +25,7 @@ def command(
     0: all is done and verified; 4: the flag or the routes keep users safe, but a later phase is to be repeated.
     """
     from rollout import wiring
+    from rollout.core.plain import plain
     from rollout.report import rollbacks
     from rollout.usecases.rollback import rollback
 
@@ -37,7 +38,7 @@ def command(
     report = rollback(
         world,
         name,
-        reason=" ".join(reason.split()) or "no reason given",
+        reason=plain(reason, 2000, nothing="no reason given"),
         signature=wiring.build_signature(environment, actor),
         on_phase=lambda phase: click.echo(rollbacks.phase_line(phase)) if live else None,
     )

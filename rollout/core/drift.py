@@ -37,9 +37,7 @@ def drift(state: RolloutState, flag: FlagState | None) -> Drift | None:
     if state.cohort is not None and flag.cohort != state.cohort:
         reason = f"{who} changed what draws the users: others than before would get the candidate"
         return Drift(toward=Toward.ELSEWHERE, reason=reason)
-    if flag.share == state.share and (flag.on or state.share == Share.ZERO):
-        return None
-    if state.intent is not None and is_written(state.intent, flag):
+    if _is_as_we_left_it(state, flag) or (state.intent is not None and is_written(state.intent, flag)):
         return None
     left = f"it gives {flag.effective}, we had left it at {state.share}"
     if flag.effective < state.share:
@@ -48,6 +46,18 @@ def drift(state: RolloutState, flag: FlagState | None) -> Drift | None:
         return Drift(toward=Toward.EXPOSURE, reason=f"the flag was turned up by {who}: {left}")
     waiting = f"it is off, and would give {flag.share} when it is turned on"
     return Drift(toward=Toward.EXPOSURE, reason=f"the flag was turned up by {who}: {waiting}")
+
+
+def _is_as_we_left_it(state: RolloutState, flag: FlagState) -> bool:
+    """Whether the flag says what the ledger does.
+
+    Of a release that somebody turned off, what the flag would give if it were on says nothing. Once it is resumed, the
+    flag may be on its way up already, as far as it had been: whoever turned it down has undone that.
+    """
+    if state.lowered_from is not None:
+        most = state.share if state.lowered is not None else state.lowered_from
+        return state.share <= flag.effective <= most
+    return flag.share == state.share and (flag.on or state.share == Share.ZERO)
 
 
 def is_written(intent: Intended, flag: FlagState) -> bool:

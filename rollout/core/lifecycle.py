@@ -158,6 +158,13 @@ class Heard(_Event):
     edge: Line
 
 
+class Forgone(_Event):
+    """A step that was announced is not taken after all: if the flag goes there now, it was not we."""
+
+    kind: Literal["forgone"] = "forgone"
+    reason: Sentence
+
+
 class Lowered(_Event):
     """Somebody else turned the flag down, or off. It was taken over: the release stays there until it is resumed."""
 
@@ -234,6 +241,7 @@ LedgerEvent = Annotated[
     | Erred
     | Intended
     | Shifted
+    | Forgone
     | Heard
     | Lowered
     | Resumed
@@ -293,7 +301,8 @@ class RolloutState:
     `share` is the last share that was written and read back, `entered_at` when the present phase or step
     began, `step_edge` the metric source's edge of then, `heard` whether every gateway had heard of it. `generation`
     rises whenever a release begins or ends, so that a late tick can see that it is late. `cohort` is what drew the
-    flag's users when the release began, `lowered` the change by somebody else that the release waits at.
+    flag's users when the release began, `lowered` the change by somebody else that the release waits at, and
+    `lowered_from` the share before it, until the release is there again.
     """
 
     phase: Phase = Phase.IDLE
@@ -311,6 +320,7 @@ class RolloutState:
     heard: bool = True
     cohort: str | None = None
     lowered: Lowered | None = None
+    lowered_from: Share | None = None
     evidence: Mapping[str, Evidence] = field(default_factory=lambda: MappingProxyType({}))
     failures: int = 0
     errors: int = 0
@@ -400,6 +410,9 @@ def _after(state: RolloutState, event: LedgerEvent) -> RolloutState:
                 intent is not None and (intent.step, intent.share) == (event.step, event.share), state, event
             )
             return _shifted(state, event)
+        case Forgone():
+            _require(state.intent is not None, state, event)
+            return replace(state, intent=None)
         case Heard():
             _require(state.phase.under_way and not state.heard, state, event)
             return replace(state, heard=True, entered_at=event.at, step_edge=event.edge)
@@ -407,7 +420,12 @@ def _after(state: RolloutState, event: LedgerEvent) -> RolloutState:
             canary = state.phase is Phase.CANARY or (state.phase is Phase.PROMOTED and not state.settling)
             _require(canary and event.share < state.share, state, event)
             return replace(
-                state, share=event.share, flag_version=event.flag_version, lowered=event, intent=None
+                state,
+                share=event.share,
+                flag_version=event.flag_version,
+                lowered=event,
+                lowered_from=state.lowered_from or state.share,
+                intent=None,
             )
         case Resumed():
             _require(state.lowered is not None, state, event)
@@ -451,6 +469,7 @@ def _begun(state: RolloutState, event: Started) -> RolloutState:
         heard=True,
         cohort=event.cohort,
         lowered=None,
+        lowered_from=None,
         evidence=MappingProxyType({}),
         failures=0,
         errors=0,
@@ -474,6 +493,7 @@ def _shifted(state: RolloutState, event: Shifted) -> RolloutState:
         edge=event.edge,
         step_edge=event.edge,
         heard=event.heard,
+        lowered_from=None,
         evidence=MappingProxyType({key: value.carried_into_next_step() for key, value in carried.items()}),
     )
 

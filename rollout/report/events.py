@@ -8,6 +8,7 @@ from rollout.core.lifecycle import (
     Adopted,
     Erred,
     Evaluated,
+    Forgone,
     Heard,
     Intended,
     LedgerEvent,
@@ -42,6 +43,8 @@ def tell(event: LedgerEvent) -> str:
             return f"about to give {share} to the candidate"
         case Shifted(share=share):
             return f"{share} to the candidate"
+        case Forgone(reason=reason):
+            return f"the step is not taken after all: {reason}"
         case Heard():
             return "every gateway has heard of the step"
         case Lowered(reason=reason):

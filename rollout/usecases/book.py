@@ -8,18 +8,29 @@ from typing import Any, TypeVar
 
 from rollout import __version__
 from rollout.core.lifecycle import LedgerEntry, LedgerEvent, RolloutState, fold, next_entry
+from rollout.core.plain import plain
 from rollout.ports import Ledger
 
 E = TypeVar("E", bound=LedgerEvent)
 
+_OTHERS_WORDS = {"reason": 2000, "by": 300}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signature:
-    """Who acts, where, and in which run: the part that all events of one command share."""
+    """Who acts, where, and in which run: the part that all events of one command share.
+
+    Whatever name somebody goes by, what they do can be recorded: it is made plain.
+    """
 
     actor: str
     environment: str
     run_url: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "actor", plain(self.actor, 300, nothing="unknown"))
+        if self.run_url is not None:
+            object.__setattr__(self, "run_url", plain(self.run_url, 300, nothing="") or None)
 
 
 class Book:
@@ -44,7 +55,13 @@ class Book:
         return self.state
 
     def add(self, kind: type[E], now: datetime, **fields: Any) -> E:
-        """Append one event of this kind. Raises LedgerConflict, and IllegalHistory before anything is written."""
+        """Append one event of this kind. Raises LedgerConflict, and IllegalHistory before anything is written.
+
+        What others said (a reason, a name at the flag) is made plain: nobody's words keep an event from being recorded.
+        """
+        for field, most in _OTHERS_WORDS.items():
+            if isinstance(fields.get(field), str):
+                fields[field] = plain(fields[field], most, nothing="unknown")
         event: Any = kind(
             at=now,
             actor=self._signature.actor,

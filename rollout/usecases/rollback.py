@@ -8,10 +8,12 @@ whole again converges: what is done is seen and left alone. Nothing here waits f
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import PurePosixPath
+from threading import Thread
 
 from rollout.core.flag import FlagState
 from rollout.core.lifecycle import (
@@ -36,6 +38,7 @@ _APPENDS = 20
 _VERIFY_S = 30.0
 _FLAG_ALONE_S = 0.5
 """How long the flag is given before the gateways are told without it."""
+_FLAG_LONGEST_S = 15.0
 _POLL_S = 0.05
 
 
@@ -133,11 +136,10 @@ class _TakingBack:
 
     def _make_users_safe(self) -> None:
         """The flag; and where it fails, or has not answered within a moment, the gateways without it."""
-        with ThreadPoolExecutor(1) as thread:
-            written = thread.submit(self._take_the_flag_back)
-            if not wait([written], timeout=_FLAG_ALONE_S).done or written.exception() is not None:
-                self._try("gateways", self._tell_the_gateways)
-            self._try("flag", written.result, began=0.0)
+        written = _begun(self._take_the_flag_back)
+        if not wait([written], timeout=_FLAG_ALONE_S).done or written.exception() is not None:
+            self._try("gateways", self._tell_the_gateways)
+        self._try("flag", lambda: _result(written), began=0.0)
 
     def _tell_the_gateways(self) -> str:
         """Both ways at once: hold the candidate at every gateway, and take it out of the routes."""
@@ -381,6 +383,29 @@ class _TakingBack:
             self._world.clock.sleep(_POLL_S)
         last = max((status.last_routed.get(served, 0.0) for status in statuses), default=0.0)
         return max(0.0, last - self._flag_written_at.timestamp()), self._since_flag()
+
+
+def _begun(act: Callable[[], str]) -> Future[str]:
+    """Have it done beside everything else; whoever gives up waiting is not held up by it, not even at the end."""
+    done: Future[str] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(act())
+        except BaseException as error:
+            done.set_exception(error)
+
+    Thread(target=run, name="flag", daemon=True).start()
+    return done
+
+
+def _result(done: Future[str]) -> str:
+    try:
+        return done.result(timeout=_FLAG_LONGEST_S)
+    except FutureTimeout:
+        raise FlagUnavailable(
+            f"the flag service has not answered within {_FLAG_LONGEST_S:.0f} s", advice="Run it again."
+        ) from None
 
 
 def _why_not(statuses: list[GatewayStatus], served: str, *, heard: bool) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rollout.core.drift import Toward, drift
+from rollout.core.flag import FlagState
 from rollout.core.lifecycle import Settled, Settling
 from rollout.core.plan import Share
 from rollout.usecases.tick import Move, Tick, Ticking
@@ -46,9 +47,12 @@ def _window_over(ticking: Ticking) -> str | None:
 def _settle(ticking: Ticking) -> Tick:
     """Routes first, then the flag, then the ledger: no request in between is answered by the old version."""
     flag = ticking.world.flags.read(ticking.key)
-    if flag is None or not flag.on or flag.share not in (Share.FULL, Share.ZERO):
-        # Off means that a person or a rollback was here: the old version must stay the stable one.
-        return ticking.end(Move.HALTED, "the flag was changed while the release was settling")
+    if flag is None or not (flag.on and (flag.share == Share.FULL or _is_back_at_zero(ticking, flag))):
+        # A person or a rollback was here: the old version must stay the stable one.
+        return ticking.end(
+            Move.HALTED,
+            "the flag was changed while the release was settling: take it back, or set 100 % again",
+        )
     revision = ticking.publish(Share.ZERO)
     if behind := ticking.wait_until_heard(0, revision):
         return ticking.end(Move.HELD, "; ".join(behind))
@@ -59,3 +63,10 @@ def _settle(ticking: Ticking) -> Tick:
     ticking.publish(Share.ZERO)
     assert ticking.state.stable is not None
     return ticking.end(Move.SETTLED, f"{ticking.state.stable.served_name} is stable")
+
+
+def _is_back_at_zero(ticking: Ticking, flag: FlagState) -> bool:
+    """Whether the flag is at zero by our own write: the one that follows routes in which both slots are new."""
+    route = ticking.world.routes.read().routes.get(ticking.book.name)
+    published = route is not None and route.stable == route.candidate
+    return flag.share == Share.ZERO and published and flag.version == ticking.state.flag_version + 1

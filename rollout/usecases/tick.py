@@ -202,7 +202,7 @@ class Ticking:
             Lowered,
             share=flag.effective,
             flag_version=flag.version,
-            by=flag.changed_by[:500] or "unknown",
+            by=flag.changed_by,
             reason=reason,
         )
         return self.end(Move.HELD, f"taken over: {reason}")

@@ -18,7 +18,7 @@ from rollout.core.decide import (
 )
 from rollout.core.drift import is_written
 from rollout.core.flag import FlagState
-from rollout.core.lifecycle import Heard, Intended, Phase, Promoted, RolloutState, Shifted
+from rollout.core.lifecycle import Forgone, Heard, Intended, Phase, Promoted, RolloutState, Shifted
 from rollout.core.manifest import AdapterManifest
 from rollout.core.plan import Share
 from rollout.errors import FlagAwaitsApproval, LoadRefused, Unavailable, Unreadable
@@ -62,6 +62,8 @@ def walk(ticking: Ticking) -> Tick:
     match decision:
         case Hold(reason=reason, final=final):
             move = Move.OVERDUE if final else Move.HELD
+            if ticking.state.intent is not None:
+                ticking.record(Forgone, reason=reason)
             return ticking.end(move, reason, analysis=analysis, waiting=waiting)
         case Advance(step=step, share=share, reason=reason):
             assert flag is not None

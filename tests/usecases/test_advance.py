@@ -21,6 +21,7 @@ from rollout.core.verdict import Outcome
 from rollout.demo.scratch import MANIFEST, NAME
 from rollout.errors import (
     Busy,
+    FlagAwaitsApproval,
     FlagConflict,
     MetricsUnavailable,
     ServingUnavailable,
@@ -410,6 +411,85 @@ def test_a_flag_that_a_person_turned_off_stays_off(site: Site) -> None:
         site.answer_well()
         assert site.tick_after(4).move is Move.HELD
         assert flag(site) == (False, "0%")
+
+
+def toggle(site: Site, *, on: bool) -> None:
+    """The switch in the flag's page, which leaves the share where it is."""
+    file = site.repository.state / "flags.json"
+    document = json.loads(file.read_text())
+    flag = document["flags"][site.key]
+    flag["on"], flag["version"] = on, flag["version"] + 1
+    file.write_text(json.dumps(document))
+
+
+@pytest.mark.parametrize("on_again", [False, True])
+def test_the_switch_turned_off_is_waited_at_and_resumed_from(site: Site, on_again: bool) -> None:
+    at_ten(site)
+    toggle(site, on=False)
+    for _ in range(3):
+        site.answer_well()
+        assert site.tick_after(4).move is Move.HELD
+    assert flag(site) == (False, "10%")
+    if on_again:
+        toggle(site, on=True)
+        assert site.tick().move is Move.HALTED, "nobody said that the release may go on"
+    resume(site.world, NAME, reason="it was another service", signature=SIGNATURE)
+    tick = site.tick()
+    assert (tick.move, tick.reason) == (Move.ADVANCED, "resumed: up to 10% again")
+    assert flag(site) == (True, "10%")
+
+
+def test_a_release_that_is_resumed_and_turned_off_again_is_off(site: Site) -> None:
+    at_ten(site)
+    turned(site, "5%")
+    site.tick()
+    resume(site.world, NAME, reason="it was another service", signature=SIGNATURE)
+    toggle(site, on=False)
+    assert site.tick().move is Move.HELD
+    assert site.tick().move is Move.HELD
+    assert flag(site) == (False, "5%")
+
+
+def test_a_step_that_is_not_taken_after_all_is_nobodys_to_confirm(site: Site) -> None:
+    """Its flag write failed, then a gateway was held; a hand that goes there now is a foreign one."""
+    at_ten(site)
+    site.answer_well()
+    write = type(site.world.flags).write
+
+    def failing(self: object, *words: object, **rest: object) -> object:
+        raise FlagAwaitsApproval("somebody has to approve it")
+
+    type(site.world.flags).write = failing  # type: ignore[assignment,method-assign]
+    try:
+        assert site.tick_after(4).move is Move.HELD
+    finally:
+        type(site.world.flags).write = write  # type: ignore[method-assign]
+    assert site.state.intent is not None
+    assert site.state.candidate is not None
+    site.gateway.held = (site.state.candidate.served_name,)
+    assert site.tick().move is Move.HELD
+    assert site.state.intent is None
+    turned(site, "50%")
+    tick = site.tick()
+    assert tick.move is Move.HALTED
+    assert "turned up by eve" in tick.reason
+
+
+def test_whatever_a_hand_at_the_flag_calls_itself_its_stop_is_taken_over(site: Site) -> None:
+    at_ten(site)
+    site.world.flags.write(
+        site.key,
+        Share.parse("5%"),
+        turn_on=False,
+        expect_version=None,
+        by="eve\x1b]0;x\x07\r\n" + "e" * 400,
+        comment="",
+    )
+    tick = site.tick()
+    assert tick.move is Move.HELD
+    assert site.state.lowered is not None
+    assert site.state.lowered.by.startswith("eve ]0;x eee")
+    assert len(site.state.lowered.by) <= 300
 
 
 def test_what_was_turned_down_and_then_up_again_by_hand_stops_the_release(site: Site) -> None:
@@ -835,8 +915,8 @@ def test_a_gateway_that_dies_behind_the_flag_write_does_not_blind_the_judge(site
     assert site.tick_after(1).move is Move.ROLLED_BACK
 
 
-@pytest.mark.parametrize("on", [False, True])
-def test_a_flag_that_was_changed_while_settling_halts_the_settling(site: Site, on: bool) -> None:
+@pytest.mark.parametrize("share", ["30%", "0%", None])
+def test_a_flag_that_was_changed_while_settling_halts_the_settling(site: Site, share: str | None) -> None:
     old = site.served
     site.propose("1.1.0")
     site.tick()
@@ -844,9 +924,9 @@ def test_a_flag_that_was_changed_while_settling_halts_the_settling(site: Site, o
     site.answer_well()
     site.tick_after(4)
     Book(site.world.ledger, NAME, SIGNATURE).add(Settling, site.clock.now(), reason="the window is over")
-    if on:
+    if share:
         site.world.flags.write(
-            site.key, Share.parse("30%"), turn_on=False, expect_version=None, by="eve", comment=""
+            site.key, Share.parse(share), turn_on=False, expect_version=None, by="eve", comment=""
         )
     else:
         site.world.flags.take_back(site.key, by="eve", comment="")

@@ -19,7 +19,7 @@ from rollout.core.routes import Routes
 from rollout.demo.scratch import MANIFEST, NAME
 from rollout.errors import ServingUnavailable, Unavailable
 from rollout.ports import Ledger
-from rollout.usecases.book import Book
+from rollout.usecases.book import Book, Signature
 from rollout.usecases.publish import publish
 from rollout.usecases.rollback import PhaseDone, RollbackReport, rollback
 from rollout.usecases.tick import Move
@@ -150,6 +150,22 @@ def test_a_flag_service_that_hangs_is_not_waited_for(site: Site, way: str) -> No
         assert report.complete
 
 
+def test_a_flag_service_that_never_answers_ends_the_flags_phase_and_nothing_else(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rollout.usecases.rollback._FLAG_LONGEST_S", 0.2)
+    ever = threading.Event()
+    site.world.flags.take_back = lambda *_, **__: ever.wait()  # type: ignore[method-assign]
+    report = take_back(site)
+    assert failed(report)["flag"] == "the flag service has not answered within 0 s"
+    assert [phase.phase for phase in report.phases] == [
+        "gateways", "flag", "ledger", "routes", "git", "verify",
+    ]  # fmt: skip
+    assert report.safe
+    assert site.world.routes.read().routes[NAME].candidate is None
+    ever.set()
+
+
 class Refusing:
     """Routes that cannot be had."""
 
@@ -158,6 +174,16 @@ class Refusing:
 
     def update(self, change: object) -> Routes:
         raise ServingUnavailable("no routes today")
+
+
+@pytest.mark.parametrize("actor", ["a" * 301, "ann\nadmin", "ann\udcff", "\x1b[31m"])
+def test_nobodys_name_or_reason_keeps_a_rollback_from_being_recorded(site: Site, actor: str) -> None:
+    signature = Signature(actor=actor, environment=SIGNATURE.environment)
+    report = rollback(site.world, NAME, reason="worse\n\udcff" * 1000, signature=signature)
+    assert report.complete, failed(report)
+    assert site.state.rolled_back is not None
+    assert site.state.rolled_back.reason.startswith("worse worse")
+    assert site.state.rolled_back.actor.isprintable()
 
 
 def test_a_flag_service_that_answers_is_the_only_way_that_is_gone(site: Site) -> None:

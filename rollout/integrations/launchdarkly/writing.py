@@ -1,4 +1,4 @@
-"""One write of a share: sent once, read back, and taken back to the smaller exposure if somebody wrote in between."""
+"""One write of a share: sent once, read back, and taken back to stable if somebody wrote in between."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from rollout.core.flag import FlagState
-from rollout.core.plan import Share
 from rollout.errors import FlagConflict, FlagUnavailable, RolloutError, WorldChanged
 from rollout.integrations.launchdarkly.approvals import Approvals
 from rollout.integrations.launchdarkly.authors import Authors
-from rollout.integrations.launchdarkly.change import Change, dial
+from rollout.integrations.launchdarkly.change import Change
 from rollout.integrations.launchdarkly.client import Answer, Conversation
 from rollout.integrations.launchdarkly.flags import Flags
 from rollout.integrations.launchdarkly.pending import Pending
@@ -96,7 +95,7 @@ class Writing:
         others_after = wrote == following and now.version > following
         if others_last or others_after:
             raise self._conflict(talk, now, following, note, "nothing was done about it")
-        raise self._conflict(talk, now, following, note, self._compensated(talk, before, change, now, note))
+        raise self._conflict(talk, now, following, note, self._compensated(now, note))
 
     def _version(self, key: str, answer: Answer) -> int | None:
         try:
@@ -129,38 +128,15 @@ class Writing:
                 f"{error.message}, though we have just written it; {back}", advice=_STRICT
             ) from error
 
-    def _compensated(
-        self, talk: Conversation, before: Sight, change: Change, now: RemoteFlag, note: str
-    ) -> str:
-        """Bring it to the smaller exposure of before and now; a sentence about what was done."""
-        note = f"somebody wrote in between; {note}"
-        share = self._share(talk, now)
-        if share is None or change.turns_on or now.model.get("on") is not True:
-            return self._tried(lambda: self.back(now.key, note), "taken back")
-        smaller = min(before.state.share, share)
-        if smaller == share:
-            return f"it was left at {share}"
-        if self._turned(talk, now, smaller, note):
-            return f"it was put back to {smaller}"
-        return self._tried(lambda: self.back(now.key, note), "taken back")
-
-    def _turned(self, talk: Conversation, now: RemoteFlag, share: Share, note: str) -> bool:
-        try:
-            return self.flags.turn(talk, now.key, [dial(share, now.variation_ids)], note).ok
-        except RolloutError:
-            return False
-
-    def _share(self, talk: Conversation, flag: RemoteFlag) -> Share | None:
-        try:
-            return self.look(talk, flag).share
-        except WorldChanged:
-            return None
+    def _compensated(self, now: RemoteFlag, note: str) -> str:
+        """Take it back: what we overwrote is unknown, and may have been somebody's way to stop the candidate."""
+        return self._tried(lambda: self.back(now.key, f"somebody wrote in between; {note}"), "taken back")
 
     def _tried(self, act: Callable[[], object], done: str) -> str:
         try:
             act()
         except RolloutError as error:
-            return f"it could not be {done} ({error.message})"
+            return f"it could not be {done} ({error.message}): move all traffic with `rollout hold`"
         return f"it was {done}"
 
     def _conflict(
