@@ -315,7 +315,8 @@ class _TakingBack:
         """Wait until no gateway can route to the bad version any more and none of its answers is under way."""
         flag = self._world.flags.read(self._key)
         if flag is not None and flag.effective > Share.ZERO:
-            self._take_the_flag_back()  # A late tick had turned it on; it will not do so twice.
+            # A late tick had turned it on, and will not do so twice; or the service is there by now.
+            _result(_begun(self._take_the_flag_back))
         bad = self.report.bad
         if self._book is not None and self._book.state.candidate is not None:
             raise WorldChanged(
