@@ -166,7 +166,7 @@ def way(speaker: Speaker, *acts: str) -> Iterator[str]:
     """A way to the speaker, and what becomes of each patch on it.
 
     `cut`: no answer, and it is kept; `late`: the kept one arrives just before this one; `refuse`: 422;
-    `killed`: somebody turns the flag off just before it; else it passes.
+    `killed`, `stopped`: somebody turns the flag off, or to 0 %, just before it; else it passes.
     """
     kept: list[tuple[str, dict[str, str], bytes]] = []
     coming = iter(acts)
@@ -187,6 +187,8 @@ def way(speaker: Speaker, *acts: str) -> Iterator[str]:
                     httpx.patch(speaker.url + path, headers=headers, content=first)
                 case "killed":
                     speaker.patch(KEY, {"kind": "turnFlagOff"}, token=speaker.reviewer_token)
+                case "stopped":
+                    speaker.serve(KEY, 0, token=speaker.reviewer_token)
                 case "refuse":
                     self._answer(422, b"{}")
                     return
@@ -218,15 +220,16 @@ def way(speaker: Speaker, *acts: str) -> Iterator[str]:
         server.server_close()
 
 
-def test_a_share_that_cannot_be_put_back_is_taken_back(speaker: Speaker, waits: Waits) -> None:
+def test_a_flag_that_cannot_be_taken_back_after_a_foreign_write_is_said_to_be_so(
+    speaker: Speaker, waits: Waits
+) -> None:
     version = begun(store_of(speaker, waits))
     speaker.fault("foreign-write", times=1)
-    with way(speaker, "pass", "refuse") as url:
+    with way(speaker, "pass", "refuse", "refuse") as url:
         flags = speaker.flags.model_copy(update={"api": url})
         store = LaunchDarklyStore(flags, token=Token(speaker.token, "LD_ACCESS_TOKEN"), pace=waits.pace)
-        with pytest.raises(FlagConflict, match="it was taken back"):
+        with pytest.raises(FlagConflict, match=r"it could not be taken back .*422.*`rollout hold`"):
             write(store, expect=version)
-    assert (speaker.config(KEY)["on"], share_now(speaker)) == (False, Share.ZERO)
 
 
 @pytest.mark.parametrize("strict", [False, True])
@@ -271,20 +274,31 @@ def test_a_lost_write_is_noticed(speaker: Speaker, store: LaunchDarklyStore) -> 
     assert share_now(speaker) == QUARTER
 
 
-def test_a_write_of_another_in_between_is_compensated_to_the_smaller_share(
+def test_a_write_of_another_in_between_is_taken_back_and_names_who_wrote(
     speaker: Speaker, store: LaunchDarklyStore
 ) -> None:
     version = begun(store)
     speaker.requests.clear()
     speaker.fault("foreign-write", times=1)
     with pytest.raises(
-        FlagConflict, match=rf"not {version + 1}: changed by .* while we wrote; it was put back to"
+        FlagConflict, match=rf"not {version + 1}: changed by .* while we wrote; it was taken back"
     ) as caught:
         write(store, expect=version)
     assert "ann" not in str(caught.value)
     assert "unknown" not in str(caught.value)
-    assert share_now(speaker) == QUARTER
+    assert (speaker.config(KEY)["on"], share_now(speaker)) == (False, Share.ZERO)
     assert patches(speaker) == 2
+
+
+def test_a_stop_at_nought_that_our_write_crossed_is_never_undone(speaker: Speaker, waits: Waits) -> None:
+    """What somebody set is overwritten and gone: nobody may be on the candidate after that."""
+    version = begun(store_of(speaker, waits))
+    with way(speaker, "stopped") as url:
+        flags = speaker.flags.model_copy(update={"api": url})
+        store = LaunchDarklyStore(flags, token=Token(speaker.token, "LD_ACCESS_TOKEN"), pace=waits.pace)
+        with pytest.raises(FlagConflict, match="changed by reviewer while we wrote; it was taken back"):
+            write(store, expect=version)
+    assert (speaker.config(KEY)["on"], share_now(speaker)) == (False, Share.ZERO)
 
 
 def test_a_write_of_another_while_we_turned_it_on_is_taken_back(
