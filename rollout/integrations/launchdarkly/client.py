@@ -147,7 +147,7 @@ class Conversation:
                 complaint = f"answered {response.status_code}"
                 if response.status_code != 429 and question.writes:
                     raise self._unknown(question, complaint)
-                wait_s = reset_s(response.headers, self._pace.epoch())
+                wait_s = _told_s(response, self._pace.epoch())
             self.wait(wait_s + backoff_s(attempt, self._pace.jitter()), complaint)
         raise self._away(f"{complaint}, {_MOST_ATTEMPTS} times")
 
@@ -222,6 +222,17 @@ class Conversation:
             advice="Gateways keep serving by what they read last. Try again,"
             " or take the candidate out of all gateways at once with `rollout hold`.",
         )
+
+
+def _told_s(response: httpx.Response, now: float) -> float:
+    """How long the answer tells us to wait. Limits stand in every answer, and only a 429 says that one is reached."""
+    if response.status_code == 429:
+        return reset_s(response.headers, now)
+    return (
+        reset_s({"retry-after": response.headers.get("retry-after", "")}, now)
+        if response.status_code == 503
+        else 0.0
+    )
 
 
 def _said(error: httpx.TransportError) -> str:

@@ -50,11 +50,17 @@ class Flags:
         return flag
 
     def understood(self, key: str, body: JsonValue) -> RemoteFlag:
-        """What an answer shows of a flag. Raises WorldChanged if that is no flag of this environment."""
+        """What an answer shows of a flag. Raises WorldChanged if that is another flag, or none of this environment."""
         try:
-            return remote_flag(self.place.environment, body)
+            flag = remote_flag(self.place.environment, body)
         except UnsoundFlagError as error:
             raise self.drift(key, error) from error
+        if flag.key != key:
+            raise WorldChanged(
+                f"flag {key} at LaunchDarkly was asked for, and flag {flag.key[:200]!r} was shown",
+                advice="Nothing was changed. See that `flags.api` is LaunchDarkly's own address.",
+            )
+        return flag
 
     def make(self, talk: Conversation, key: str) -> bool:
         """Make the flag, off and stable in all environments; False if somebody else was first."""
