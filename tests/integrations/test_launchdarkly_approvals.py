@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from rollout.core.flag import FlagState
 from rollout.core.plan import Share
-from rollout.errors import FlagAwaitsApproval, FlagConflict, FlagDenied, FlagPendingChange
+from rollout.errors import FlagAwaitsApproval, FlagConflict, FlagDenied, FlagPendingChange, FlagUnavailable
 from rollout.integrations.launchdarkly import LaunchDarklyStore, Token
 from tests.support.launchdarkly import Speaker, speaking
 from tests.support.patience import Waits
@@ -47,8 +48,12 @@ def require_approval(speaker: Speaker) -> None:
     assert speaker.ask("PATCH", path, json=patch).status_code == 200
 
 
-def write(store: LaunchDarklyStore, share: Share = HALF, expect: int | None = None) -> FlagState:
-    return store.write(KEY, share, turn_on=False, expect_version=expect, by="ann", comment="step 2")
+def write(
+    store: LaunchDarklyStore, share: Share = HALF, expect: int | None = None, release: str = "bot-1.1.0/7"
+) -> FlagState:
+    return store.write(
+        KEY, share, turn_on=False, expect_version=expect, by="ann", comment="step 2", release=release
+    )
 
 
 def requests_of(speaker: Speaker) -> list[dict[str, Any]]:
@@ -189,6 +194,54 @@ def test_another_share_takes_the_place_of_what_was_asked_for(
     assert "100%" in one["description"]
 
 
+@pytest.mark.parametrize("other", ["bot-1.1.0/8", "bot-1.2.0/7", "", "a name, (odd)" * 30])
+def test_what_was_approved_for_one_release_is_never_applied_for_another(
+    speaker: Speaker, store: LaunchDarklyStore, other: str
+) -> None:
+    with pytest.raises(FlagAwaitsApproval):
+        write(store, expect=2)
+    (old,) = requests_of(speaker)
+    assert "release bot-1.1.0/7, flag version 2" in old["description"]
+    review(speaker, "approve")
+    for _ in range(2):
+        with pytest.raises(FlagAwaitsApproval):
+            write(store, expect=2, release=other)
+    (new,) = requests_of(speaker)
+    assert (new["_id"] == old["_id"], new["reviewStatus"], applied(speaker)) == (False, "pending", 0)
+    review(speaker, "approve")
+    assert write(store, expect=2, release=other).share == HALF
+
+
+def test_what_a_reviewer_applied_for_another_release_is_a_conflict(
+    speaker: Speaker, store: LaunchDarklyStore
+) -> None:
+    with pytest.raises(FlagAwaitsApproval):
+        write(store, expect=2)
+    review(speaker, "approve")
+    path = f"{path_of(speaker)}/{requests_of(speaker)[0]['_id']}/apply"
+    assert speaker.ask("POST", path, token=speaker.reviewer_token, json={}).status_code == 200
+    with pytest.raises(FlagConflict, match="version 3, not 2"):
+        write(store, expect=2, release="bot-1.1.0/8")
+
+
+def test_an_approval_of_another_release_that_cannot_be_withdrawn_stops_everything(
+    speaker: Speaker, store: LaunchDarklyStore
+) -> None:
+    with pytest.raises(FlagAwaitsApproval):
+        write(store)
+    review(speaker, "approve")
+    (old,) = requests_of(speaker)
+    speaker.fault("405", times=1)
+    speaker.fault("403")
+    with pytest.raises(
+        FlagUnavailable, match=f"request {old['_id']} .* out of date and could not be withdrawn"
+    ):
+        write(store, release="bot-1.1.0/8")
+    speaker.no_faults()
+    assert [each["_id"] for each in requests_of(speaker)] == [old["_id"]]
+    assert (applied(speaker), speaker.config(KEY)["version"]) == (0, 2)
+
+
 def test_a_request_of_somebody_else_is_never_applied(speaker: Speaker, store: LaunchDarklyStore) -> None:
     instructions = [
         {
@@ -217,7 +270,7 @@ def test_taking_back_needs_no_approval_and_withdraws_what_we_asked_for(
 
 
 def test_a_withdrawal_that_fails_does_not_fail_the_taking_back(
-    speaker: Speaker, store: LaunchDarklyStore
+    speaker: Speaker, store: LaunchDarklyStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(FlagAwaitsApproval):
         write(store)
@@ -225,8 +278,10 @@ def test_a_withdrawal_that_fails_does_not_fail_the_taking_back(
     with pytest.raises(FlagAwaitsApproval):
         write(store)
     speaker.fault("403", on="write")
-    assert store.take_back(KEY, by="bob", comment="").on is False
+    with caplog.at_level(logging.WARNING):
+        assert store.take_back(KEY, by="bob", comment="").on is False
     speaker.no_faults()
+    assert f"approval request {requests_of(speaker)[0]['_id']} of flag {KEY} is still there" in caplog.text
     assert len(requests_of(speaker)) == 1
 
 

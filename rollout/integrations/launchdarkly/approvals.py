@@ -1,11 +1,13 @@
 """Where changes have to be approved: asked for once, found again by what they ask, applied when approved.
 
-A request carries our mark and the version of the flag that it was asked at: if the flag has moved since, it speaks of
-another world and is withdrawn.
+A request carries our mark, the release that it is for, and the version of the flag that it was asked at: if the flag has
+moved since, or the release is another, it speaks of another world and is withdrawn.
 """
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,13 +21,20 @@ from rollout.integrations.launchdarkly.flags import denied
 from rollout.integrations.launchdarkly.place import Place
 from rollout.integrations.launchdarkly.reading import bare
 
-_MARK = re.compile(r"^adapter-rollout: .*\(flag version (\d{1,15})\)$", re.DOTALL)
+_LOG = logging.getLogger(__name__)
+_MARK = re.compile(
+    r"^adapter-rollout: .*\((?:release ([\w./@+-]{1,200}), )?flag version (\d{1,15})\)$", re.DOTALL
+)
+_NAME = re.compile(r"[\w./@+-]{1,200}")
 _OVER = ("completed", "failed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A request for approval. `asked_at` is the flag's version when we asked, None if it is not ours."""
+    """A request for approval. `asked_at` is the flag's version when we asked, None if it is not ours.
+
+    `release` is what we asked for, empty if the request does not name one.
+    """
 
     id: str
     description: str
@@ -35,6 +44,7 @@ class Request:
     conflicts: tuple[str, ...]
     href: str | None
     asked_at: int | None
+    release: str
 
     @property
     def ours(self) -> bool:
@@ -61,21 +71,29 @@ class Approvals:
         return [_request(each) for each in items if isinstance(each, dict)] if isinstance(items, list) else []
 
     def obtain(
-        self, talk: Conversation, key: str, share: Share, instructions: Sequence[JsonValue], version: int
+        self,
+        talk: Conversation,
+        key: str,
+        share: Share,
+        instructions: Sequence[JsonValue],
+        version: int,
+        release: str,
     ) -> Request:
-        """Our approved request for these instructions at this version.
+        """Our approved request for these instructions, for this release, at this version.
 
         Raises FlagAwaitsApproval while nobody has approved (asking first, if we have not), FlagDenied if somebody
-        declined, FlagPendingChange if it conflicts with other plans. Requests of ours for something else are withdrawn.
+        declined, FlagPendingChange if it conflicts with other plans. Requests of ours for something else are withdrawn;
+        raises FlagUnavailable if that cannot be done.
         """
         mine = None
         for each in self.open(talk, key):
-            if each.asked_at == version and each.instructions == bare(list(instructions)):
+            same = each.asked_at == version and each.release == _named(release)
+            if same and each.instructions == bare(list(instructions)):
                 mine = mine or each
             elif each.ours:
-                self.withdraw(talk, key, each)
+                self._cleared(talk, key, each)
         if mine is None:
-            mine = self._asked(talk, key, share, instructions, version)
+            mine = self._asked(talk, key, share, instructions, version, release)
         if mine.review == "declined":
             raise FlagDenied(
                 f"somebody declined approval request {mine.id} for flag {key} to {share}: {self._url(talk, mine)}",
@@ -93,10 +111,13 @@ class Approvals:
             )
         return mine
 
-    def was_carried_out(self, talk: Conversation, key: str, instruction: JsonValue, version: int) -> bool:
+    def was_carried_out(
+        self, talk: Conversation, key: str, instruction: JsonValue, version: int, release: str
+    ) -> bool:
         """Whether our request for this, asked at this version, was applied by somebody else: a click is enough."""
         return any(
             each.asked_at == version
+            and each.release == _named(release)
             and each.status == "completed"
             and isinstance(each.instructions, list)
             and bare(instruction) in each.instructions
@@ -119,19 +140,45 @@ class Approvals:
             raise denied(f"withdrawing approval request {request.id}", answer)
 
     def withdraw_ours(self, talk: Conversation, key: str) -> None:
-        """Withdraw all that we asked for, as far as that is possible: a failure stops nothing."""
+        """Withdraw all that we asked for, as far as that is possible: a failure is logged and stops nothing."""
         try:
-            for each in self.open(talk, key):
-                if each.ours:
-                    self.withdraw(talk, key, each)
-        except RolloutError:
+            ours = [each for each in self.open(talk, key) if each.ours]
+        except RolloutError as error:
+            _LOG.warning("the approval requests of flag %s were not looked at: %s", key, error.message)
             return
+        for each in ours:
+            try:
+                self.withdraw(talk, key, each)
+            except RolloutError as error:
+                _LOG.warning(
+                    "approval request %s of flag %s is still there, decline it: %s",
+                    each.id,
+                    key,
+                    error.message,
+                )
+
+    def _cleared(self, talk: Conversation, key: str, request: Request) -> None:
+        try:
+            self.withdraw(talk, key, request)
+        except RolloutError as error:
+            raise FlagUnavailable(
+                f"approval request {request.id} for flag {key} is out of date and could not be withdrawn:"
+                f" {error.message}",
+                advice="Decline or delete it in LaunchDarkly; nothing is applied as long as it is there.",
+            ) from error
 
     def _asked(
-        self, talk: Conversation, key: str, share: Share, instructions: Sequence[JsonValue], version: int
+        self,
+        talk: Conversation,
+        key: str,
+        share: Share,
+        instructions: Sequence[JsonValue],
+        version: int,
+        release: str,
     ) -> Request:
+        what_for = f"release {_named(release)}, " if release else ""
         body: JsonValue = {
-            "description": f"adapter-rollout: {key} to {share} (flag version {version})",
+            "description": f"adapter-rollout: {key} to {share} ({what_for}flag version {version})",
             "instructions": list(instructions),
         }
         question = Question(method="POST", path=self._path(key), body=body, needs="createApprovalRequest")
@@ -167,8 +214,16 @@ def _request(item: dict[str, JsonValue]) -> Request:
         instructions=bare(item.get("instructions")),
         conflicts=_conflicts(item.get("conflicts")),
         href=_href(item.get("_links")),
-        asked_at=int(mark[1]) if mark else None,
+        asked_at=int(mark[2]) if mark else None,
+        release=(mark[1] or "") if mark else "",
     )
+
+
+def _named(release: str) -> str:
+    """A release as our mark can hold it: by its name, or by a digest of a name that does not fit."""
+    if not release or _NAME.fullmatch(release):
+        return release
+    return hashlib.sha256(release.encode(errors="backslashreplace")).hexdigest()
 
 
 def _conflicts(value: JsonValue) -> tuple[str, ...]:

@@ -80,7 +80,11 @@ def roles(settings: LaunchDarklyFlags) -> dict[str, JsonValue]:
             _allow(["createFlag"], f"proj/{settings.project}:env/*:flag/*"),
             _allow([*_DIAL, *_ASK], ours),
         ),
-        "rollback": _role("adapter-rollout-rollback", view, _allow([*_DIAL, "bypassRequiredApproval"], ours)),
+        "rollback": _role(
+            "adapter-rollout-rollback",
+            view,
+            _allow([*_DIAL, "bypassRequiredApproval", "deleteApprovalRequest"], ours),
+        ),
     }
 
 

@@ -99,7 +99,7 @@ class LaunchDarklyStore:
         expect_version: int | None,
         by: str,
         comment: str,
-        release: str = "",  # noqa: ARG002
+        release: str = "",
     ) -> FlagState:
         """Set the share. A write that changes nothing is not sent. Raises what `FlagStore.write` says."""
         talk, note = self._talk(), signed(comment, by)
@@ -109,11 +109,13 @@ class LaunchDarklyStore:
             if sent is not None and flag.version != sent[0].flag.version:
                 return self._writing.settle(talk, *sent, None, note)
             before, change = self._before(talk, flag, share, turn_on=turn_on)
-            self._compare(talk, before, share, expect_version)
+            self._compare(talk, before, share, expect_version, release)
             if change.is_in(flag.model, was_on=before.state.on):
                 return before.state
             try:
-                wrote = self._writing.send(talk, before, change, note, again=sent is not None)
+                wrote = self._writing.send(
+                    talk, before, change, note, release=release, again=sent is not None
+                )
             except Contended as error:
                 contended += 1
                 if contended > _MOST_CONTENDED:
@@ -191,14 +193,16 @@ class LaunchDarklyStore:
         self._sound(flag.key, lambda: check_nothing_in_front(flag.model))
         return Sight(flag=flag, state=state), Change(share=share, turns_on=turn_on and not state.on)
 
-    def _compare(self, talk: Conversation, before: Sight, share: Share, expected: int | None) -> None:
+    def _compare(
+        self, talk: Conversation, before: Sight, share: Share, expected: int | None, release: str
+    ) -> None:
         """Raise FlagConflict if the flag has moved, but for the one step that we had asked others to approve."""
         state = before.state
         if expected is None or state.version == expected:
             return
         if state.version == expected + 1 and state.share == share:
             asked = dial(share, before.flag.variation_ids)
-            if self._approvals.was_carried_out(talk, state.key, asked, expected):
+            if self._approvals.was_carried_out(talk, state.key, asked, expected, release):
                 return
         raise FlagConflict(moved(state.key, state.version, expected, state.changed_by))
 

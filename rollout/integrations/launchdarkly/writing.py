@@ -50,7 +50,7 @@ class Writing:
     back: Back
 
     def send(
-        self, talk: Conversation, before: Sight, change: Change, note: str, *, again: bool
+        self, talk: Conversation, before: Sight, change: Change, note: str, *, release: str, again: bool
     ) -> int | None:
         """Send the change; the flag's version after it, None if the answer does not show it.
 
@@ -66,7 +66,7 @@ class Writing:
         if answer.ok:
             return self._version(flag.key, answer)
         if answer.status == 405:
-            request = self.approvals.obtain(talk, flag.key, change.share, instructions, flag.version)
+            request = self.approvals.obtain(talk, flag.key, change.share, instructions, flag.version, release)
             self.approvals.apply(talk, flag.key, request, note)
             return None
         raise self._refusal(talk, before, answer, again=again)
