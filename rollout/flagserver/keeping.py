@@ -13,6 +13,7 @@ from typing import TypeVar
 from rollout.durable import exclusive, replace
 from rollout.errors import Unavailable, Unreadable
 from rollout.flagserver.book import Book, Json, is_flag, replace_flags, sdk_form, settle
+from rollout.flagserver.evaluations import Evaluations
 from rollout.flagserver.refusal import Refusal
 from rollout.watch import FileWatch
 
@@ -31,7 +32,7 @@ class Keeping:
         self._path = path
         self._listener = listener
         self._guard = threading.RLock()
-        self._evaluated: dict[str, Json] = {}
+        self._evaluations = Evaluations()
         self._shown: dict[str, Json] = {}
         self._content = b""
         self.book = Book(flags={})
@@ -59,9 +60,8 @@ class Keeping:
     def stop(self) -> None:
         """Stop watching; what was evaluated since the last write is written."""
         self._watch.stop()
-        if any(
-            self.book.records.get(key, {}).get("evaluated") != seen for key, seen in self._evaluated.items()
-        ):
+        seen = self._evaluations.all()
+        if any(self._kept(key) != each for key, each in seen.items()):
             self.change(lambda _: None)
 
     @property
@@ -71,16 +71,12 @@ class Keeping:
 
     def evaluated(self, key: str) -> Json:
         """When a flag was last evaluated, with which kinds of context and which default; empty if never."""
-        record = self.book.records.get(key, {})
-        found: Json = self._evaluated.get(key) or record.get("evaluated") or {}
-        return found
+        return self._evaluations.of(key, self._kept(key))
 
-    def saw_evaluation(self, key: str, default: object, kinds: list[str]) -> None:
+    def saw_evaluation(self, key: str, said: Json) -> None:
         """Remember that a flag was evaluated; the first time at once, then with the next write."""
-        before = self.evaluated(key)
-        kinds = sorted({*before.get("kinds", []), *kinds})
-        self._evaluated[key] = {"at": now_ms(), "default": default, "kinds": kinds}
-        if not before and key in self.book.records:
+        first = self._evaluations.saw(key, said, self._kept(key), now_ms())
+        if first and key in self.book.records:
             self.change(lambda _: None)
 
     def change(self, act: Callable[[Book], T]) -> T:
@@ -105,6 +101,9 @@ class Keeping:
     def rehearse(self, act: Callable[[Book], T]) -> T:
         """What `change` would answer. Nothing is written."""
         return act(copy.deepcopy(self.book))
+
+    def _kept(self, key: str) -> object:
+        return self.book.records.get(key, {}).get("evaluated")
 
     def _read(self) -> Book:
         return self._parse(self._path.read_bytes())
@@ -134,7 +133,7 @@ class Keeping:
                 self._write(target, book)
 
     def _write(self, target: Path, book: Book) -> None:
-        for key, seen in self._evaluated.items():
+        for key, seen in self._evaluations.all().items():
             if key in book.records:
                 book.records[key]["evaluated"] = seen
         content = book.render()

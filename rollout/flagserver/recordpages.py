@@ -71,7 +71,9 @@ class RecordPages:
         links = {"self": shown.link(own), "parent": shown.link(scope.flag_link(key))}
         status: Json = {"name": _standing(book, key, seen), "_links": links}
         if seen:
-            status |= {"lastRequested": _iso(seen["at"]), "default": seen["default"]}
+            status["lastRequested"] = _iso(seen["at"])
+        if "default" in seen:
+            status["default"] = seen["default"]
         return JSONResponse(status)
 
     async def audit(self, request: Request) -> Response:

@@ -56,10 +56,13 @@ class SdkPages:
     async def events(self, request: Request) -> Response:
         """What was evaluated: only its summaries are kept, and of those no user."""
         self._desk.access.require_sdk_key(request)
+        last: dict[str, Json] = {}
         for event in _events(await request.body(), request.headers.get("content-encoding", "")):
             features = event.get("features") if event.get("kind") == "summary" else None
             for key, seen in features.items() if isinstance(features, dict) else ():
-                await self._saw(key, seen if isinstance(seen, dict) else {})
+                last[key] = seen if isinstance(seen, dict) else {}
+        for key, seen in last.items():
+            await self._saw(key, seen)
         return Response(status_code=202)
 
     async def diagnostic(self, request: Request) -> Response:
@@ -69,10 +72,8 @@ class SdkPages:
         return Response(status_code=202)
 
     async def _saw(self, key: str, seen: Json) -> None:
-        given = seen.get("contextKinds")
-        kinds = [kind for kind in given if isinstance(kind, str)] if isinstance(given, list) else []
         if self._desk.keeping.book.flag(key) is not None:
-            await asyncio.to_thread(self._desk.keeping.saw_evaluation, key, seen.get("default"), kinds)
+            await asyncio.to_thread(self._desk.keeping.saw_evaluation, key, seen)
 
     def _everything(self) -> Json:
         keeping = self._desk.keeping
