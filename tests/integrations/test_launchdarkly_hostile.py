@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
 from rollout.core.environment import LaunchDarklyFlags
-from rollout.errors import WorldChanged
+from rollout.errors import FlagUnavailable, WorldChanged
 from rollout.integrations.launchdarkly import LaunchDarklyStore, Token
 from tests.support.patience import Waits
 
@@ -54,12 +57,17 @@ class Scripted:
         return [method for method, _, _ in self.asked]
 
     def store(self, waits: Waits, rollback: str | None = None) -> LaunchDarklyStore:
-        url = f"http://127.0.0.1:{self.server.server_port}"
-        flags = LaunchDarklyFlags(kind="launchdarkly", project="default", environment="production", api=url)
-        token = Token(rollback, "LD_ROLLBACK_TOKEN") if rollback else None
-        return LaunchDarklyStore(
-            flags, token=Token("api-1", "LD_ACCESS_TOKEN"), rollback_token=token, pace=waits.pace
-        )
+        return store_at(f"http://127.0.0.1:{self.server.server_port}", waits, rollback)
+
+
+def store_at(url: str, waits: Waits, rollback: str | None = None, **settings: Any) -> LaunchDarklyStore:
+    flags = LaunchDarklyFlags(
+        kind="launchdarkly", project="default", environment="production", api=url, **settings
+    )
+    token = Token(rollback, "LD_ROLLBACK_TOKEN") if rollback else None
+    return LaunchDarklyStore(
+        flags, token=Token("api-1", "LD_ACCESS_TOKEN"), rollback_token=token, pace=waits.pace
+    )
 
 
 @pytest.fixture
@@ -111,3 +119,101 @@ def test_an_answer_about_another_flag_changes_nothing(scripted: Scripted) -> Non
     with pytest.raises(WorldChanged, match="lora-other"):
         store.take_back(KEY, by="bob", comment="")
     assert set(scripted.methods()) == {"GET"}
+
+
+class Dial:
+    """A flag that obeys a patch, unless it is `deaf` so many times."""
+
+    def __init__(self, deaf: int = 0, **more: Any) -> None:
+        self.on, self.deaf, self.more = True, deaf, more
+
+    def __call__(self, method: str, path: str, token: str) -> Reply:
+        if method == "PATCH" and self.deaf:
+            self.deaf -= 1
+            return 200, {}, shown(on=False)
+        if method == "PATCH":
+            self.on = False
+        return 200, {}, shown(on=self.on, **self.more)
+
+
+@pytest.mark.parametrize("status", [429, 500, 503, 404, 422])
+def test_the_other_token_is_tried_at_once_whatever_became_of_the_first(
+    scripted: Scripted, status: int
+) -> None:
+    waits, dial = Waits(), Dial()
+    scripted.answer = lambda *request: (
+        (status, {**LIMITS, "retry-after": "600"}, {}) if request[2] == "api-2" else dial(*request)
+    )
+    state = scripted.store(waits, rollback="api-2").take_back(KEY, by="bob", comment="")
+    assert (state.on, state.changed_by, waits.seconds) == (False, "bob", [])
+
+
+def test_a_lasting_failure_is_tried_against_until_the_time_is_over(scripted: Scripted) -> None:
+    waits = Waits()
+    scripted.answer = lambda *_: (500, LIMITS, {})
+    with pytest.raises(FlagUnavailable, match="answered 500"):
+        scripted.store(waits).take_back(KEY, by="bob", comment="")
+    assert 7 < sum(waits.seconds) < 10
+    assert max(waits.seconds) <= 1
+
+
+def test_a_third_variation_does_not_keep_users_on_the_candidate(scripted: Scripted) -> None:
+    scripted.answer = Dial(values=("stable", "candidate", "other"))
+    assert scripted.store(Waits()).take_back(KEY, by="bob", comment="").on is False
+
+
+def test_a_flag_whose_first_variation_is_not_stable_is_not_turned(scripted: Scripted) -> None:
+    scripted.answer = Dial(values=("candidate", "stable"))
+    with pytest.raises(WorldChanged, match="stable is not the first"):
+        scripted.store(Waits()).take_back(KEY, by="bob", comment="")
+    assert "PATCH" not in scripted.methods()
+
+
+def test_a_patch_that_only_the_answer_shows_is_sent_once_more_and_not_believed(scripted: Scripted) -> None:
+    scripted.answer = Dial(deaf=1)
+    assert scripted.store(Waits()).take_back(KEY, by="bob", comment="").on is False
+    assert scripted.methods().count("PATCH") == 2
+    scripted.asked.clear()
+    scripted.answer = Dial(deaf=9)
+    with pytest.raises(FlagUnavailable, match=r"took the patch .* and the flag is not back"):
+        scripted.store(Waits()).take_back(KEY, by="bob", comment="")
+    assert scripted.methods().count("PATCH") == 2
+
+
+@pytest.fixture(
+    params=[b"HTTP/1.1 200 OK\r\nx: ", b"HTTP/1.1 200 OK\r\ncontent-length: 999999\r\n\r\n", b"103"]
+)
+def dripping(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A server whose answer never ends, in its head, in its body, or by announcing another one."""
+    server, ended = socket.create_server(("127.0.0.1", 0)), threading.Event()
+
+    def drip(connection: socket.socket) -> None:
+        early = request.param == b"103"
+        with suppress(OSError):
+            connection.sendall(b"" if early else request.param)
+            while not ended.wait(0.02):
+                connection.sendall(b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n" if early else b" ")
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                threading.Thread(target=drip, args=server.accept()[:1], daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    yield f"http://127.0.0.1:{server.getsockname()[1]}"
+    ended.set()
+    server.close()
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("act", ["read", "take_back"])
+def test_an_answer_that_never_ends_is_given_up(dripping: str, act: str) -> None:
+    store = store_at(dripping, Waits(answer_s=0.5), patience_s=2)
+    with pytest.raises(FlagUnavailable, match=r"ReadTimeout|no time is left"):
+        store.read(KEY) if act == "read" else store.take_back(KEY, by="bob", comment="")
+    names = [each.name for each in threading.enumerate() if each.name.startswith("launchdarkly")]
+    until = time.monotonic() + 30
+    while names and time.monotonic() < until:
+        time.sleep(0.05)
+        names = [each.name for each in threading.enumerate() if each.name.startswith("launchdarkly")]
+    assert names == [], "its connection was not closed"

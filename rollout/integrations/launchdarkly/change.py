@@ -67,7 +67,7 @@ def back(ids: Sequence[str]) -> list[JsonValue]:
     return [
         {"kind": "turnFlagOff"},
         {"kind": "updateOffVariation", "variationId": ids[0]},
-        dial(Share.ZERO, ids),
+        {"kind": "updateFallthroughVariationOrRollout", "variationId": ids[0]},
     ]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 import httpx
@@ -25,11 +26,18 @@ _JSON = "application/json"
 _LARGEST = 4 * 2**20
 _LONGEST_MESSAGE = 300
 _CONNECT_S = 3.0
+_GRACE_S = 0.25
 _MOST_ATTEMPTS = 8
 
 
 class OutcomeUnknown(FlagUnavailable):
     """A write was sent, and nobody knows whether it was carried out."""
+
+
+class NotNow(FlagUnavailable):
+    """There was no useful answer, and in `wait_s` seconds there may be one."""
+
+    wait_s = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,19 +79,62 @@ class Line:
         self.api = api.rstrip("/")
         self.pace = pace or Pace()
         self._busy = threading.Lock()
-        # A proxy of the environment may lead to LaunchDarkly, never to this machine.
-        outside = httpx.URL(self.api).host not in ("localhost", "127.0.0.1", "::1")
-        self._client = httpx.Client(follow_redirects=False, trust_env=outside)
+        self._client = self._made()
 
     def __repr__(self) -> str:
         return f"Line({self.api!r})"
 
-    def talk(self, token: Token, patience_s: float, *, first_timeout_s: float | None = None) -> Conversation:
-        """A conversation that ends after `patience_s`; the first try of each request may have less time."""
-        return Conversation(self, token, patience_s, first_timeout_s or self.pace.answer_s)
+    def talk(self, token: Token, patience_s: float, *, try_s: float | None = None) -> Conversation:
+        """A conversation that ends after `patience_s`.
+
+        With `try_s` each request is sent once and may take so long; else it is tried until the patience ends.
+        """
+        return Conversation(self, token, patience_s, try_s)
 
     def send(self, question: Question, token: Token, timeout_s: float) -> tuple[httpx.Response, bytes]:
-        """One request and its answer. Raises httpx.TransportError; the bytes are bounded in size and time."""
+        """One request and its answer, in `timeout_s` whatever the server does. Raises httpx.TransportError.
+
+        A thread of its own asks: a time-out of the socket begins anew with each byte, and looking up a name has none.
+        """
+        if not self._busy.acquire(timeout=timeout_s):
+            raise httpx.ConnectTimeout("another request is in flight")
+        try:
+            return self._bounded(question, token, timeout_s)
+        finally:
+            self._busy.release()
+
+    def _bounded(self, question: Question, token: Token, timeout_s: float) -> tuple[httpx.Response, bytes]:
+        client, given_up = self._client, threading.Event()
+        outcome: Future[tuple[httpx.Response, bytes]] = Future()
+
+        def ask() -> None:
+            try:
+                outcome.set_result(self._exchanged(client, question, token, timeout_s, given_up))
+            except BaseException as error:
+                outcome.set_exception(error)
+
+        threading.Thread(target=ask, name="launchdarkly", daemon=True).start()
+        try:
+            return outcome.result(timeout_s + _GRACE_S)
+        except TimeoutError:
+            given_up.set()
+            self._client = self._made()
+            client.close()
+            raise httpx.ReadTimeout("the answer took too long") from None
+
+    def _exchanged(
+        self,
+        client: httpx.Client,
+        question: Question,
+        token: Token,
+        timeout_s: float,
+        given_up: threading.Event,
+    ) -> tuple[httpx.Response, bytes]:
+        def trace(event: str, _: object) -> None:
+            """Nothing leaves after it was given up: a late share could follow a taking back."""
+            if given_up.is_set():
+                raise httpx.ReadTimeout(f"given up before {event}")
+
         headers = {
             "authorization": token.secret,
             "ld-api-version": question.version,
@@ -95,13 +146,21 @@ class Line:
         url, query = self.api + question.path, dict(question.query)
         until = self.pace.monotonic() + timeout_s
         timeout = httpx.Timeout(timeout_s, connect=min(timeout_s, _CONNECT_S))
-        with (
-            self._busy,
-            self._client.stream(
-                question.method, url, params=query, content=content, headers=headers, timeout=timeout
-            ) as response,
-        ):
+        with client.stream(
+            question.method,
+            url,
+            params=query,
+            content=content,
+            headers=headers,
+            timeout=timeout,
+            extensions={"trace": trace},
+        ) as response:
             return response, self._read(response, until)
+
+    def _made(self) -> httpx.Client:
+        # A proxy of the environment may lead to LaunchDarkly, never to this machine.
+        outside = httpx.URL(self.api).host not in ("localhost", "127.0.0.1", "::1")
+        return httpx.Client(follow_redirects=False, trust_env=outside)
 
     def _read(self, response: httpx.Response, until: float) -> bytes:
         read = bytearray()
@@ -117,10 +176,10 @@ class Line:
 class Conversation:
     """Requests with one token until a deadline."""
 
-    def __init__(self, line: Line, token: Token, patience_s: float, first_timeout_s: float) -> None:
+    def __init__(self, line: Line, token: Token, patience_s: float, try_s: float | None) -> None:
         self.line, self.token = line, token
         self._pace = line.pace
-        self._first_timeout_s = first_timeout_s
+        self._try_s = try_s
         self._until = self._pace.monotonic() + patience_s
 
     def __repr__(self) -> str:
@@ -130,11 +189,11 @@ class Conversation:
         """The answer, if it is one that the asker must understand: 2xx, and 400, 404, 405, 409, 422 and their kin.
 
         Raises FlagDenied for a refused token or a redirect, OutcomeUnknown for a write whose fate is unknown,
-        FlagUnavailable if LaunchDarkly did not answer within the patience.
+        FlagUnavailable if LaunchDarkly did not answer within the patience, NotNow after a single try.
         """
         for attempt in range(_MOST_ATTEMPTS):
             try:
-                response, content = self._sent(question, attempt)
+                response, content = self._sent(question)
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
                 complaint, wait_s = _said(error), 0.0
             except httpx.TransportError as error:
@@ -148,29 +207,35 @@ class Conversation:
                 if response.status_code != 429 and question.writes:
                     raise self._unknown(question, complaint)
                 wait_s = _told_s(response, self._pace.epoch())
+            if self._try_s is not None:
+                raise self._not_now(complaint, wait_s)
             self.wait(wait_s + backoff_s(attempt, self._pace.jitter()), complaint)
         raise self._away(f"{complaint}, {_MOST_ATTEMPTS} times")
 
     def aside(self, patience_s: float) -> Conversation:
         """A shorter conversation within this one, for what is good to know and must not use up the time."""
-        return Conversation(self.line, self.token, min(patience_s, self._left()), self._first_timeout_s)
+        return Conversation(self.line, self.token, min(patience_s, self.left()), self._try_s)
 
     def wait(self, seconds: float, complaint: str) -> None:
         """Wait, unless that takes longer than there is patience: then raise FlagUnavailable."""
-        if seconds >= self._left():
+        if seconds >= self.left():
             raise self._away(complaint)
         self._pace.sleep(seconds)
 
     def pause(self, attempt: int, complaint: str) -> None:
         """Wait before something is tried again."""
-        self.wait(backoff_s(attempt, self._pace.jitter()), complaint)
+        self.wait(self.backoff_s(attempt), complaint)
 
-    def _left(self) -> float:
+    def backoff_s(self, attempt: int) -> float:
+        """How long to wait before something is tried again."""
+        return backoff_s(attempt, self._pace.jitter())
+
+    def left(self) -> float:
+        """Seconds until it ends."""
         return self._until - self._pace.monotonic()
 
-    def _sent(self, question: Question, attempt: int) -> tuple[httpx.Response, bytes]:
-        longest = self._first_timeout_s if attempt == 0 else self._pace.answer_s
-        timeout_s = min(longest, self._left())
+    def _sent(self, question: Question) -> tuple[httpx.Response, bytes]:
+        timeout_s = min(self._try_s or self._pace.answer_s, self.left())
         if timeout_s <= 0:
             raise self._away("no time is left")
         return self.line.send(question, self.token, timeout_s)
@@ -215,6 +280,12 @@ class Conversation:
             f"nobody knows whether {self.line.api} did what {question.method} asked for: {complaint}",
             advice="Read the flag before anything else is written.",
         )
+
+    def _not_now(self, complaint: str, wait_s: float) -> NotNow:
+        away = self._away(complaint)
+        error = NotNow(away.message, advice=away.advice)
+        error.wait_s = wait_s
+        return error
 
     def _away(self, complaint: str) -> FlagUnavailable:
         return FlagUnavailable(

@@ -32,7 +32,7 @@ from rollout.integrations.launchdarkly.takeback import TakeBack
 from rollout.integrations.launchdarkly.tokens import Token
 from rollout.integrations.launchdarkly.writing import Contended, Sight, Writing, moved
 
-_LONGEST_BACK_S, _FIRST_BACK_S = 10.0, 2.0
+_LONGEST_BACK_S, _BACK_TRY_S = 9.0, 2.0
 _MOST_CONTENDED = 3
 
 _T = TypeVar("_T")
@@ -158,13 +158,15 @@ class LaunchDarklyStore:
             pending=self._pending,
             settings=self._settings,
             sdk_key=self._sdk_key,
-            bypass=self._hurried()[0] if self._rollback_token else None,
+            bypass=self._line.talk(self._rollback_token, self._settings.patience_s)
+            if self._rollback_token
+            else None,
         ).checks(key)
 
     def take_back(self, key: str, *, by: str, comment: str) -> FlagState:
         """Off, fallthrough and off variation stable, whatever else was done to the flag or is planned for it.
 
-        Gives up after `patience_s` or ten seconds, and what one connection takes. Raises FlagUnavailable where
+        Gives up after `patience_s` or ten seconds. Raises FlagUnavailable where
         nothing could be done.
         """
         talks, note = self._hurried(), signed(comment, by)
@@ -172,19 +174,26 @@ class LaunchDarklyStore:
         if taken.wrote:
             self._authors.remember(key, taken.flag.version, note)
         self._approvals.withdraw_ours(talks[-1], key)
-        return self._dial(key, taken.flag.model, self._authors.remembered(key, taken.flag.version))
+        by = self._authors.remembered(key, taken.flag.version)
+        with suppress(WorldChanged):
+            return self._dial(key, taken.flag.model, by)
+        return FlagState(
+            key=key,
+            version=taken.flag.version,
+            on=False,
+            share=Share.ZERO,
+            changed_by=by,
+            read_at=self._now(),
+        )
 
     def _talk(self) -> Conversation:
         return self._line.talk(self._token, self._settings.patience_s)
 
-    def _hurried(self) -> list[Conversation]:
+    def _hurried(self, most_s: float = _LONGEST_BACK_S) -> list[Conversation]:
         """Conversations that fail fast: first with the token that may bypass approvals, if there is one."""
         tokens = [token for token in (self._rollback_token, self._token) if token]
-        patience_s = min(self._settings.patience_s, _LONGEST_BACK_S)
-        return [
-            self._line.talk(token, patience_s, first_timeout_s=_FIRST_BACK_S)
-            for token in tokens or [self._token]
-        ]
+        patience_s = min(self._settings.patience_s, _LONGEST_BACK_S, most_s)
+        return [self._line.talk(token, patience_s, try_s=_BACK_TRY_S) for token in tokens or [self._token]]
 
     def _before(
         self, talk: Conversation, flag: RemoteFlag, share: Share, *, turn_on: bool
@@ -206,8 +215,9 @@ class LaunchDarklyStore:
                 return
         raise FlagConflict(moved(state.key, state.version, expected, state.changed_by))
 
-    def _back(self, key: str, note: str) -> RemoteFlag:
-        return self._take_back(self._hurried(), key, note).flag
+    def _back(self, talk: Conversation, key: str, note: str) -> RemoteFlag:
+        """Within what is left of the patience, or one second."""
+        return self._take_back(self._hurried(max(talk.left(), 1.0)), key, note).flag
 
     def _state(self, talk: Conversation, flag: RemoteFlag) -> FlagState:
         """What a flag says, and who made it so. Raises WorldChanged if it is archived or no dial of ours."""

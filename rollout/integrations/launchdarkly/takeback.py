@@ -5,19 +5,26 @@ Users' safety does not wait for LaunchDarkly: this fails within seconds, and the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 
-from rollout.core.flag import HIGHEST
-from rollout.core.flagmodel import UnsoundFlagError, check_slots, is_taken_back
-from rollout.errors import FlagDenied, FlagUnavailable, WorldChanged
+from rollout.core.flag import HIGHEST, SLOTS
+from rollout.core.flagmodel import UnsoundFlagError, is_taken_back
+from rollout.errors import FlagDenied, FlagUnavailable, RolloutError, WorldChanged
 from rollout.integrations.launchdarkly.change import back
-from rollout.integrations.launchdarkly.client import Answer, Conversation, OutcomeUnknown
+from rollout.integrations.launchdarkly.client import Answer, Conversation
 from rollout.integrations.launchdarkly.flags import Flags, denied
 from rollout.integrations.launchdarkly.reading import RemoteFlag
 
 _BREAKING = " [ignoreConflicts: overrides what was planned]"
-_MOST_TRIES = 4
+_MOST_WRITES = 2
+_LONGEST_PAUSE_S = 1.0
+
+
+class _Hopeless(FlagUnavailable):
+    """It cannot be taken back in this way, however often it is tried."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +35,16 @@ class TakenBack:
     wrote: bool
 
 
+@dataclass(slots=True, kw_only=True)
+class _Way:
+    """One token's way: what came of it so far. `rests_until` is when its rate limit ends, as time that is left."""
+
+    talk: Conversation
+    sent: bool = False
+    accepted: int = 0
+    rests_until: float = math.inf
+
+
 class TakeBack:
     """Takes flags back."""
 
@@ -35,34 +52,53 @@ class TakeBack:
         self._flags = flags
 
     def __call__(self, talks: Sequence[Conversation], key: str, note: str) -> TakenBack:
-        """By the first conversation whose token may. Raises what the last one raised."""
-        *first, last = talks
-        for talk in first:
-            try:
-                return self._taken(talk, key, note)
-            except FlagDenied:
-                continue
-        return self._taken(last, key, note)
+        """By whichever token may, in turn, until the time of the conversations is over. Raises what came last."""
+        ways = [_Way(talk=talk) for talk in talks]
+        for attempt in count():
+            for way in [each for each in ways if each.talk.left() <= each.rests_until]:
+                try:
+                    flag = self._tried(way, key, note)
+                except (FlagDenied, WorldChanged, _Hopeless) as error:
+                    ways.remove(way)
+                    last: RolloutError = error
+                except FlagUnavailable as error:
+                    way.rests_until = way.talk.left() - getattr(error, "wait_s", 0.0)
+                    last = error
+                else:
+                    return TakenBack(flag=flag, wrote=way.sent)
+            ways = [each for each in ways if each.rests_until > 0]
+            if not ways:
+                raise last
+            talk = ways[0].talk
+            talk.wait(min(_LONGEST_PAUSE_S, talk.backoff_s(attempt)), last.message)
+        raise AssertionError("count() never ends")
 
-    def _taken(self, talk: Conversation, key: str, note: str) -> TakenBack:
-        sent = False
-        for attempt in range(_MOST_TRIES):
-            flag = self._flags.present(talk, key)
+    def _tried(self, way: _Way, key: str, note: str) -> RemoteFlag:
+        """Look, write, and look again: the answer to a write proves nothing."""
+        while True:
+            flag = self._flags.get(way.talk, key)
+            if flag is None:
+                raise _Hopeless(f"there is no flag {key} in {self._flags.place} at LaunchDarkly")
+            self._check_stable_is_first(flag)
             if is_back(flag):
-                return TakenBack(flag=flag, wrote=sent)
-            self._check_slots(flag)
-            try:
-                answer = self._turned(talk, flag, note)
-            except OutcomeUnknown as error:
-                sent = True
-                talk.pause(attempt, error.message)
-                continue
-            if answer.ok:
-                return TakenBack(flag=self._seen(talk, key, answer), wrote=True)
-            if answer.status != 409:
-                raise _refused(flag, answer)
-            talk.pause(attempt, "answered 409")
-        raise FlagUnavailable(f"flag {key} could not be taken back in {_MOST_TRIES} tries", advice=_hold(key))
+                return flag
+            if way.accepted >= _MOST_WRITES:
+                raise _Hopeless(
+                    f"LaunchDarkly took the patch of flag {key}, and the flag is not back", advice=_hold(key)
+                )
+            self._write(way, flag, note)
+
+    def _write(self, way: _Way, flag: RemoteFlag, note: str) -> None:
+        way.sent = True
+        answer = self._turned(way.talk, flag, note)
+        if answer.status == 409:
+            raise FlagUnavailable(
+                f"others keep changing flag {flag.key}: answered 409", advice=_hold(flag.key)
+            )
+        if not answer.ok:
+            way.sent = False
+            raise _refused(flag, answer)
+        way.accepted += 1
 
     def _turned(self, talk: Conversation, flag: RemoteFlag, note: str) -> Answer:
         instructions = back(flag.variation_ids)
@@ -74,25 +110,14 @@ class TakeBack:
             talk, flag.key, instructions, note + _BREAKING, query={"ignoreConflicts": "true"}
         )
 
-    def _seen(self, talk: Conversation, key: str, answer: Answer) -> RemoteFlag:
-        """The flag as the answer shows it; read anew unless that is what we asked for."""
-        try:
-            flag = self._flags.understood(key, answer.body)
-        except WorldChanged:
-            flag = self._flags.present(talk, key)
-        if not is_back(flag):
-            flag = self._flags.present(talk, key)
-        if not is_back(flag):
-            raise FlagUnavailable(
-                f"LaunchDarkly took the patch of flag {key}, and the flag is not back", advice=_hold(key)
+    def _check_stable_is_first(self, flag: RemoteFlag) -> None:
+        """Off serves the first variation then; whatever else was added must not keep users on the candidate."""
+        variations = flag.model.get("variations")
+        if not isinstance(variations, list) or variations[:1] != [SLOTS[0].value]:
+            error = UnsoundFlagError(
+                f"has the variations {str(variations)[:200]}, and stable is not the first"
             )
-        return flag
-
-    def _check_slots(self, flag: RemoteFlag) -> None:
-        try:
-            check_slots(flag.model)
-        except UnsoundFlagError as error:
-            raise self._flags.drift(flag.key, error) from error
+            raise self._flags.drift(flag.key, error)
 
 
 def is_back(flag: RemoteFlag) -> bool:
@@ -100,15 +125,15 @@ def is_back(flag: RemoteFlag) -> bool:
     return is_taken_back(flag.model) and 1 <= flag.version <= HIGHEST
 
 
-def _refused(flag: RemoteFlag, answer: Answer) -> Exception:
+def _refused(flag: RemoteFlag, answer: Answer) -> RolloutError:
     if answer.status == 405:
-        return FlagUnavailable(
+        return _Hopeless(
             f"flag {flag.key} cannot be taken back without approval: no token may bypass it"
             f" ({answer.message or answer.status})",
             advice=f"{_hold(flag.key)} Then name a token with bypassRequiredApproval in `flags.rollback_token_env`.",
         )
     if flag.archived:
-        return FlagUnavailable(
+        return _Hopeless(
             f"flag {flag.key} is archived and cannot be changed: gateways serve stable for it",
             advice="Restore it before the next release.",
         )

@@ -26,7 +26,7 @@ class Contended(Exception):
 class Back(Protocol):
     """Takes a flag back to stable."""
 
-    def __call__(self, key: str, note: str) -> RemoteFlag: ...
+    def __call__(self, talk: Conversation, key: str, note: str) -> RemoteFlag: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +95,7 @@ class Writing:
         others_after = wrote == following and now.version > following
         if others_last or others_after:
             raise self._conflict(talk, now, following, note, "nothing was done about it")
-        raise self._conflict(talk, now, following, note, self._compensated(now, note))
+        raise self._conflict(talk, now, following, note, self._compensated(talk, now, note))
 
     def _version(self, key: str, answer: Answer) -> int | None:
         try:
@@ -123,14 +123,16 @@ class Writing:
         try:
             return self.look(talk, now)
         except WorldChanged as error:
-            back = self._tried(lambda: self.back(now.key, f"not stored as asked; {note}"), "taken back")
+            back = self._tried(lambda: self.back(talk, now.key, f"not stored as asked; {note}"), "taken back")
             raise WorldChanged(
                 f"{error.message}, though we have just written it; {back}", advice=_STRICT
             ) from error
 
-    def _compensated(self, now: RemoteFlag, note: str) -> str:
+    def _compensated(self, talk: Conversation, now: RemoteFlag, note: str) -> str:
         """Take it back: what we overwrote is unknown, and may have been somebody's way to stop the candidate."""
-        return self._tried(lambda: self.back(now.key, f"somebody wrote in between; {note}"), "taken back")
+        return self._tried(
+            lambda: self.back(talk, now.key, f"somebody wrote in between; {note}"), "taken back"
+        )
 
     def _tried(self, act: Callable[[], object], done: str) -> str:
         try:
