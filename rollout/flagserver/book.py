@@ -18,6 +18,7 @@ import msgspec
 
 from rollout.core.flag import HIGHEST
 from rollout.core.flagmodel import MARK
+from rollout.flagserver.salvage import salvage
 
 Json = dict[str, Any]
 
@@ -54,7 +55,7 @@ class Book:
         records = document.pop(RECORDS, {})
         if not _are_records(records):
             raise ValueError(f"holds spoilt records in {RECORDS}")
-        kept = {name: records[name] for name in _MEMBERS if name in records}
+        kept = salvage({name: records[name] for name in _MEMBERS if name in records})
         return cls(flags=document.pop("flags"), rest=document, **kept)
 
     def render(self) -> bytes:
@@ -162,6 +163,11 @@ def stamp(book: Book, key: str, now_ms: int, *, version: int) -> None:
     book.gone.pop(key, None)
 
 
+def version_after(version: int) -> int:
+    """The next one; after the highest that there is it begins anew, and SDKs are given everything."""
+    return version + 1 if version < HIGHEST else 1
+
+
 def entry(key: str, now_ms: int, *, by: str, title: str, comment: str, **more: Any) -> Json:
     """One line of the audit log."""
     return {
@@ -187,7 +193,7 @@ def _adopt(book: Book, key: str, flag: Json, streamed: int, now_ms: int) -> None
     mark = flag.get(MARK)
     said = mark if isinstance(mark, dict) else {}
     new = key not in book.records
-    stamp(book, key, now_ms, version=max(flag["version"], highest + 1))
+    stamp(book, key, now_ms, version=max(flag["version"], version_after(highest)))
     if new:
         book.records[key]["creationDate"] = now_ms
     by, comment = str(said.get("by", UNKNOWN)), str(said.get("comment", ""))
@@ -196,7 +202,7 @@ def _adopt(book: Book, key: str, flag: Json, streamed: int, now_ms: int) -> None
 
 
 def _highest(book: Book, key: str, shown: Mapping[str, Json]) -> int:
-    return int(max(book.records[key].get("highest", 0), shown.get(key, {}).get("version", 0))) + 1
+    return version_after(max(book.records[key].get("highest", 0), shown.get(key, {}).get("version", 0)))
 
 
 def _fresh_record(key: str) -> Json:

@@ -8,7 +8,7 @@ import uuid
 from typing import Any, Final
 
 from rollout.flagserver.access import AccessToken
-from rollout.flagserver.book import Book, Json, entry, stamp
+from rollout.flagserver.book import Book, Json, entry, stamp, version_after
 from rollout.flagserver.desk import text_of
 from rollout.flagserver.keeping import now_ms
 from rollout.flagserver.refusal import Refusal, invalid
@@ -28,7 +28,7 @@ def create_flag(book: Book, body: Json, token: AccessToken) -> str:
     defaults, at = _defaults(body, len(variations)), now_ms()
     book.flags[key] = _flag(key, body, [one["value"] for one in variations], defaults)
     book.records[key] = _record(body, variations, defaults, at)
-    stamp(book, key, at, version=book.gone.get(key, 0) + 1)
+    stamp(book, key, at, version=version_after(book.gone.get(key, 0)))
     said: Json = {"token": token.summary(), "actions": ["createFlag"], "version": book.flags[key]["version"]}
     book.note(entry(key, at, by=token.name, title="createFlag", comment="", **said))
     return key

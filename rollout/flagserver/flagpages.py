@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from rollout.flagserver import jsonpatch, shown
 from rollout.flagserver.access import AccessToken
-from rollout.flagserver.book import Book, Json, entry, stamp
+from rollout.flagserver.book import Book, Json, entry, stamp, version_after
 from rollout.flagserver.creating import create_flag
 from rollout.flagserver.desk import Desk, is_true, number_in, read_json, read_object, require_flag, text_of
 from rollout.flagserver.draft import Draft
@@ -84,7 +84,7 @@ class FlagPages:
             require_flag(book, key)
             if needs_approval(book, key, token):
                 raise _approval_required()
-            book.gone[key] = (book.flag(key) or {})["version"] + 1
+            book.gone[key] = version_after((book.flag(key) or {})["version"])
             for shelf in (book.flags, book.archived, book.records):
                 shelf.pop(key, None)
             book.approvals = [one for one in book.approvals if one["flag"] != key]
@@ -113,7 +113,9 @@ class FlagPages:
             return shown.flag(self._desk.scope, book, key)
 
         if is_true(request, "dryRun"):
-            return JSONResponse(self._desk.keeping.rehearse(act))
+            reverses = self._desk.faults.take(("reversed-weights",)) is not None
+            shown_ = self._desk.keeping.rehearse(self._reversing(act, key) if reverses else act)
+            return JSONResponse(shown_)
         return JSONResponse(await self._carry_out(act, key))
 
     async def _carry_out(self, act: Callable[[Book], Json], key: str) -> Json:
@@ -124,8 +126,11 @@ class FlagPages:
             case "foreign-write":
                 await self._desk.change(lambda book: revise(book, key, _foreign()))
             case "reversed-weights":
-                return await self._desk.change(lambda book: (act(book), self._reverse(book, key))[1])
+                return await self._desk.change(self._reversing(act, key))
         return await self._desk.change(act)
+
+    def _reversing(self, act: Callable[[Book], Json], key: str) -> Callable[[Book], Json]:
+        return lambda book: (act(book), self._reverse(book, key))[1]
 
     def _reverse(self, book: Book, key: str) -> Json:
         flag = book.flag(key) or {}

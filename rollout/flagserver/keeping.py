@@ -18,7 +18,7 @@ from rollout.flagserver.refusal import Refusal
 from rollout.watch import FileWatch
 
 T = TypeVar("T")
-Change = tuple[str, Json]  # `patch` or `delete`, and the event's data
+Change = tuple[str, Json]  # `patch`, `delete` or `put`, and the event's data
 Listener = Callable[[list[Change]], None]
 
 
@@ -162,6 +162,11 @@ def _changes(before: dict[str, Json], after: dict[str, Json], book: Book) -> lis
         for key, flag in after.items()
         if before.get(key) != flag
     ]
+    restarted = any(key in before and flag["version"] < before[key]["version"] for key, flag in after.items())
+    if restarted:  # an SDK takes no lower version of one flag, but all flags anew
+        segments = book.rest.get("segments")
+        segments = segments if isinstance(segments, dict) else {}
+        return [("put", {"path": "/", "data": {"flags": after, "segments": segments}})]
     deletes: list[Change] = []
     for key in before.keys() - after.keys():
         version = max(book.gone.get(key, 0), before[key]["version"] + 1)

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from rollout.core.flagmodel import MARK
 from rollout.flagserver.access import AccessToken
-from rollout.flagserver.book import Book, Json, entry, sdk_form, stamp
+from rollout.flagserver.book import Book, Json, entry, sdk_form, stamp, version_after
 from rollout.flagserver.draft import Draft
 from rollout.flagserver.instructions import carry_out
 from rollout.flagserver.keeping import now_ms
@@ -146,7 +146,7 @@ def _put(book: Book, key: str, draft: Draft, revision: Revision, *, archived: bo
     if archived and not was_archived:
         draft.record["archivedDate"] = at
     book.records[key] = draft.record
-    stamp(book, key, at, version=old["version"] + moved)
+    stamp(book, key, at, version=version_after(old["version"]) if moved else old["version"])
     book.note(
         entry(
             key,

@@ -146,6 +146,14 @@ def test_weights_in_reverse_are_stored_and_shown_in_reverse(speaker: Speaker) ->
     assert answer.json()["environments"]["production"]["version"] == 2
 
 
+def test_a_preview_shows_weights_in_reverse_and_stores_nothing(speaker: Speaker) -> None:
+    speaker.fault("reversed-weights", times=1)
+    answer = speaker.serve(KEY, 5_000, dryRun="true")
+    shown = answer.json()["environments"]["production"]["fallthrough"]["rollout"]["variations"]
+    assert [part["variation"] for part in shown] == [1, 0]
+    assert speaker.config(KEY)["fallthrough"] == {"variation": 0}
+
+
 def test_faults_may_be_on_for_reading_or_for_everything(speaker: Speaker) -> None:
     speaker.fault("500", on="read")
     assert speaker.ask("GET", "/caller-identity").status_code == 500

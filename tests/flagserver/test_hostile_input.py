@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -54,3 +55,60 @@ def test_nothing_that_an_sdk_says_was_evaluated_keeps_a_flag_from_being_turned_o
     assert len(json.dumps(record["evaluated"])) < 3000
     status = speaker.ask("GET", f"/flag-statuses/default/production/{KEY}")
     assert (status.status_code, status.json()["name"]) == (200, "active"), "that it was evaluated is known"
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"approvals": [{}]},
+        {"approvals": [{"flag": KEY, "status": "pending"}]},
+        {"scheduled": [{}]},
+        {"scheduled": [{"flag": KEY, "executionDate": "soon", "id": "x", "instructions": []}]},
+        {"audit": [{}]},
+        {"gone": {KEY: 2**60}},
+    ],
+    ids=str,
+)
+def test_malformed_entries_of_our_own_member_are_dropped_and_said(
+    tmp_path: Path, own: dict[str, object], caplog: pytest.LogCaptureFixture
+) -> None:
+    _edited(tmp_path, lambda document: document["x-launchdarkly"].update(own))
+    with speaking(tmp_path) as speaker:
+        assert_turns_off(speaker)
+        assert speaker.ask("GET", "/auditlog").status_code == 200
+    assert f"{next(iter(own))}" in caplog.text
+    assert "is dropped" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["version", "highest", "tags", "variations", "evaluated", "creationDate"])
+def test_a_malformed_member_of_a_record_is_dropped_and_said(
+    tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    _edited(tmp_path, lambda document: document["x-launchdarkly"]["records"][KEY].update({name: "x"}))
+    with speaking(tmp_path) as speaker:
+        assert_turns_off(speaker)
+    assert f"records/{KEY}/{name} is malformed and is dropped" in caplog.text
+
+
+def test_a_flag_at_the_highest_version_is_turned_off_and_streamed_whole(tmp_path: Path) -> None:
+    _edited(tmp_path, lambda document: document["flags"][KEY].update(version=2**53))
+    headers = {"Authorization": ""}
+    with speaking(tmp_path) as speaker:
+        headers["Authorization"] = speaker.sdk_key
+        with httpx.stream("GET", f"{speaker.url}/all", headers=headers) as stream:
+            chunks = stream.iter_text()
+            assert f'"version": {2**53}' in next(chunks)
+            assert_turns_off(speaker)
+            news = next(chunks)
+            assert news.startswith("event: put"), "an SDK would ignore a patch with a lower version"
+            assert '"on": false' in news
+        assert speaker.config(KEY)["version"] == 1
+
+
+def _edited(root: Path, edit: Callable[[dict[str, Any]], object]) -> None:
+    with speaking(root) as speaker:
+        speaker.create(KEY)
+        speaker.patch(KEY, ON).raise_for_status()
+    document = json.loads(speaker.path.read_text())
+    edit(document)
+    speaker.path.write_text(json.dumps(document))
