@@ -10,8 +10,10 @@ from math import isfinite
 import click
 
 from rollout.core.flagcheck import FlagCheck, Standing, why_not_ready
+from rollout.core.plain import plain
 from rollout.usecases.flagsight import FlagSight, GatewaySight
 
+_LONGEST = 2000
 _COLOURS = {
     Standing.OK: "green",
     Standing.WARNING: "yellow",
@@ -23,12 +25,12 @@ _COLOURS = {
 def checks_as_text(key: str, environment: str, checks: Sequence[FlagCheck]) -> str:
     """One line a check, what to do below it, and the sum of it."""
     widest = max((len(each.id) for each in checks), default=0)
-    lines = [click.style(f"{key} @ {environment}", bold=True)]
+    lines = [click.style(_shown(f"{key} @ {environment}"), bold=True)]
     for each in checks:
         mark = click.style(each.standing.value.ljust(8), fg=_COLOURS[each.standing])
-        lines.append(f"  {mark} {each.id.ljust(widest)}  {each.detail}".rstrip())
+        lines.append(f"  {mark} {_shown(each.id).ljust(widest)}  {_shown(each.detail)}".rstrip())
         if each.advice and each.standing is not Standing.OK:
-            lines.append(" " * (widest + 13) + each.advice)
+            lines.append(" " * (widest + 13) + _shown(each.advice))
     why = why_not_ready(checks)
     lines.append("a release may begin" if why is None else "a release may not begin on this flag")
     return "\n".join(lines) + "\n"
@@ -55,10 +57,10 @@ def sight_as_text(sight: FlagSight, at: datetime) -> str:
     clock = at.strftime("%H:%M:%S")
     state = sight.state
     if state is None:
-        return f"{clock}  {click.style(sight.complaint or 'unknown', fg='red')}  {gateways}".rstrip()
+        return f"{clock}  {click.style(_shown(sight.complaint or 'unknown'), fg='red')}  {gateways}".rstrip()
     turned = "on " if state.on else "off"
     served = f"{state.effective} of {state.share}" if state.effective != state.share else f"{state.share}"
-    return f"{clock}  {turned}  {served}  version {state.version}  by {state.changed_by}  {gateways}".rstrip()
+    return f"{clock}  {turned}  {served}  version {state.version}  by {_shown(state.changed_by)}  {gateways}".rstrip()
 
 
 def sight_as_json(sight: FlagSight, at: datetime) -> str:
@@ -85,11 +87,16 @@ def sight_as_json(sight: FlagSight, at: datetime) -> str:
     return json.dumps(document)
 
 
+def _shown(text: str) -> str:
+    """Words of others, fit for a terminal."""
+    return plain(text, _LONGEST, nothing="")
+
+
 def _gateway(each: GatewaySight, sight: FlagSight) -> str:
     if each.complaint is not None:
-        return click.style(f"{each.gateway}: no answer", fg="red")
+        return click.style(f"{_shown(each.gateway)}: no answer", fg="red")
     behind = sight.state is not None and (each.version or 0) < sight.state.version
-    text = f"{each.gateway}: {'none' if each.version is None else each.version} ({each.source})"
+    text = f"{_shown(each.gateway)}: {'none' if each.version is None else each.version} ({_shown(str(each.source))})"
     return click.style(text, fg="yellow") if behind else text
 
 

@@ -8,14 +8,21 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import click
 import pytest
 
 from rollout.core.environment import LaunchDarklyFlags
-from rollout.errors import FlagUnavailable, WorldChanged
+from rollout.core.flag import FlagState
+from rollout.core.flagcheck import FlagCheck, Standing
+from rollout.core.plan import Share
+from rollout.errors import FlagDenied, FlagUnavailable, WorldChanged
 from rollout.integrations.launchdarkly import LaunchDarklyStore, Token
+from rollout.report.flags import checks_as_text, sight_as_text
+from rollout.usecases.flagsight import FlagSight, GatewaySight
 from tests.support.patience import Waits
 
 KEY = "lora-support-bot"
@@ -217,3 +224,68 @@ def test_an_answer_that_never_ends_is_given_up(dripping: str, act: str) -> None:
         time.sleep(0.05)
         names = [each.name for each in threading.enumerate() if each.name.startswith("launchdarkly")]
     assert names == [], "its connection was not closed"
+
+
+@pytest.mark.parametrize("depth", [80, 480, 900])
+def test_an_answer_nested_too_deeply_is_said_to_be_so(scripted: Scripted, depth: int) -> None:
+    nested = b"[" * depth + b"]" * depth
+    scripted.answer = lambda *_: (200, {}, json.dumps(shown()).encode()[:-1] + b', "x": ' + nested + b"}")
+    for act in (
+        scripted.store(Waits()).read,
+        lambda key: scripted.store(Waits()).take_back(key, by="b", comment=""),
+    ):
+        with pytest.raises(FlagUnavailable, match="nested too deeply"):
+            act(KEY)
+
+
+def test_a_key_that_makes_no_address_is_told_of(scripted: Scripted) -> None:
+    with pytest.raises(FlagUnavailable, match="makes no address"):
+        scripted.store(Waits()).read("k" * 100_000)
+
+
+@pytest.mark.parametrize("escaped", [r"\u0061pi-1", r"a\u0000pi-1", r"api\u200b-1"])
+def test_a_token_that_is_sent_back_in_disguise_is_not_shown(scripted: Scripted, escaped: str) -> None:
+    scripted.answer = lambda *_: (403, {}, b'{"message": "no, ' + escaped.encode() + b'"}')
+    with pytest.raises(FlagDenied) as caught:
+        scripted.store(Waits()).read(KEY)
+    assert "api-1" not in str(caught.value)
+    log = b'{"items": [{"member": {"email": "' + escaped.encode() + b'"}}]}'
+    scripted.answer = lambda _, path, __: (200, {}, log if "auditlog" in path else shown())
+    read = scripted.store(Waits()).read(KEY)
+    assert read is not None
+    assert read.changed_by == "(token)"
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"comment": "stop (by \x1b[2Jeve\r\n\x00x, adapter-rollout)"},
+        {"member": {"email": "\x1b[2Jeve\nx"}},
+    ],
+)
+def test_who_changed_a_flag_is_one_line_that_prints(scripted: Scripted, entry: dict[str, Any]) -> None:
+    scripted.answer = lambda _, path, __: (200, {}, {"items": [entry]} if "auditlog" in path else shown())
+    read = scripted.store(Waits()).read(KEY)
+    assert read is not None
+    assert read.changed_by == "[2Jeve x"
+
+
+def test_what_others_say_reaches_no_terminal_as_a_command() -> None:
+    check = FlagCheck(id="a", standing=Standing.BLOCKED, detail="red \x1b[2J\r\x9b", advice="do\x07\n")
+    gateway = GatewaySight(gateway="g\x1b]0;", version=1, age_s=None, source="s\x1b[1m", complaint=None)
+    state = FlagState(
+        key=KEY, version=1, on=True, share=Share.ZERO, changed_by="eve\x1b[2J", read_at=datetime.now(UTC)
+    )
+    sights = [
+        FlagSight(key=KEY, state=state, complaint=None, gateways=(gateway,)),
+        FlagSight(key=KEY, state=None, complaint="x\x1b[2J", gateways=()),
+    ]
+    texts = [
+        checks_as_text(KEY, "production", [check]),
+        *(sight_as_text(it, datetime.now(UTC)) for it in sights),
+    ]
+    for text in texts:
+        assert all(
+            letter.isprintable() or letter == "\n" for letter in click.unstyle(text).replace("\x1b[0m", "")
+        )
+        assert "\x1b[2J" not in text

@@ -11,7 +11,7 @@ from rollout.integrations.launchdarkly.client import Conversation, Question
 from rollout.integrations.launchdarkly.place import Place
 
 UNKNOWN = "unknown"
-_SIGNED = re.compile(r"\(by (.{1,200}), adapter-rollout\)$")
+_SIGNED = re.compile(r"\(by (.{1,200}), adapter-rollout\)$", re.DOTALL)
 _LONGEST_COMMENT, _LONGEST_NAME = 500, 200
 _LOOKED_AT = 10
 _PATIENCE_S = 3.0
@@ -73,13 +73,13 @@ def author_of(entry: dict[str, JsonValue]) -> str:
     """Who made an entry of the audit log: by our signature, else the member, else the token's name."""
     comment = entry.get("comment")
     if isinstance(comment, str) and (match := _SIGNED.search(comment)):
-        return match[1]
+        return _line(match[1], _LONGEST_NAME) or UNKNOWN
     for part, names in (("member", ("email", "firstName", "_id")), ("token", ("name", "_id"))):
         holder = entry.get(part)
         if isinstance(holder, dict):
             for name in names:
                 if isinstance(value := holder.get(name), str) and value:
-                    return _line(value, _LONGEST_NAME)
+                    return _line(value, _LONGEST_NAME) or UNKNOWN
     return UNKNOWN
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
@@ -27,6 +27,7 @@ _LARGEST = 4 * 2**20
 _LONGEST_MESSAGE = 300
 _CONNECT_S = 3.0
 _GRACE_S = 0.25
+_DEEPEST = 60
 _MOST_ATTEMPTS = 8
 
 
@@ -75,8 +76,9 @@ class Question:
 class Line:
     """The connection to one LaunchDarkly, shared by all conversations."""
 
-    def __init__(self, api: str, *, pace: Pace | None = None) -> None:
+    def __init__(self, api: str, *, pace: Pace | None = None, tokens: Sequence[Token] = ()) -> None:
         self.api = api.rstrip("/")
+        self._tokens = tokens
         self.pace = pace or Pace()
         self._busy = threading.Lock()
         self._client = self._made()
@@ -102,6 +104,25 @@ class Line:
             return self._bounded(question, token, timeout_s)
         finally:
             self._busy.release()
+
+    def without_tokens(self, value: JsonValue, depth: int = 0) -> JsonValue:
+        """What was answered, without any token. Raises ValueError if it is nested deeper than any answer that we know."""
+        if depth > _DEEPEST:
+            raise ValueError(f"nested deeper than {_DEEPEST}")
+        match value:
+            case str():
+                for token in self._tokens:
+                    value = token.hidden_in(value)
+                return value
+            case list():
+                return [self.without_tokens(each, depth + 1) for each in value]
+            case dict():
+                return {
+                    str(self.without_tokens(name, depth + 1)): self.without_tokens(part, depth + 1)
+                    for name, part in value.items()
+                }
+            case _:
+                return value
 
     def _bounded(self, question: Question, token: Token, timeout_s: float) -> tuple[httpx.Response, bytes]:
         client, given_up = self._client, threading.Event()
@@ -196,6 +217,10 @@ class Conversation:
                 response, content = self._sent(question)
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
                 complaint, wait_s = _said(error), 0.0
+            except httpx.InvalidURL:
+                raise FlagUnavailable(
+                    "LaunchDarkly cannot be asked: the flag's key makes no address"
+                ) from None
             except httpx.TransportError as error:
                 if question.writes:
                     raise self._unknown(question, _said(error)) from None
@@ -241,9 +266,8 @@ class Conversation:
         return self.line.send(question, self.token, timeout_s)
 
     def _understood(self, question: Question, status: int, content: bytes) -> Answer:
-        content = self.token.hidden_in(content)
         try:
-            body: JsonValue = json.loads(content) if content.strip() else None
+            body: JsonValue = self.line.without_tokens(json.loads(content)) if content.strip() else None
         except (ValueError, RecursionError):
             body = None
             if status < 300:
@@ -272,7 +296,7 @@ class Conversation:
         )
 
     def _garbled(self, question: Question) -> FlagUnavailable:
-        complaint = "answered with something that is no JSON"
+        complaint = "answered with something that is no JSON, or nested too deeply"
         return self._unknown(question, complaint) if question.writes else self._away(complaint)
 
     def _unknown(self, question: Question, complaint: str) -> OutcomeUnknown:

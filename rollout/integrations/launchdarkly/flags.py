@@ -55,6 +55,8 @@ class Flags:
             flag = remote_flag(self.place.environment, body)
         except UnsoundFlagError as error:
             raise self.drift(key, error) from error
+        except RecursionError:
+            raise self.drift(key, UnsoundFlagError("is nested too deeply to be read")) from None
         if flag.key != key:
             raise WorldChanged(
                 f"flag {key} at LaunchDarkly was asked for, and flag {flag.key[:200]!r} was shown",

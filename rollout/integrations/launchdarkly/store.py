@@ -54,7 +54,7 @@ class LaunchDarklyStore:
         self._settings, self._token, self._sdk_key, self._now = settings, token, sdk_key, now
         self._rollback_token = rollback_token
         place = Place(project=settings.project, environment=settings.environment)
-        self._line = Line(settings.api, pace=pace)
+        self._line = Line(settings.api, pace=pace, tokens=[each for each in (token, rollback_token) if each])
         self._flags, self._approvals, self._authors = Flags(place), Approvals(place), Authors(place)
         self._pending = Pending(place, self._approvals)
         self._take_back = TakeBack(self._flags)

@@ -35,6 +35,10 @@ class Token:
             )
         return self._secret
 
-    def hidden_in(self, content: bytes) -> bytes:
-        """An answer without the token, should somebody have sent it back to us."""
-        return content.replace(self._secret.encode(), b"(token)") if self._secret else content
+    def hidden_in(self, text: str) -> str:
+        """A text without the token, should somebody have sent it back to us, even with what does not print in it."""
+        if not self._secret:
+            return text
+        text = text.replace(self._secret, "(token)")
+        shown = "".join(letter for letter in text if letter.isprintable() and not letter.isspace())
+        return "(token)" if self._secret in shown else text
