@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -34,6 +35,7 @@ from rollout.flagserver.stream import Broadcast
 HEARTBEAT_S: Final = 15.0
 REQUESTS_IN_TEN_SECONDS: Final = 10_000
 _SCHEDULER_S: Final = 0.25
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,5 +143,9 @@ class FlagServer:
         while True:
             await asyncio.sleep(_SCHEDULER_S)
             if plans.due(self._keeping.book):
-                with suppress(Refusal):  # the file cannot be written now: the next round tries again
+                try:  # the file cannot be written now, or a plan is odd: the next round tries again
                     await self._desk.change(plans.carry_out_due)
+                except Refusal as error:
+                    _LOG.warning("what is due cannot be carried out now: %s", error.message)
+                except Exception:
+                    _LOG.exception("what is due cannot be carried out")

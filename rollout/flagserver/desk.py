@@ -20,6 +20,7 @@ from rollout.flagserver.stream import Broadcast
 
 T = TypeVar("T")
 _LARGEST_BODY: Final = 1024 * 1024
+_DEEPEST: Final = 50  # what is kept is copied and read again, each time a flag is changed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,9 +67,20 @@ async def read_json(request: Request) -> Any:
         if len(content) > _LARGEST_BODY:
             raise Refusal(413, f"The body is larger than {_LARGEST_BODY} bytes.")
     try:
-        return book.read_json(content)
+        found = book.read_json(content)
     except ValueError as error:
         raise invalid("The body is not JSON.") from error
+    if _is_deeper(found, _DEEPEST):
+        raise invalid(f"The body is nested more than {_DEEPEST} deep.")
+    return found
+
+
+def _is_deeper(value: Any, than: int) -> bool:
+    level = [value]
+    for _ in range(than):
+        parts = [part for part in level if isinstance(part, dict | list)]
+        level = [each for part in parts for each in (part.values() if isinstance(part, dict) else part)]
+    return any(isinstance(one, dict | list) for one in level)
 
 
 async def read_object(request: Request) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from rollout.flagserver.refusal import Refusal
 _REST: Final = "/api/"
 _WINDOW_S: Final = 10
 _LONGEST_SILENCE_S: Final = 120.0
+_DRIP_S: Final = 0.2
 
 
 @dataclass(kw_only=True)
@@ -111,6 +112,8 @@ class Door:
                 assert fault is not None
                 await asyncio.sleep(fault.seconds)
                 await self._app(scope, receive, send)
+            case "drip":
+                await self._app(scope, receive, _dripping(send))
             case "timeout-before":
                 await _silence(receive)
             case "timeout-after":
@@ -156,6 +159,17 @@ def _with_headers(headers: dict[str, str], send: Send) -> Send:
             if not any(name.startswith(b"x-ratelimit") or name == b"retry-after" for name in names):
                 given.extend((name.lower().encode(), value.encode()) for name, value in headers.items())
         await send(message)
+
+    return tell
+
+
+def _dripping(send: Send) -> Send:
+    async def tell(message: Message) -> None:
+        content = message.get("body", b"") if message["type"] == "http.response.body" else b""
+        for place in range(len(content)):
+            await send({**message, "body": content[place : place + 1], "more_body": True})
+            await asyncio.sleep(_DRIP_S)
+        await send({**message, "body": b""} if content else message)
 
     return tell
 

@@ -30,6 +30,7 @@ FAULTS: Final[Mapping[str, str]] = {
     "timeout-before": "no answer, and nothing was done",
     "timeout-after": "no answer, but it was done",
     "slow": "the answer takes `seconds`",
+    "drip": "the answer's body comes a byte each 0.2 s",
     "lost-write": "a change is answered as if it were done, and is not",
     "foreign-write": "somebody else changes the flag just before",
     "reversed-weights": "a rollout is stored with its variations in reverse order",
@@ -43,6 +44,7 @@ AT_THE_DOOR: Final = frozenset(name for name in FAULTS if name[0].isdigit()) | {
     "timeout-before",
     "timeout-after",
     "slow",
+    "drip",
 }
 WHILE_WRITING: Final = frozenset({"lost-write", "foreign-write", "reversed-weights"})
 AT_ONCE: Final = frozenset({"drop-stream", "half-open"})

@@ -11,7 +11,7 @@ from typing import Final
 
 from rollout.flagserver import targeting
 from rollout.flagserver.book import Json
-from rollout.flagserver.draft import Draft, Instruction, index_of, served
+from rollout.flagserver.draft import Draft, Instruction, index_of, served, text
 from rollout.flagserver.refusal import invalid
 
 
@@ -54,7 +54,7 @@ def _add_variation(draft: Draft, instruction: Instruction) -> None:
     if value in draft.flag["variations"]:
         raise invalid(f"there is a variation {value!r} already")
     draft.flag["variations"] = [*draft.flag["variations"], value]
-    named = {name: instruction[name] for name in ("name", "description") if name in instruction}
+    named = {name: text(instruction, name, "") for name in ("name", "description") if name in instruction}
     added: Json = {"_id": str(uuid.uuid4()), **named}
     draft.record["variations"] = [*draft.record["variations"], added]
 

@@ -122,6 +122,18 @@ def test_a_slow_answer_comes(speaker: Speaker) -> None:
     assert time.monotonic() - before >= 0.3
 
 
+def test_an_answer_that_drips_never_tires_a_reader_that_counts_from_the_last_byte(speaker: Speaker) -> None:
+    speaker.fault("drip", times=1, on="read")
+    headers, url = {"Authorization": speaker.token}, f"{speaker.url}/api/v2/caller-identity"
+    before = time.monotonic()
+    with httpx.stream("GET", url, headers=headers) as answer:
+        chunks = answer.iter_raw()
+        first = [next(chunks) for _ in range(3)]
+        assert time.monotonic() - before >= 0.4
+        assert (answer.status_code, b"".join(first)[:2]) == (200, b'{"')
+        assert len(b"".join(first)) < int(answer.headers["content-length"]), "the rest is still to come"
+
+
 def test_a_lost_write_looks_like_one_that_was_made(speaker: Speaker) -> None:
     speaker.fault("lost-write", times=1)
     answer = speaker.patch(KEY, ON)

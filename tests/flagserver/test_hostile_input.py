@@ -112,3 +112,11 @@ def _edited(root: Path, edit: Callable[[dict[str, Any]], object]) -> None:
     document = json.loads(speaker.path.read_text())
     edit(document)
     speaker.path.write_text(json.dumps(document))
+
+
+def test_what_is_nested_too_deeply_to_be_copied_is_refused_before_it_is_kept(speaker: Speaker) -> None:
+    deep = json.loads("[" * 400 + "]" * 400)
+    kept = speaker.patch(KEY, {"kind": "addVariation", "value": deep})
+    assert (kept.status_code, "nested" in kept.json()["message"]) == (400, True)
+    assert speaker.patch(KEY, {"kind": "addVariation", "value": 1, "name": {}}).status_code == 400
+    assert_turns_off(speaker)
