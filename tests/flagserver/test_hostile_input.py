@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.launchdarkly import Speaker, speaking
+from tests.support.launchdarkly import SEMANTIC, Speaker, speaking
 
 KEY = "lora-x"
 ON, OFF = {"kind": "turnFlagOn"}, {"kind": "turnFlagOff"}
@@ -120,3 +121,37 @@ def test_what_is_nested_too_deeply_to_be_copied_is_refused_before_it_is_kept(spe
     assert (kept.status_code, "nested" in kept.json()["message"]) == (400, True)
     assert speaker.patch(KEY, {"kind": "addVariation", "value": 1, "name": {}}).status_code == 400
     assert_turns_off(speaker)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_after_whatever_anybody_sends_a_flag_can_be_turned_off(speaker: Speaker, seed: int) -> None:
+    dice = random.Random(seed)
+    flag = f"/projects/default/flags/{KEY}/environments/production"
+    for _ in range(25):
+        value = _anything(dice)
+        kind = dice.choice(["addTags", "updateDescription", "updateName", "addVariation", "addTargets"])
+        instructions = [{"kind": kind, "values": value, "value": value, "name": _anything(dice)}]
+        body = {"description": "x", "comment": _anything(dice), "instructions": instructions}
+        speaker.ask("POST", f"{flag}/approval-requests", content=json.dumps(body))
+        speaker.ask(
+            "POST",
+            f"{flag}/scheduled-changes",
+            content=json.dumps({**body, "executionDate": 4_000_000_000_000}),
+        )
+        patch = json.dumps({"environmentKey": "production", "instructions": instructions})
+        speaker.ask("PATCH", f"/flags/default/{KEY}", headers={"Content-Type": SEMANTIC}, content=patch)
+        seen = [{"kind": "summary", "features": {KEY: {"default": value, "contextKinds": value}}}]
+        for page in ("bulk", "diagnostic"):
+            headers = {"Authorization": speaker.sdk_key}
+            httpx.post(f"{speaker.url}/{page}", headers=headers, content=json.dumps(seen))
+    answer = speaker.patch(KEY, OFF, token=speaker.rollback_token, ignoreConflicts="true")
+    assert answer.status_code == 200, answer.text
+    assert_turns_off(speaker)
+
+
+def _anything(dice: random.Random, depth: int = 3) -> Any:
+    plain = [None, True, -1, 2**63, 1e308, "", "stable", "\ud800", "\x00", "x" * 3000]
+    if depth and dice.random() < 0.5:
+        parts = [_anything(dice, depth - 1) for _ in range(dice.randrange(3))]
+        return parts if dice.random() < 0.5 else {str(n): part for n, part in enumerate(parts)}
+    return dice.choice(plain)
