@@ -69,8 +69,8 @@ class FlagStore(Protocol):
         """Set the fallthrough to `share` (100 % as the plain candidate, 0 % as the plain stable variation).
 
         `turn_on` belongs to the first write of a release only. Raises FlagConflict if `expect_version` is
-        given and the flag has moved past it, or if somebody else wrote while we did: then what we wrote was taken
-        back to the smaller exposure. Raises FlagAwaitsApproval where somebody has to approve it first (the same call
+        given and the flag has moved past it, or if somebody else wrote while we did: then the flag was taken back,
+        for nobody knows what they had said. Raises FlagAwaitsApproval where somebody has to approve it first (the same call
         later writes it, once approved), FlagPendingChange where it would break what somebody else has planned.
         `release` names what the share is for: what was approved for one release is never applied for another.
         """
