@@ -35,7 +35,7 @@ VERBS: dict[str, str] = {
     "rollback": "Take an adapter back: flag first, then ledger, git and proof.",
     "hold": "Send all traffic of an adapter's candidate to stable, at all gateways at once.",
     "flag": "Set up, check, watch and serve the flags that dial adapters.",
-    "resume": "Let a release that somebody turned down by hand go on.",
+    "resume": "Let a release that waits for a person go on, its step begun anew.",
     "adopt": "Record what serves today as stable.",
     "status": "Show what is live, the step, the evidence and the last events.",
     "coverage": "Show what each replica serves of an adapter: listed, from its digest's folder, with an effect.",

@@ -14,19 +14,21 @@ from rollout.cli.options import ADAPTER, REASON, site_options
 @site_options
 @click.option("--reason", type=REASON, required=True, help="Why it may go on; it is kept in the ledger.")
 def command(name: str, environment: str, root: Path | None, actor: str | None, reason: str) -> int:
-    """Let a release that somebody turned down by hand go on.
+    """Let a release that waits for a person go on, its step begun anew.
 
-    The next tick takes it up again to the step it was at, and its time there begins anew.
+    One whose flag somebody turned down goes up again to the step it was at with the next tick. One that is held
+    because its users were not served as the flag said (a gateway that was held, or without its flags for a while)
+    is compared from now on.
     """
     from rollout import wiring
     from rollout.usecases.resume import resume
 
     place = wiring.find_root(root or Path.cwd())
-    lowered = resume(
+    state = resume(
         wiring.build_world(place, environment),
         name,
         reason=reason,
         signature=wiring.build_signature(environment, actor),
     )
-    click.echo(f"{name} goes on from {lowered.share} in {environment} with the next tick")
+    click.echo(f"{name} goes on from {state.share} in {environment} with the next tick, its step begun anew")
     return 0

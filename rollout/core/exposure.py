@@ -26,7 +26,7 @@ class Exposure:
     `both` were served by each. Requests that a tester pinned, copies, and what stable answered in the candidate's
     place after its failure are in none of these. What stable answered because a gateway holds the candidate or does
     not trust its flag data is stable's: the flag said otherwise, and that is to be seen. `keyed` and `unkeyed` are
-    requests.
+    requests, and `unkeyed_on_candidate` those of them that the candidate answered.
     """
 
     stable_users: int
@@ -34,6 +34,7 @@ class Exposure:
     both: int
     keyed: int
     unkeyed: int
+    unkeyed_on_candidate: int = 0
 
     def __post_init__(self) -> None:
         counts = (self.stable_users, self.candidate_users, self.both, self.keyed, self.unkeyed)
@@ -41,6 +42,8 @@ class Exposure:
             raise ValueError("an exposure has a count below zero or beyond all counting")
         if self.stable_users + self.candidate_users + 2 * self.both > self.keyed:
             raise ValueError("an exposure has users without requests")
+        if not 0 <= self.unkeyed_on_candidate <= self.unkeyed:
+            raise ValueError("an exposure has more requests without a key on the candidate than at all")
 
     @property
     def users(self) -> int:
@@ -87,7 +90,7 @@ def exposure_complaint(exposure: Exposure, *, share: Share, alpha: float, max_un
         return "nobody was served yet by the flag as it was set"
     found = [_mismatch(exposure, share, alpha), _seen_both(exposure)]
     if share != Share.FULL:
-        found += [_nobody(exposure), _unkeyed(exposure, max_unkeyed)]
+        found += [_nobody(exposure), _unkeyed(exposure, max_unkeyed), _astray(exposure)]
     return "; ".join(complaint for complaint in found if complaint) or None
 
 
@@ -126,6 +129,12 @@ def _seen_both(exposure: Exposure) -> str | None:
 def _is_few(users: int, of: int) -> bool:
     """Whether so many users are what a gateway's moment of distrust explains, and too few to blur anything."""
     return users <= _FEW or users * WHOLE <= _TOLERATED.thousandths * of
+
+
+def _astray(exposure: Exposure) -> str | None:
+    if not exposure.unkeyed_on_candidate:
+        return None
+    return f"the candidate answered {exposure.unkeyed_on_candidate:,} requests without a key, which below 100 % are stable's"
 
 
 def _unkeyed(exposure: Exposure, most: Share) -> str | None:

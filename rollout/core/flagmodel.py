@@ -182,7 +182,22 @@ def _signature(flag: FlagData) -> str | None:
     return by if isinstance(by, str) else None
 
 
+def _said(part: Mapping[str, JsonValue], usual: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """A part of a flag without what says nothing: nulls, and what is the same said aloud (`bucketBy: key`)."""
+    return {
+        name: value
+        for name, value in part.items()
+        if value is not None and not (name in usual and value == usual[name])
+    }
+
+
+_USUAL_ROLLOUT: Mapping[str, JsonValue] = {"kind": "rollout", "bucketBy": "key"}
+_USUAL_WEIGHT: Mapping[str, JsonValue] = {"untracked": False}
+
+
 def _share(fallthrough: JsonValue) -> Share:
+    if isinstance(fallthrough, dict):
+        fallthrough = _said(fallthrough, {})
     match fallthrough:
         case {"variation": int(variation), **rest} if not rest and not isinstance(variation, bool):
             if variation not in (_STABLE, _CANDIDATE):
@@ -195,6 +210,7 @@ def _share(fallthrough: JsonValue) -> Share:
 
 
 def _rollout_share(rollout: dict[str, JsonValue]) -> Share:
+    rollout = _said(rollout, _USUAL_ROLLOUT)
     odd = set(rollout) - {"contextKind", "variations"}
     if odd:
         raise UnsoundFlagError(
@@ -202,7 +218,7 @@ def _rollout_share(rollout: dict[str, JsonValue]) -> Share:
         )
     if rollout.get("contextKind", CONTEXT_KIND) != CONTEXT_KIND:
         raise UnsoundFlagError(f"buckets contexts of kind {rollout['contextKind']!r}, not {CONTEXT_KIND!r}")
-    match rollout.get("variations"):
+    match _weights(rollout.get("variations")):
         case [
             {"variation": int(first), "weight": int(stable), **rest},
             {"variation": int(second), "weight": int(candidate), **more},
@@ -215,6 +231,12 @@ def _rollout_share(rollout: dict[str, JsonValue]) -> Share:
     if min(stable, candidate) < 0 or stable + candidate != WHOLE:
         raise UnsoundFlagError(f"has weights {stable} and {candidate}, which do not sum to {WHOLE}")
     return Share(int(candidate))
+
+
+def _weights(variations: JsonValue) -> JsonValue:
+    if not isinstance(variations, list):
+        return None
+    return [_said(each, _USUAL_WEIGHT) if isinstance(each, dict) else each for each in variations]
 
 
 def _is_whole(value: JsonValue) -> bool:

@@ -176,10 +176,14 @@ class Lowered(_Event):
 
 
 class Resumed(_Event):
-    """A person lets a release that was turned down go on with the step that it was at."""
+    """A person lets a release go on with the step that it is at, or was at before it was turned down.
+
+    The step's time begins anew, and with `edge` what is compared of who was served.
+    """
 
     kind: Literal["resumed"] = "resumed"
     reason: Text
+    edge: Line | None = None
 
 
 class Promoted(_Event):
@@ -428,8 +432,15 @@ def _after(state: RolloutState, event: LedgerEvent) -> RolloutState:
                 intent=None,
             )
         case Resumed():
-            _require(state.lowered is not None, state, event)
-            return replace(state, phase=Phase.CANARY, lowered=None, entered_at=event.at)
+            stepping = state.phase is Phase.CANARY and state.step >= 0 and event.edge is not None
+            _require(state.lowered is not None or stepping, state, event)
+            return replace(
+                state,
+                phase=Phase.CANARY,
+                lowered=None,
+                entered_at=event.at,
+                step_edge=event.edge or state.step_edge,
+            )
         case Promoted():
             _require(state.phase is Phase.CANARY and state.share == Share.FULL, state, event)
             return replace(state, phase=Phase.PROMOTED, entered_at=event.at, evidence=MappingProxyType({}))

@@ -167,6 +167,24 @@ def test_no_users_are_a_complaint_even_where_every_request_may_come_without_a_ke
     assert complaint(seen(0, 0, unkeyed=50), Share.FULL) is None
 
 
+def test_no_request_without_a_key_may_be_the_candidates_below_the_whole() -> None:
+    """The trap of a context without the rollout's kind, which gets whatever is listed first."""
+    exposure = Exposure(
+        stable_users=950, candidate_users=50, both=0, keyed=1_000, unkeyed=100, unkeyed_on_candidate=1
+    )
+    found = complaint(exposure)
+    assert found == "the candidate answered 1 requests without a key, which below 100 % are stable's"
+    assert (
+        complaint(
+            Exposure(stable_users=0, candidate_users=9, both=0, keyed=9, unkeyed=5, unkeyed_on_candidate=5),
+            Share.FULL,
+        )
+        is None
+    )
+    with pytest.raises(ValueError, match="more requests without a key"):
+        Exposure(stable_users=0, candidate_users=0, both=0, keyed=0, unkeyed=1, unkeyed_on_candidate=2)
+
+
 @pytest.mark.parametrize("share", [Share.ZERO, FIVE, Share.FULL])
 def test_no_requests_are_never_a_pass(share: Share) -> None:
     assert complaint(seen(0, 0), share) == "nobody was served yet by the flag as it was set"

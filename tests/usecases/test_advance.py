@@ -518,10 +518,22 @@ def test_a_resumed_release_goes_up_to_its_step_again_and_soaks_anew(site: Site, 
     assert flag(site) == (True, "50%")
 
 
-def test_nothing_is_resumed_that_was_not_turned_down(site: Site) -> None:
-    at_ten(site)
-    with pytest.raises(Usage, match="was not turned down"):
+def test_nothing_is_resumed_where_no_step_is_under_way(site: Site) -> None:
+    site.propose("1.1.0")
+    site.tick()
+    with pytest.raises(Usage, match="no step of support-triage is under way"):
         resume(site.world, NAME, reason="let us go on", signature=SIGNATURE)
+
+
+def test_a_step_whose_users_were_not_served_as_the_flag_said_is_begun_anew_by_a_person(site: Site) -> None:
+    at_ten(site)
+    site.answer(stable=400, strangers=True)
+    held = site.tick_after(4)
+    assert (held.move, "the candidate served 0% of users" in held.reason) == (Move.HELD, True)
+    resume(site.world, NAME, reason="a gateway had been held", signature=SIGNATURE)
+    assert "to go" in site.tick().reason
+    site.answer_well()
+    assert site.tick_after(4).move is Move.ADVANCED
 
 
 def test_a_promoted_version_that_somebody_turned_off_is_not_settled(site: Site) -> None:

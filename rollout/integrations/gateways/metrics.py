@@ -66,6 +66,7 @@ class GatewayMetrics:
             both=_mean([part.both for part in parts]),
             keyed=sum(part.keyed for part in parts),
             unkeyed=sum(part.unkeyed for part in parts),
+            unkeyed_on_candidate=sum(part.unkeyed_on_candidate for part in parts),
         )
 
     def _windows(self, since: str, until: str) -> Sequence[tuple[GatewayClient, str, str]]:

@@ -15,10 +15,11 @@ _COUNTS = f"""
            coalesce(sum(key_hash IS NOT NULL AND least), 0),
            coalesce(sum(key_hash IS NOT NULL AND most AND NOT least), 0),
            coalesce(sum(requests) FILTER (WHERE key_hash IS NOT NULL), 0),
-           coalesce(sum(requests) FILTER (WHERE key_hash IS NULL), 0)
+           coalesce(sum(requests) FILTER (WHERE key_hash IS NULL), 0),
+           coalesce(sum(candidates) FILTER (WHERE key_hash IS NULL), 0)
     FROM (
         SELECT r.key_hash AS key_hash, min(r.served = :candidate) AS least, max(r.served = :candidate) AS most,
-               count(*) AS requests
+               count(*) AS requests, sum(r.served = :candidate) AS candidates
         FROM requests AS r
         WHERE r.name = :name AND r.served IN (:stable, :candidate) AND r.shadow = 0
           AND r.id > :since AND r.id <= :until AND r.flag_version >= :flag_version AND {DEALT.format(row="r")}
@@ -42,5 +43,12 @@ def count_exposure(
             "flag_version": flag_version,
         },
     ).fetchone()
-    stable, candidate, both, keyed, unkeyed = row
-    return Exposure(stable_users=stable, candidate_users=candidate, both=both, keyed=keyed, unkeyed=unkeyed)
+    stable, candidate, both, keyed, unkeyed, astray = row
+    return Exposure(
+        stable_users=stable,
+        candidate_users=candidate,
+        both=both,
+        keyed=keyed,
+        unkeyed=unkeyed,
+        unkeyed_on_candidate=astray,
+    )
