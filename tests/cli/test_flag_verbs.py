@@ -136,11 +136,18 @@ def test_a_look_at_no_flag_ends_with_four(root: Path) -> None:
     assert f"there is no flag {KEY}" in ended.out
 
 
+_INTERRUPTIBLE = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from rollout.__main__ import main; main()"
+)
+
+
 def test_watching_tells_each_change_and_ends_on_interrupt(remote: Path, speaker: Speaker) -> None:
     flag(remote, "setup", "--actor", "ann")
     options = ["support-bot", "-e", "local", "--root", str(remote), "--json", "--every", "0.2"]
     with subprocess.Popen(
-        [sys.executable, "-m", "rollout", "flag", "watch", *options],
+        # Whatever runs the tests may have it ignore an interrupt, which a child would inherit.
+        [sys.executable, "-c", _INTERRUPTIBLE, "flag", "watch", *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=os.environ | {"PYTHONUNBUFFERED": "1"},

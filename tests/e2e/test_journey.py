@@ -154,7 +154,7 @@ def _release(place: Place) -> None:
 def _somebody_else_moves_the_flag(place: Place) -> None:
     """Exit status 5 until it is as we had left it."""
     flags, key = FlagFile(place.repository.state / "flags.json"), place.status["flag"]["key"]
-    for share, expected in (("5%", 5), ("10%", 0)):
+    for share, expected in (("11%", 5), ("10%", 0)):
         flags.write(key, Share.parse(share), turn_on=True, expect_version=None, by="eve", comment="")
         done = place.rollout("advance", *_SITE)
         assert done.returncode == expected, done.stdout + done.stderr
