@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,12 +53,19 @@ def command(
     LD_ACCESS_TOKEN, LD_ROLLBACK_TOKEN (may bypass approvals) and LD_READER_TOKEN (may only read) hold, the SDK key
     what LD_SDK_KEY holds. Those that are not set are made, and kept in a file that only its owner may read.
     """
-    from rollout.flagserver.app import FlagServer, FlagServerSettings
+    from rollout.flagserver.app import FlagServerSettings
+
+    settings = FlagServerSettings(path=path, project=project, environment=environment, faults=faults)
+    with _only_server(path):
+        _check_port(host, port)
+        return _serve(settings, host, port, tokens or path.with_name(f"{path.name}.tokens"))
+
+
+def _serve(settings: FlagServerSettings, host: str, port: int, kept: Path) -> int:
+    from rollout.flagserver.app import FlagServer
     from rollout.flagserver.tokens import tokens_of
     from rollout.server.run import run
 
-    settings = FlagServerSettings(path=path, project=project, environment=environment, faults=faults)
-    kept = tokens or path.with_name(f"{path.name}.tokens")
     found = tokens_of(kept)
     server = FlagServer(settings, found.access)
     server.open()
@@ -65,6 +76,43 @@ def command(
 
     app = server.application()
     return 0 if run(app, host=host, port=port, ready=ready, leaving=server.leave) else 4
+
+
+@contextmanager
+def _only_server(path: Path) -> Iterator[None]:
+    """Be the only server of the file. The lock is another than that of the file's writers, who come and go."""
+    from rollout.durable import exclusive
+    from rollout.errors import Busy, Unreadable
+
+    target = Path(os.path.realpath(path))
+    if target.parent.exists() and not target.parent.is_dir():
+        raise Unreadable(f"{path} cannot be read: {target.parent} is no folder")
+    with ExitStack() as held:
+        try:
+            held.enter_context(exclusive(target.with_name(f"{target.name}.server"), wait_s=0))
+        except Busy as error:
+            raise Busy(
+                f"another `rollout flag serve` is running on {path}",
+                advice="Use that one, stop it first, or name another file by --flags.",
+            ) from error
+        yield
+
+
+def _check_port(host: str, port: int) -> None:
+    """Raise Unavailable if nothing can listen there, in words that say what to do."""
+    from rollout.errors import Unavailable
+
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            # As the server will: a port that was just given back is free.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise Unavailable(
+            f"cannot listen on {host}, port {port}: {error.strerror}",
+            advice="Name another port by --port; --port 0 takes any free one.",
+        ) from error
 
 
 def _block(settings: FlagServerSettings, url: str) -> str:
