@@ -83,6 +83,9 @@ def test_a_dry_setup_makes_nothing_and_needs_no_token(remote: Path, monkeypatch:
     assert ended.status == 0, ended.err
     assert "ignore_changes = [on, fallthrough]" in ended.out
     assert "bypassRequiredApproval" in ended.out
+    assert "it would be made, off and stable" in ended.err
+    assert "The flag would be made by `rollout flag setup`" in ended.out
+    assert "next: rollout flag setup support-bot" in ended.err
 
 
 def test_setup_makes_a_flag_at_launchdarkly_that_the_doctor_finds_sound(
@@ -90,6 +93,8 @@ def test_setup_makes_a_flag_at_launchdarkly_that_the_doctor_finds_sound(
 ) -> None:
     ended = flag(remote, "setup", "--actor", "ann")
     assert ended.status == 0, ended.err
+    assert "The flag is at LaunchDarkly now." in ended.out
+    assert "already" not in ended.out
     made = speaker.flag(KEY)
     assert [each["value"] for each in made["variations"]] == ["stable", "candidate"]
     assert made["tags"] == ["managed-by-adapter-rollout"]
@@ -118,6 +123,30 @@ def test_the_doctor_names_a_missing_token(remote: Path, monkeypatch: pytest.Monk
     ended = flag(remote, "doctor")
     assert ended.status == 1
     assert "LD_ACCESS_TOKEN is not set" in ended.out
+    assert "Set LD_ACCESS_TOKEN to a service token" in ended.out
+    assert "`<flags file>.tokens`" in ended.out
+
+
+def test_setup_without_a_token_advises_what_works_without_one(
+    remote: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("LD_ACCESS_TOKEN")
+    ended = flag(remote, "setup")
+    assert ended.status == 1
+    assert "`rollout flag setup NAME -e ENV --dry-run`" in ended.err
+    assert "`<flags file>.tokens`" in ended.err
+
+
+def test_an_environment_that_is_not_there_is_told_apart_from_the_one_that_is_served(remote: Path) -> None:
+    document = remote / "policies/environments/local.yaml"
+    text = document.read_text()
+    served = '"environment": "'
+    assert served in text
+    document.write_text(text.replace(served, f"{served}other-"))
+    ended = flag(remote, "setup")
+    assert ended.status == 1
+    assert "LaunchDarkly has no environment other-" in ended.err
+    assert "`rollout flag serve` they are what its --project and --environment say" in ended.err
 
 
 def test_a_look_shows_the_share_and_that_a_gateway_is_silent(root: Path) -> None:

@@ -30,24 +30,28 @@ def command(name: str, environment: str, root: Path | None, actor: str | None, d
     document = wiring.load_environment(environment, folder)
     key = document.flag_key(name)
     if dry_run:
-        click.echo(f"{key}: would be made, off and stable, in {document.flags.kind} flags", err=True)
+        click.echo(
+            f"{key}: not looked for; it would be made, off and stable, in {document.flags.kind} flags if it is not there",
+            err=True,
+        )
     else:
         by = wiring.build_signature(environment, actor).actor
         state = flag_store(document, folder).create(key, by=by)
         turned = "on" if state.on else "off"
         click.echo(f"{key}: {turned} at {state.share}, version {state.version}", err=True)
-    _print_keeping(document, key)
-    click.echo(f"next: rollout flag doctor {name} -e {environment}", err=True)
+    _print_keeping(document, key, there=not dry_run)
+    verb = "setup" if dry_run else "doctor"
+    click.echo(f"next: rollout flag {verb} {name} -e {environment}", err=True)
     return 0
 
 
-def _print_keeping(document: Environment, key: str) -> None:
+def _print_keeping(document: Environment, key: str, *, there: bool) -> None:
     from rollout.core.environment import LaunchDarklyFlags
 
     if isinstance(document.flags, LaunchDarklyFlags):
         from rollout.integrations.launchdarkly.setup import roles_text, terraform
 
         click.echo("# Terraform (provider launchdarkly/launchdarkly)\n")
-        click.echo(terraform(document.flags, key))
+        click.echo(terraform(document.flags, key, there=there))
         click.echo("# The least custom roles, as POST /api/v2/roles takes them\n")
         click.echo(roles_text(document.flags))

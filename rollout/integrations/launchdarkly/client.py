@@ -17,7 +17,7 @@ from pydantic import JsonValue
 
 from rollout.errors import FlagDenied, FlagUnavailable
 from rollout.integrations.launchdarkly.pace import Pace, backoff_s, reset_s
-from rollout.integrations.launchdarkly.tokens import Token
+from rollout.integrations.launchdarkly.tokens import WHAT_ROLE, WHERE_LOCAL, Token
 
 SEMANTIC_PATCH = "application/json; domain-model=launchdarkly.semanticpatch"
 VERSION, BETA = "20240415", "beta"
@@ -291,8 +291,8 @@ class Conversation:
         return FlagDenied(
             f"LaunchDarkly answered {answer.status} to the token in {self.token.variable}"
             f" ({answer.message or 'without a word'})",
-            advice=f"Either it is no access token of this account, or its role lacks {question.needs};"
-            " `rollout flag setup` prints the least role.",
+            advice=f"Either it is no access token of this account, or its role lacks {question.needs}"
+            f" ({WHAT_ROLE}). {WHERE_LOCAL}",
         )
 
     def _garbled(self, question: Question) -> FlagUnavailable:

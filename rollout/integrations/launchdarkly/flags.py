@@ -128,7 +128,8 @@ class Flags:
         if answer.status == 404:
             raise FlagDenied(
                 f"LaunchDarkly has no environment {self.place.environment} in a project {self.place.project}",
-                advice="Set `flags.project` and `flags.environment` to their keys, or give the token a view of them.",
+                advice="Set `flags.project` and `flags.environment` to their keys, or give the token a view of them."
+                " For a local `rollout flag serve` they are what its --project and --environment say.",
             )
         if not answer.ok:
             raise denied(f"looking for {self.place}", answer)

@@ -11,14 +11,22 @@ from rollout.integrations.launchdarkly.flags import TAG
 
 _DIAL = ["updateOn", "updateFallthrough", "updateOffVariation"]
 _ASK = ["createApprovalRequest", "updateApprovalRequest", "deleteApprovalRequest", "applyApprovalRequest"]
+_THERE = (
+    "The flag is at LaunchDarkly now. These two let the first apply take it over instead of making it again."
+)
+_NOT_YET = "The flag would be made by `rollout flag setup`: apply after that. These two then take it over."
 
 
-def terraform(settings: LaunchDarklyFlags, key: str) -> str:
-    """The flag as Terraform resources. Terraform must not undo a step: it ignores the dial."""
+def terraform(settings: LaunchDarklyFlags, key: str, *, there: bool) -> str:
+    """The flag as Terraform resources. Terraform must not undo a step: it ignores the dial.
+
+    `there` says whether the flag is known to be there: what is not cannot be imported.
+    """
+    when = _THERE if there else _NOT_YET
     name = "flag_" + key.replace(".", "_").replace("-", "_")
     environment = f"{name}_{settings.environment}".replace(".", "_").replace("-", "_")
     return f"""\
-# The flag is there already: take it over before the first apply.
+# {when}
 import {{
   to = launchdarkly_feature_flag.{name}
   id = "{settings.project}/{key}"

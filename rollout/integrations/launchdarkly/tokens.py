@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from rollout.errors import FlagDenied
+
+# A dry run is named because it works without the token that is missing.
+WHAT_ROLE: Final = "its least role: `rollout flag setup NAME -e ENV --dry-run`"
+WHERE_LOCAL: Final = (
+    "The tokens of a local `rollout flag serve` are in `<flags file>.tokens`: set them by `. FILE`."
+)
 
 
 class Token:
@@ -26,7 +34,7 @@ class Token:
         if not self._secret:
             raise FlagDenied(
                 f"{self.variable} is not set: LaunchDarkly's API needs an access token",
-                advice="Make a service token with the role that `rollout flag setup` prints, and set the variable.",
+                advice=f"Set {self.variable} to a service token ({WHAT_ROLE}). {WHERE_LOCAL}",
             )
         if self._secret.startswith(("sdk-", "mob-")):
             raise FlagDenied(
