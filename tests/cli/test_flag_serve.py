@@ -66,3 +66,13 @@ def test_a_second_server_of_a_flag_file_is_refused_by_any_name_and_writers_are_n
             first.kill()
     with exclusive(flags.with_name("flags.json.server"), wait_s=0):
         pass  # what a killed server held is free
+
+
+@pytest.mark.parametrize("before", ["", ".rollout/\n"], ids=["new", "of an older init"])
+def test_git_ignores_the_tokens_of_a_server_wherever_its_flag_file_is(tmp_path: Path, before: str) -> None:
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    (tmp_path / ".gitignore").write_text(before)
+    assert rollout("init", str(tmp_path), "--profile", "quick").status == 0
+    asked = ["git", "-C", str(tmp_path), "check-ignore", "flags/ld.json.tokens", ".rollout/flags.json.tokens"]
+    answer = subprocess.run(asked, capture_output=True, text=True, check=False)
+    assert answer.stdout.split() == ["flags/ld.json.tokens", ".rollout/flags.json.tokens"]
