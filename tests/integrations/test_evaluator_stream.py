@@ -159,16 +159,33 @@ def test_a_flag_that_a_new_connection_does_not_name_is_stable() -> None:
         assert complaint(reader) == f"flag {KEY} is gone"
 
 
-def test_an_older_version_of_one_flag_is_left_and_an_older_state_of_all_is_taken() -> None:
+def test_an_older_version_of_one_flag_is_left() -> None:
     with listening(dial(version=9), dial(OTHER)) as (stream, reader):
         stream.patch(KEY, dial(version=8, share="100%"))
         stream.delete(KEY, 9)
         stream.patch(OTHER, dial(OTHER, 3))
         eventually(lambda: has_version(reader, 3, OTHER))
         assert reader.slot(KEY, "ann").version == 9
-        stream.put({KEY: dial(version=4, share="0%")})
+
+
+@pytest.mark.parametrize("known", [{"share": "10%"}, {"on": False}], ids=["lower", "off"])
+def test_a_relay_that_is_behind_brings_no_candidate_back(known: dict[str, Any]) -> None:
+    with listening(dial(version=9, **known), dial(OTHER)) as (stream, reader):
+        before = cohort(reader)
+        stream.put({KEY: dial(version=8, share="100%"), OTHER: dial(OTHER, 3)})
+        eventually(lambda: has_version(reader, 3, OTHER))
+        assert has_version(reader, 9)
+        assert cohort(reader) == before
+        assert "came at version 8, behind version 9 that is in force" in complaint(reader)
+        eventually(lambda: reader.age_s(KEY) > reader.age_s(OTHER) + 0.2)
+
+
+@pytest.mark.parametrize("older", [{"on": False}, {"salt": "made-anew"}], ids=["off", "made anew"])
+def test_an_older_form_that_is_off_or_of_another_flag_is_taken(older: dict[str, Any]) -> None:
+    with listening(dial(version=9), dial(OTHER)) as (stream, reader):
+        stream.put({KEY: {**dial(version=4), **older}, OTHER: dial(OTHER, 3)})
         eventually(lambda: has_version(reader, 4))
-        assert cohort(reader) == set()
+        assert reader.status().error is None
 
 
 def test_flags_of_others_neither_complain_nor_are_shown() -> None:

@@ -35,10 +35,19 @@ class SoundFlags:
     """Checks what comes in and puts what is sound into the SDK's store; for one thread that writes.
 
     Dials are checked strictly, for they decide who gets a candidate. Other flags have to be readable and no more.
+    `only_forward` is for a source that may be behind what was heard already (a relay that was cut off): an older form
+    of a dial is then not taken, unless it is off or another flag of that name.
     """
 
-    def __init__(self, store: FlagMemory, *, is_dial: Callable[[JsonValue], bool] = every_flag) -> None:
+    def __init__(
+        self,
+        store: FlagMemory,
+        *,
+        is_dial: Callable[[JsonValue], bool] = every_flag,
+        only_forward: bool = False,
+    ) -> None:
         self._store = store
+        self._only_forward = only_forward
         self._sink: Any = store
         self._is_dial = is_dial
         self.now = InForce()
@@ -151,7 +160,10 @@ class SoundFlags:
     def _judge(self, now: InForce, key: str, flag: JsonValue, age_s: float) -> None:
         dial = key in self.now.dials or self._is_dial(flag)
         try:
-            now.take(key, _sound(key, flag, dial=dial), dial=dial)
+            sound = _sound(key, flag, dial=dial)
+            if dial and self._only_forward:
+                _check_not_behind(sound, self.now.flags.get(key))
+            now.take(key, sound, dial=dial)
         except _UNREADABLE as error:
             # One flag spoilt by hand must not hold up the roll-back of another.
             now.keep(key, self.now, str(error), age_s)
@@ -204,6 +216,15 @@ def _sound(key: str, flag: JsonValue, *, dial: bool) -> Item:
         raise UnsoundFlagError("has another key or no version")
     FEATURES.decode(flag)  # raises where the SDK itself would refuse everything
     return flag
+
+
+def _check_not_behind(item: Item, known: Item | None) -> None:
+    """Raise UnsoundFlagError for an older form that is on. What was off tells no salt, so that it may be the same flag."""
+    version, before = _version(item), _version(known)
+    if known is None or version is None or before is None or version >= before or item.get("on") is False:
+        return
+    if known.get("on") is False or known.get("salt") == item.get("salt"):
+        raise UnsoundFlagError(f"came at version {version}, behind version {before} that is in force")
 
 
 def _version(item: JsonValue) -> int | None:

@@ -71,7 +71,7 @@ class _StreamFeed:
     """What comes over the stream, checked before the SDK takes it, and what is known of the stream itself."""
 
     def __init__(self, store: FlagMemory, last_good: LastGood | None, silent_s: float) -> None:
-        self._sound = SoundFlags(store, is_dial=gives_candidate)
+        self._sound = SoundFlags(store, is_dial=gives_candidate, only_forward=True)
         self._last_good = last_good
         self._silent_s = silent_s
         self._confirmed_at = float("-inf")
