@@ -98,7 +98,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-def ends(pid: int, within_s: float = 15) -> bool:
+def ends(pid: int, within_s: float = 60) -> bool:
     deadline = time.monotonic() + within_s
     while alive(pid) and time.monotonic() < deadline:
         time.sleep(0.05)
