@@ -52,6 +52,7 @@ def test_who_was_served_is_held_against_the_share(ramping: Site) -> None:
         "both": 0,
         "keyed": 500,
         "unkeyed": 0,
+        "unkeyed_on_candidate": 0,
     }
 
 

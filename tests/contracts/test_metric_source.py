@@ -601,4 +601,5 @@ def test_users_are_counted_as_sets_are(lone: Source, asked: list[tuple[str, str,
         both=len(on_stable & on_candidate),
         keyed=known,
         unkeyed=len(asked) - known,
+        unkeyed_on_candidate=sum(served == CANDIDATE for _, served, keyed in asked if not keyed),
     )

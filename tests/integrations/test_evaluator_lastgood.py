@@ -64,10 +64,10 @@ def test_a_start_without_the_service_takes_the_last_good_flags_until_it_comes(pa
         assert 999 < reader.age_s(KEY) < 1100
         assert (reader.slot(KEY, "ann").slot, reader.slot(KEY, "ann").version) == (Slot.CANDIDATE, 7)
         eventually(lambda: "status 503" in (reader.status().error or ""))
-        stream.greet_with({KEY: dial(version=3, share="0%")})
+        stream.greet_with({KEY: dial(version=9, share="0%")})
         stream.status = 200
         eventually(lambda: reader.status().source == "stream")
-        assert reader.status().versions == {KEY: 3}
+        assert reader.status().versions == {KEY: 9}
         assert reader.slot(KEY, "ann").slot is Slot.STABLE
         assert (reader.status().error, reader.age_s(KEY) < 1) == (None, True)
         reader.close()

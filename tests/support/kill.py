@@ -122,6 +122,7 @@ def _child(
     child = os.fork()
     if child == 0:
         _live(act, at_call, answer, to)
+    os.setpgid(child, child)  # Here too: a child that starts slowly may be killed before it gets to it.
     return child
 
 

@@ -141,7 +141,7 @@ def test_lines_are_put_behind_what_is_there_once(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_bytes(b"# Ours\r\n")
     set_up(tmp_path, "quick")
     set_up(tmp_path, "quick")
-    assert (tmp_path / ".gitignore").read_bytes() == b"*.pyc\n.rollout/\n"
+    assert (tmp_path / ".gitignore").read_bytes() == b"*.pyc\n*.tokens\n.rollout/\n"
     readme = (tmp_path / "README.md").read_bytes()
     assert readme.startswith(b"# Ours\r\n\n<!-- rollout: begin -->\n")
     assert readme.count(b"<!-- rollout: begin -->") == 1
