@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
+from rollout.core.duration import Duration
 from rollout.core.manifest import Document, Dtype, Line, Name, Quantization
 from rollout.core.plan import Share
 
@@ -30,6 +32,12 @@ KeySource = Annotated[
 KeyPattern = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]*\{name\}[A-Za-z0-9._-]*$")]
 # What LaunchDarkly allows in the key of a project or an environment.
 FlagScope = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+
+
+PrometheusLabel = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]{0,99}$")]
+BranchName = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}(/[A-Za-z0-9_-]{1,100}){0,4}$")
+]
 
 
 class Stage(StrEnum):
@@ -191,11 +199,99 @@ class TrafficLogMetrics(Document):
     texts_share: Share = Field(default=Share.FULL, description="Share of requests whose texts are kept.")
 
 
-class FolderLedger(Document):
+class _Provider(Document):
+    """`lag` is how late the newest data are: a look ends that long before now."""
+
+    lag: Duration = timedelta(seconds=30)
+    timeout_s: float = Field(default=10.0, gt=0, le=300)
+
+
+class PrometheusProvider(_Provider):
+    """A Prometheus, or what speaks its HTTP API. `labels` select the gateways of this environment."""
+
+    kind: Literal["prometheus"]
+    url: HttpUrl
+    token_env: EnvironmentVariable | None = Field(
+        default=None, description="Environment variable with its bearer token; never the token."
+    )
+    labels: dict[PrometheusLabel, Line] = Field(default_factory=dict, max_length=16)
+
+
+class HttpProvider(_Provider):
+    """A service that answers JSON. A metric's `ask` is the path behind `url`."""
+
+    kind: Literal["http"]
+    url: HttpUrl
+    token_env: EnvironmentVariable | None = Field(
+        default=None, description="Environment variable with its bearer token; never the token."
+    )
+
+
+class SqlProvider(_Provider):
+    """A database, by the environment variable that holds its SQLAlchemy URL, or files that DuckDB reads.
+
+    Files are Parquet, CSV or JSON lines below `folder`; a metric's statement calls them by their paths there.
+    """
+
+    kind: Literal["sql"]
+    url_env: EnvironmentVariable | None = None
+    folder: Line | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> SqlProvider:
+        if (self.url_env is None) == (self.folder is None):
+            raise ValueError("name either `url_env` (a database) or `folder` (files)")
+        return self
+
+
+class CommandProvider(_Provider):
+    """A program that prints JSON. It gets the question as JSON on its standard input, and never a shell."""
+
+    kind: Literal["command"]
+    command: tuple[Line, ...] = Field(min_length=1, max_length=64)
+    environment: tuple[EnvironmentVariable, ...] = Field(
+        default=(), max_length=32, description="Variables that it may see, besides PATH and HOME."
+    )
+
+
+Provider = Annotated[
+    PrometheusProvider | HttpProvider | SqlProvider | CommandProvider, Field(discriminator="kind")
+]
+
+
+class _Ledger(Document):
+    signing_key_env: EnvironmentVariable | None = Field(
+        default=None, description="Environment variable with the Ed25519 key (PEM) that signs every event."
+    )
+    verify_keys: tuple[Line, ...] = Field(
+        default=(),
+        max_length=16,
+        description="Public keys (base64) of which one must have signed every event.",
+    )
+
+
+class FolderLedger(_Ledger):
     """A ledger of hash-chained JSON lines in a folder: the embedded default."""
 
     kind: Literal["folder"]
     path: Line
+
+
+class BranchLedger(_Ledger):
+    """A ledger on an orphan branch of the repository's remote: appended by pushes that are never forced."""
+
+    kind: Literal["branch"]
+    branch: BranchName = "rollout-ledger"
+    path: Line = Field(
+        default=".rollout/ledger",
+        description="Folder of this machine's leases, and of nothing that is needed.",
+    )
+
+
+class Fleet(Document):
+    """How many releases may be under way here at once."""
+
+    max_releases: int | None = Field(default=None, ge=1, description="Adapters in shadow or canary at once.")
 
 
 class ContextKey(Document):
@@ -280,7 +376,15 @@ class Environment(Document):
         description="What gateways read flags through, instead of what belongs to the kind of `flags`.",
     )
     metrics: TrafficLogMetrics
-    ledger: FolderLedger
+    providers: dict[Name, Provider] = Field(
+        default_factory=dict, max_length=32, description="Where metrics with a `source` come from."
+    )
+    counted_by: Name | None = Field(
+        default=None,
+        description="A provider of kind prometheus that counts requests instead of the traffic log.",
+    )
+    ledger: Annotated[FolderLedger | BranchLedger, Field(discriminator="kind")]
+    fleet: Fleet = Fleet()
     routes: Line = Field(description="The routes document that the gateways read.")
     evidence: Line = Field(description="Folder of the evidence, addressed by digest.")
     context_key: ContextKey = ContextKey()
@@ -300,6 +404,15 @@ class Environment(Document):
             names = [endpoint.name for endpoint in endpoints]
             if len(set(names)) != len(names):
                 raise ValueError(f"two {kind} have the same name")
+        return self
+
+    @model_validator(mode="after")
+    def _a_prometheus_counts(self) -> Environment:
+        if self.counted_by is None:
+            return self
+        counting = self.providers.get(self.counted_by)
+        if not isinstance(counting, PrometheusProvider):
+            raise ValueError(f"counted_by: there is no provider {self.counted_by!r} of kind prometheus")
         return self
 
     @property

@@ -7,13 +7,14 @@ neither: it is inconclusive. At 100 % no control is left, and only the absolute 
 
 from __future__ import annotations
 
+from datetime import datetime
 from math import exp, log
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from rollout.core.manifest import Document
-from rollout.core.metric import Counts, MetricSpec, OnMissing, Samples, Stage
+from rollout.core.metric import Counts, MetricSpec, OnMissing, Requirement, Samples, Stage
 from rollout.core.stats import (
     HARM_ODDS,
     as_odds,
@@ -42,13 +43,18 @@ class Evidence(Document):
     candidate: Count = 0
     candidate_bad: Count = 0
     missing: Count = Field(default=0, description="Looks in a row in which an arm had no data.")
+    heard_at: AwareDatetime | None = Field(
+        default=None, description="The last look in which both arms had data."
+    )
 
     def carried_into_next_step(self) -> Evidence:
         """The same evidence of harm, with the counts begun anew."""
         return Evidence(log_e=self.log_e)
 
 
-def observe(evidence: Evidence, spec: MetricSpec, samples: Samples) -> Evidence:
+def observe(
+    evidence: Evidence, spec: MetricSpec, samples: Samples, *, now: datetime | None = None
+) -> Evidence:
     """Add one look. A missing arm adds nothing but is remembered."""
     stable, candidate = samples.stable, samples.candidate
     if stable is None or candidate is None:
@@ -60,6 +66,7 @@ def observe(evidence: Evidence, spec: MetricSpec, samples: Samples) -> Evidence:
         candidate=evidence.candidate + candidate.total,
         candidate_bad=evidence.candidate_bad + candidate.bad,
         missing=0 if candidate.total else evidence.missing + 1,
+        heard_at=now if stable.total and candidate.total else evidence.heard_at,
     )
 
 
@@ -71,15 +78,25 @@ def _grown(
         candidate_bad=candidate.bad,
         stable=stable.total,
         stable_bad=stable.bad,
-        tolerance=spec.tolerance,
+        tolerance=spec.tolerated,
     )
     return tuple(before + more for before, more in zip(log_e, increments, strict=True))
 
 
 def judge(
-    spec: MetricSpec, evidence: Evidence, *, stage: Stage, alpha: float, alpha_advance: float
+    spec: MetricSpec,
+    evidence: Evidence,
+    *,
+    stage: Stage,
+    alpha: float,
+    alpha_advance: float,
+    requires: Requirement = Requirement.NON_INFERIOR,
+    now: datetime | None = None,
 ) -> Verdict:
-    """What the evidence says about one metric. `alpha` is this metric's part of the release's budget."""
+    """What the evidence says about one metric. `alpha` is this metric's part of the release's budget.
+
+    A pass is what the state of the plan `requires`; at 100 % that is the absolute limit.
+    """
     if stage is Stage.BAKE:
         return _judge_alone(spec, evidence, alpha=alpha, alpha_advance=alpha_advance)
     if not evidence.candidate or not evidence.stable:
@@ -102,12 +119,12 @@ def judge(
         reason = f"worse: {rates}; evidence {as_odds(log_e)} against no worse (limit {1 / alpha:.0f} : 1)"
     elif short := _short(spec, evidence):
         outcome, reason = Outcome.INCONCLUSIVE, short
-    elif high <= spec.margin:
+    elif spec.max_abs is not None and high <= spec.max_abs:
         outcome = Outcome.PASS
-        reason = f"no worse by more than {spec.margin:.1%}: {rates}; at most {high:+.1%}"
+        reason = f"no worse by more than {spec.max_abs:.1%}: {rates}; at most {high:+.1%}"
     else:
         outcome = Outcome.INCONCLUSIVE
-        reason = f"not yet proven: {rates}; could still be {high:+.1%} (margin {spec.margin:.1%})"
+        reason = f"not yet proven: {rates}; could still be {high:+.1%} (accepted {spec.max_abs or 0:.1%})"
     return Verdict(
         subject=spec.id,
         outcome=outcome,

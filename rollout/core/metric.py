@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import timedelta
 from enum import StrEnum
-from typing import Literal
+from itertools import pairwise
+from math import isfinite
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from rollout.core.manifest import Document, Line, MetricId
+from rollout.core.duration import Duration
+from rollout.core.manifest import Document, Line, MetricId, Name, Text
 
 METRIC_SCHEMA: Literal["adapter-rollout/metric/v1"] = "adapter-rollout/metric/v1"
 
@@ -29,6 +33,24 @@ class Stage(StrEnum):
     BAKE = "bake"
 
 
+class Requirement(StrEnum):
+    """What a state of a plan asks of a metric before the release goes on.
+
+    `no_harm`: time and samples have passed, and no harm is shown. `non_inferior`: it is proven to be no worse.
+    """
+
+    NO_HARM = "no_harm"
+    NON_INFERIOR = "non_inferior"
+
+
+class Kind(StrEnum):
+    """What is compared: shares of requests, quantiles of a latency, or means of a score between 0 and 1."""
+
+    RATE = "rate"
+    LATENCY = "latency"
+    SCORE = "score"
+
+
 class Event(StrEnum):
     """What counts as *bad* for one request, as the gateway recorded it.
 
@@ -36,13 +58,41 @@ class Event(StrEnum):
     control. At 100 % it is not, for clients are rejected for their own mistakes too: there a metric of its own says
     how many are usual.
     `thumbs_down` counts answers of which their users said what they think, and only where users see answers.
+    `empty` is a good answer without a text; `invalid` one whose values or times are no numbers.
     """
 
     ERROR = "error"
     REJECTED = "rejected"
+    TIMEOUT = "timeout"
     FORMAT_INVALID = "format_invalid"
+    REFUSED = "refused"
+    EMPTY = "empty"
+    INVALID = "invalid"
+    PERSONAL_DATA = "personal_data"
+    TOXIC = "toxic"
     SLOW = "slow"
     THUMBS_DOWN = "thumbs_down"
+
+
+class Measure(StrEnum):
+    """Which time of an answer: to its first token, between its tokens, to its end, or to its end by token."""
+
+    FIRST_TOKEN = "first_token"  # noqa: S105 - a time, not a password
+    INTER_TOKEN = "inter_token"  # noqa: S105
+    END_TO_END = "end_to_end"
+    PER_TOKEN = "per_token"  # noqa: S105
+
+
+class Score(StrEnum):
+    """A value between 0 and 1 that an answer has: what its user said, or what was seen in it.
+
+    Copies of the shadow have no users. `format` and `compliance` are 1 where an answer has the form that is declared,
+    and where it does not refuse; of a shadow they are compared pair by pair.
+    """
+
+    FEEDBACK = "feedback"
+    FORMAT = "format"
+    COMPLIANCE = "compliance"
 
 
 class Unit(StrEnum):
@@ -91,39 +141,145 @@ class OnMissing(StrEnum):
     FAIL = "fail"
 
 
-class MetricSpec(Document):
-    """One metric (`policies/metrics/<id>.yaml`).
+Quantile = Annotated[float, Field(gt=0, lt=1)]
 
-    `kind: rate` counts requests on which `event` happened. `margin` is the largest harm accepted, as an
-    absolute difference of rates (0.02 = two points). `tolerance` is the odds ratio up to which a difference
-    is not called harm. `slow_after_ms` is the limit beyond which an answer is slow.
+
+class Query(Document):
+    """A metric that the gateways do not measure, asked of a provider of the environment.
+
+    `{name}`, `{served}`, `{stage}`, `{since}` and `{until}` stand for the comparison; it is asked once for each arm.
+    A Prometheus is asked for the expressions `total`, `bad` or `values` (counters, or a histogram). Of the others, `ask`
+    is what is asked (a path, a statement), and the rest name members or columns of the answer.
+    """
+
+    provider: Name
+    ask: Text | None = None
+    total: Text | None = None
+    bad: Text | None = None
+    values: Text | None = None
+
+
+class MetricSpec(Document):
+    """One metric (`policies/metrics/<id>.yaml`): the same in shadow, canary and at 100 %.
+
+    `kind: rate` compares how often `event` happened, `latency` the `quantiles` of the time `measure`, `score` the mean
+    of `score`. With `source`, a provider is asked instead of the gateways.
+
+    What is no harm: `tolerance` is an odds ratio (rate), a ratio of times (latency) or a loss (score) up to which a
+    difference is not called harm. What is proof: `max_abs` (an absolute difference of rates, or a loss of score),
+    `max_odds` (an odds ratio) or `max_ratio` (of times) is the largest harm accepted; of two, either is enough.
+    At 100 %, where no control is left, `max_rate` and `max_ms` (for the largest quantile) are absolute limits.
     """
 
     schema_: Literal["adapter-rollout/metric/v1"] = Field(alias="schema")
     id: MetricId
     title: Line
-    kind: Literal["rate"]
-    event: Event
+    kind: Kind
+    event: Event | None = None
+    measure: Measure | None = None
+    score: Score | None = None
+    source: Query | None = None
     per: Unit = Unit.REQUEST
-    direction: Literal[Direction.LOWER]
+    design_effect: float | None = Field(
+        default=None,
+        ge=1,
+        le=1000,
+        description="How many dependent requests say as much as one; estimated from stable if not given.",
+    )
+    direction: Direction
+    quantiles: tuple[Quantile, ...] = Field(default=(0.5, 0.95), min_length=1, max_length=4)
+    by_length: bool = Field(
+        default=False, description="Compare answers of like length only, for adapters that talk more or less."
+    )
+    buckets: tuple[float, ...] | None = Field(
+        default=None, max_length=200, description="Upper edges in milliseconds, as a histogram has them."
+    )
     slow_after_ms: float | None = Field(default=None, gt=0)
-    margin: float = Field(gt=0, lt=1)
-    tolerance: float = Field(default=1.25, ge=1, le=10)
+    max_abs: float | None = Field(default=None, gt=0, lt=1)
+    max_odds: float | None = Field(default=None, gt=1, le=100)
+    max_ratio: float | None = Field(default=None, gt=1, le=100)
+    tolerance: float | None = Field(default=None, ge=0, le=10)
     max_rate: float | None = Field(
         default=None, gt=0, lt=1, description="Absolute limit, judged at 100 %, where no control is left."
     )
+    max_ms: float | None = Field(
+        default=None, gt=0, description="Absolute limit of the largest quantile, judged at 100 %."
+    )
     min_samples: int = Field(ge=1, description="Requests in each arm below which nothing is concluded.")
+    max_silence: Duration = Field(
+        default=timedelta(minutes=30), description="Longest time without data of an arm that is looked at."
+    )
     on_missing: OnMissing
     stages: tuple[Stage, ...] = Field(min_length=1)
     required: bool = True
 
+    @model_validator(mode="before")
+    @classmethod
+    def _as_it_was_called_before(cls, data: object) -> object:
+        if isinstance(data, dict) and "margin" in data and "max_abs" not in data:
+            return {("max_abs" if key == "margin" else key): value for key, value in data.items()}
+        return data
+
     @model_validator(mode="after")
-    def _somebody_sees_what_is_judged(self) -> MetricSpec:
-        if self.event is Event.THUMBS_DOWN and Stage.SHADOW in self.stages:
-            raise ValueError(
-                "nobody sees the answers of shadow copies, so that nobody can say what they think"
-            )
+    def _fits_its_kind(self) -> MetricSpec:
+        for complaint in _misfits(self):
+            raise ValueError(complaint)
         return self
+
+    @property
+    def tolerated(self) -> float:
+        """The harm that is not called so: an odds ratio, a ratio of times, or a loss of score."""
+        if self.tolerance is not None:
+            return self.tolerance
+        return {Kind.RATE: 1.25, Kind.LATENCY: 1.05, Kind.SCORE: 0.0}[self.kind]
+
+
+def _misfits(spec: MetricSpec) -> list[str]:
+    """Why the fields do not go together; nothing here is guessed for anybody."""
+    kind, found = spec.kind, []
+    what: dict[Kind, tuple[str, object]] = {
+        Kind.RATE: ("event", spec.event),
+        Kind.LATENCY: ("measure", spec.measure),
+        Kind.SCORE: ("score", spec.score),
+    }
+    name, value = what[kind]
+    if (value is None) == (spec.source is None):
+        found.append(f"a metric of kind {kind} says either `{name}` or the `source` that it is asked of")
+    found += [
+        f"`{other}` does not belong to kind {kind}"
+        for of, (other, given) in what.items()
+        if of is not kind and given is not None
+    ]
+    proofs = {Kind.RATE: ("max_abs", "max_odds"), Kind.LATENCY: ("max_ratio",), Kind.SCORE: ("max_abs",)}
+    for limit in ("max_abs", "max_odds", "max_ratio"):
+        if getattr(spec, limit) is not None and limit not in proofs[kind]:
+            found.append(f"`{limit}` does not belong to kind {kind}")
+    if all(getattr(spec, limit) is None for limit in proofs[kind]):
+        found.append(
+            f"kind {kind} needs {' or '.join(f'`{each}`' for each in proofs[kind])}: the largest harm accepted"
+        )
+    if kind is not Kind.SCORE and spec.tolerated < 1:
+        found.append("`tolerance` is a ratio, 1 or more")
+    if kind is Kind.SCORE and spec.tolerated >= 1:
+        found.append("`tolerance` is a loss of score, below 1")
+    if spec.max_ratio is not None and spec.max_ratio <= spec.tolerated:
+        found.append("`max_ratio` must be above `tolerance`, or it would be harm and proof at once")
+    if kind is Kind.LATENCY and spec.direction is not Direction.LOWER:
+        found.append("a latency is better when it is lower")
+    if kind is Kind.SCORE and spec.direction is not Direction.HIGHER:
+        found.append("a score is better when it is higher")
+    if kind is Kind.RATE and spec.event is not None and spec.direction is not Direction.LOWER:
+        found.append(f"{spec.event} is something bad: lower is better")
+    if spec.event is Event.SLOW and spec.slow_after_ms is None:
+        found.append("`slow` needs `slow_after_ms`")
+    if Stage.SHADOW in spec.stages and (spec.event is Event.THUMBS_DOWN or spec.score is Score.FEEDBACK):
+        found.append("nobody sees the answers of shadow copies, so that nobody can say what they think")
+    if spec.buckets is not None and (
+        any(later <= earlier for earlier, later in pairwise(spec.buckets))
+        or not all(isfinite(edge) and edge > 0 for edge in spec.buckets)
+    ):
+        found.append("`buckets` rise, and are above 0")
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,12 +294,60 @@ class Counts:
             raise ValueError(f"{self.bad} bad of {self.total} is impossible")
 
 
+class Test(StrEnum):
+    """Which question a table answers: is it worse than tolerated, or is it no worse than accepted?"""
+
+    HARM = "harm"
+    ADVANCE = "advance"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Marks:
+    """Of one stratum of a look: how many of the slowest ones of both arms together are whose.
+
+    The candidate's times were divided by the ratio that `test` allows; then `1 - quantile` of all of them, or as many
+    as a histogram's edge has above it, are marked. `stable.bad` and `candidate.bad` are the marked ones.
+    """
+
+    quantile: float
+    test: Test
+    stratum: str = ""
+    stable: Counts
+    candidate: Counts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moments:
+    """How many values of a score an arm has, their sum and the sum of their squares. Values are 0 to 1."""
+
+    number: int
+    sum: float
+    squares: float
+
+    def __post_init__(self) -> None:
+        if self.number < 0 or not isfinite(self.sum) or not isfinite(self.squares):
+            raise ValueError("moments of a score are finite numbers")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clusters:
+    """How bad requests of stable come in heaps: their sum over the units that had any, and that of their squares."""
+
+    bad: int
+    squares: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Samples:
     """What a source saw of one metric between two edges of its own clock.
 
     The edges are opaque to everyone but the source: the next look starts where this one ended, so that no
     request is counted twice or left out. A missing arm is `None`, which is not the same as zero requests.
+
+    A rate has counts. A latency has counts (`bad`: beyond `max_ms`) and `marks` for each of its quantiles, tests and
+    strata. A score has counts (nothing is bad) and either `differences` (candidate minus stable, of each pair, -1 to 1)
+    or the `moments` of stable and candidate. `observed` are quantiles or means of this look by arm, for people to read.
+    `query` is what was asked outside, `late` how many came after their look was closed.
     """
 
     metric: str
@@ -151,6 +355,17 @@ class Samples:
     until: str
     stable: Counts | None
     candidate: Counts | None
+    marks: tuple[Marks, ...] = ()
+    differences: tuple[float, ...] = ()
+    moments: tuple[Moments, Moments] | None = None
+    clusters: Clusters | None = None
+    observed: Mapping[str, tuple[float | None, float | None]] = field(default_factory=dict)
+    query: tuple[str, ...] = ()
+    late: int = 0
+
+    def __post_init__(self) -> None:
+        if not all(isfinite(each) and -1 <= each <= 1 for each in self.differences):
+            raise ValueError("differences of scores are between -1 and 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,19 +7,20 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from itertools import pairwise
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
 from pydantic_core import CoreSchema, core_schema
 
-from rollout.core.manifest import Document, MetricId, Name
+from rollout.core.duration import Duration
+from rollout.core.manifest import Document, Line, MetricId, Name
+from rollout.core.metric import Requirement
+from rollout.core.window import Window
 
 PLAN_SCHEMA: Literal["adapter-rollout/plan/v1"] = "adapter-rollout/plan/v1"
 
 WHOLE = 100_000
 _SHARE = re.compile(r"^(\d{1,3})(?:\.(\d{1,3}))?\s?%$")
-_DURATION = re.compile(r"^(\d{1,6})(ms|s|m|h|d)$")
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -82,22 +83,6 @@ Share.ZERO = Share(0)
 Share.FULL = Share(WHOLE)
 
 
-def _parse_duration(value: object) -> object:
-    if isinstance(value, timedelta):
-        return value
-    if isinstance(value, str) and (match := _DURATION.match(value)):
-        return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
-    raise ValueError("a duration is a number with ms, s, m, h or d, like '30m' or '24h'")
-
-
-Duration = Annotated[
-    timedelta,
-    BeforeValidator(_parse_duration, json_schema_input_type=str),
-    Field(json_schema_extra={"type": "string", "pattern": _DURATION.pattern, "examples": ["30m", "24h"]}),
-]
-"""A length of time, written like `90s`, `30m`, `24h` or `7d`."""
-
-
 class OnInconclusive(StrEnum):
     """What to do when a deadline passes and nothing is proven."""
 
@@ -106,9 +91,10 @@ class OnInconclusive(StrEnum):
 
 
 class OnNewVersion(StrEnum):
-    """What a newer manifest does to a release that is under way."""
+    """What a newer manifest does to a release that is under way: wait, replace it by way of stable, or be refused."""
 
     QUEUE = "queue"
+    SUPERSEDE = "supersede"
     REJECT = "reject"
 
 
@@ -118,14 +104,22 @@ class Shadow(Document):
     duration: Duration
     pairs: int = Field(ge=1)
     sample: Share = Field(default=Share.FULL, description="Share of requests that are mirrored.")
+    requires: Requirement = Requirement.NON_INFERIOR
+    deadline: Duration | None = Field(default=None, description="Instead of the plan's.")
 
 
 class Step(Document):
-    """One share, held for at least `bake` and until `min_samples` candidate requests were judged."""
+    """One share, held for at least `bake` and until `min_samples` candidate requests were judged.
+
+    `pause` names the person, or the role, who must let the release go on from here with `rollout resume`.
+    """
 
     share: Share
     bake: Duration
     min_samples: int = Field(ge=1)
+    requires: Requirement = Requirement.NON_INFERIOR
+    deadline: Duration | None = Field(default=None, description="Instead of the plan's.")
+    pause: Line | None = Field(default=None, description="Who must let the release go on from here.")
 
 
 class Plan(Document):
@@ -147,7 +141,20 @@ class Plan(Document):
     failure_budget: int = Field(
         default=0, ge=0, description="Looks that may show harm before it is acted on."
     )
+    consecutive_failures: int | None = Field(
+        default=None,
+        ge=1,
+        description="Looks in a row that show harm which are acted on, whatever the budget is.",
+    )
+    consecutive_successes: int = Field(
+        default=1, ge=1, description="Looks in a row that must pass before the release goes on."
+    )
     error_budget: int = Field(default=5, ge=0, description="Looks in a row that may end in an error.")
+    windows: tuple[Window, ...] = Field(
+        default=(),
+        max_length=32,
+        description="When the share may rise; none means always. Rollback is always allowed.",
+    )
     alpha: float = Field(default=0.01, gt=0, le=0.2, description="False rollbacks accepted, per release.")
     alpha_advance: float = Field(
         default=0.05, gt=0, le=0.2, description="False advances accepted, per metric and step."
@@ -173,6 +180,16 @@ class Plan(Document):
             raise ValueError("the first step must be above 0 %; a step without users is `shadow`")
         if shares[-1] != Share.FULL:
             raise ValueError("the last step must be 100 %, or the release would never end")
+        return self
+
+    @model_validator(mode="after")
+    def _everybody_gets_only_what_is_proven(self) -> Plan:
+        """At 100 % no control is left, so that the proof must come before it."""
+        before = self.steps[-2] if len(self.steps) > 1 else self.shadow
+        if before is None:
+            raise ValueError("a plan of 100 % alone proves nothing: name a shadow, or a step before it")
+        if before.requires is not Requirement.NON_INFERIOR:
+            raise ValueError("what comes before 100 % must require `non_inferior`: there no control is left")
         return self
 
     def as_input(self) -> dict[str, object]:

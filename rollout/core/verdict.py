@@ -43,7 +43,8 @@ class Interval:
 class Verdict:
     """What one check says, with the one sentence that explains it.
 
-    `fail` is proven harm. `samples` are (stable, candidate). `e_value` is evidence against "no worse".
+    `fail` is proven harm. `samples` are (stable, candidate). `e_value` is evidence against "no worse", `proof` against
+    "worse than accepted". `projected` is how many requests of the candidate a decision will take in all, as it looks.
     """
 
     subject: str
@@ -52,6 +53,8 @@ class Verdict:
     effect: float | None = None
     interval: Interval | None = None
     e_value: float | None = None
+    proof: float | None = None
+    projected: int | None = None
     samples: tuple[int, int] = (0, 0)
     required: bool = True
 

@@ -127,6 +127,8 @@ def _event(spec: MetricSpec, stage: Stage) -> tuple[str, str, dict[str, float]]:
             # Where an adapter had to be loaded first, that is what took its time.
             slow = "{row}.latency_ms > :slow"
             return f"({{row}}.cold = 0 AND ({GOOD} OR {slow}))", slow, {"slow": spec.slow_after_ms}
+        case _:
+            raise Unreadable(f"metric {spec.id}: the traffic log does not count it")
 
 
 def _bounds(window: tuple[int, int]) -> dict[str, int]:

@@ -1,0 +1,28 @@
+"""Lengths of time, as documents write them."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
+
+_DURATION = re.compile(r"^(\d{1,6})(ms|s|m|h|d)$")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def _parse_duration(value: object) -> object:
+    if isinstance(value, timedelta):
+        return value
+    if isinstance(value, str) and (match := _DURATION.match(value)):
+        return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
+    raise ValueError("a duration is a number with ms, s, m, h or d, like '30m' or '24h'")
+
+
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(_parse_duration, json_schema_input_type=str),
+    Field(json_schema_extra={"type": "string", "pattern": _DURATION.pattern, "examples": ["30m", "24h"]}),
+]
+"""A length of time, written like `90s`, `30m`, `24h` or `7d`."""
