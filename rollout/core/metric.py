@@ -10,7 +10,7 @@ from itertools import pairwise
 from math import isfinite
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AliasChoices, Field, model_validator
 
 from rollout.core.duration import Duration
 from rollout.core.manifest import Document, Line, MetricId, Name, Text
@@ -195,7 +195,13 @@ class MetricSpec(Document):
         default=None, max_length=200, description="Upper edges in milliseconds, as a histogram has them."
     )
     slow_after_ms: float | None = Field(default=None, gt=0)
-    max_abs: float | None = Field(default=None, gt=0, lt=1)
+    max_abs: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        # Its name in the first releases, which the policy of a release under way may still have.
+        validation_alias=AliasChoices("max_abs", "margin"),
+    )
     max_odds: float | None = Field(default=None, gt=1, le=100)
     max_ratio: float | None = Field(default=None, gt=1, le=100)
     tolerance: float | None = Field(default=None, ge=0, le=10)
@@ -212,13 +218,6 @@ class MetricSpec(Document):
     on_missing: OnMissing
     stages: tuple[Stage, ...] = Field(min_length=1)
     required: bool = True
-
-    @model_validator(mode="before")
-    @classmethod
-    def _as_it_was_called_before(cls, data: object) -> object:
-        if isinstance(data, dict) and "margin" in data and "max_abs" not in data:
-            return {("max_abs" if key == "margin" else key): value for key, value in data.items()}
-        return data
 
     @model_validator(mode="after")
     def _fits_its_kind(self) -> MetricSpec:
