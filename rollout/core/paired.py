@@ -74,7 +74,10 @@ def fewest_items(margin: float, confidence: float) -> int:
         return 1
     z = _two_sided(confidence)
     by_score = floor(z * z * (1 - margin) / margin) + 1
-    return max(by_score, ceil(log((1 - confidence) / 2) / log(1 - margin)))
+    by_chance = log((1 - confidence) / 2) / log(1 - margin)
+    return max(
+        by_score, ceil(by_chance - 1e-9)
+    )  # What is exactly enough must not be rounded up by a last bit.
 
 
 def unchanged_width(items: float, confidence: float) -> float:
