@@ -127,7 +127,7 @@ class Erred(_Event):
 
 
 class Intended(_Event):
-    """A flag write is about to happen."""
+    """A flag write is about to happen. `skipped` says why steps in between are left out."""
 
     kind: Literal["intended"] = "intended"
     step: int = Field(ge=0)
@@ -135,6 +135,7 @@ class Intended(_Event):
     turn_on: bool
     flag_version: int = Field(ge=0)
     reason: Sentence
+    skipped: Text | None = None
 
 
 class Shifted(_Event):
@@ -178,12 +179,52 @@ class Lowered(_Event):
 class Resumed(_Event):
     """A person lets a release go on with the step that it is at, or was at before it was turned down.
 
-    The step's time begins anew, and with `edge` what is compared of who was served.
+    The step's time begins anew, and with `edge` what is compared of who was served. One that was paused goes on as if
+    it had not been.
     """
 
     kind: Literal["resumed"] = "resumed"
     reason: Text
     edge: Line | None = None
+
+
+class Paused(_Event):
+    """A person wants a release to go no further. It is watched, and taken back if it does harm."""
+
+    kind: Literal["paused"] = "paused"
+    reason: Text
+
+
+class Cleared(_Event):
+    """Whom the plan names lets the release go on from the step at which it pauses."""
+
+    kind: Literal["cleared"] = "cleared"
+    step: int = Field(ge=0)
+    reason: Text
+
+
+class Hastened(_Event):
+    """A person wants the candidate everywhere now, without waiting for proof: stable may be what is broken."""
+
+    kind: Literal["hastened"] = "hastened"
+    reason: Text
+
+
+class Superseded(_Event):
+    """A newer version takes its place: everybody is on stable. Nothing is said against its bytes."""
+
+    kind: Literal["superseded"] = "superseded"
+    by: Line = Field(description="Served name of the newer version.")
+    reason: Sentence
+    flag_version: int = Field(ge=0)
+
+
+class Retried(_Event):
+    """A person lets bytes that were taken back begin once more."""
+
+    kind: Literal["retried"] = "retried"
+    identity: Sha256
+    reason: Text
 
 
 class Promoted(_Event):
@@ -249,6 +290,11 @@ LedgerEvent = Annotated[
     | Heard
     | Lowered
     | Resumed
+    | Paused
+    | Cleared
+    | Hastened
+    | Superseded
+    | Retried
     | Promoted
     | Settling
     | Settled
@@ -306,7 +352,9 @@ class RolloutState:
     began, `step_edge` the metric source's edge of then, `heard` whether every gateway had heard of it. `generation`
     rises whenever a release begins or ends, so that a late tick can see that it is late. `cohort` is what drew the
     flag's users when the release began, `lowered` the change by somebody else that the release waits at, and
-    `lowered_from` the share before it, until the release is there again.
+    `lowered_from` the share before it, until the release is there again. `paused` and `hastened` are what a person
+    asked for, `cleared` the last step from which the plan's person let it go on. `failures` counts looks that showed
+    harm in this release, the two in a row those that came last in this state.
     """
 
     phase: Phase = Phase.IDLE
@@ -325,8 +373,13 @@ class RolloutState:
     cohort: str | None = None
     lowered: Lowered | None = None
     lowered_from: Share | None = None
+    paused: Paused | None = None
+    cleared: int = -1
+    hastened: Hastened | None = None
     evidence: Mapping[str, Evidence] = field(default_factory=lambda: MappingProxyType({}))
     failures: int = 0
+    failures_in_a_row: int = 0
+    passes_in_a_row: int = 0
     errors: int = 0
     settling: bool = False
     rolled_back: RolledBack | None = None
@@ -397,6 +450,8 @@ def _after(state: RolloutState, event: LedgerEvent) -> RolloutState:
                 edge=event.edge,
                 evidence=MappingProxyType(dict(event.evidence)),
                 failures=state.failures + (event.outcome is Outcome.FAIL),
+                failures_in_a_row=state.failures_in_a_row + 1 if event.outcome is Outcome.FAIL else 0,
+                passes_in_a_row=state.passes_in_a_row + 1 if event.outcome is Outcome.PASS else 0,
                 errors=0,
             )
         case Erred():
@@ -405,7 +460,8 @@ def _after(state: RolloutState, event: LedgerEvent) -> RolloutState:
         case Intended():
             # The same step once more is for a release that was turned down: up to where it had been.
             again = event.step == state.step and event.share > state.share
-            following = event.step == state.step + 1
+            skips = event.skipped is not None and event.step > state.step
+            following = event.step == state.step + 1 or skips
             _require(state.phase.under_way and state.lowered is None and (following or again), state, event)
             return replace(state, intent=event)
         case Shifted():
@@ -432,20 +488,35 @@ def _after(state: RolloutState, event: LedgerEvent) -> RolloutState:
                 intent=None,
             )
         case Resumed():
-            stepping = state.phase is Phase.CANARY and state.step >= 0 and event.edge is not None
-            _require(state.lowered is not None or stepping, state, event)
-            return replace(
-                state,
-                phase=Phase.CANARY,
-                lowered=None,
-                entered_at=event.at,
-                step_edge=event.edge or state.step_edge,
-            )
+            return _resumed(state, event)
+        case Paused():
+            waits = state.phase is Phase.PROMOTED and not state.settling
+            _require((state.phase.under_way or waits) and state.paused is None, state, event)
+            return replace(state, paused=event, hastened=None)
+        case Cleared():
+            _require(state.phase is Phase.CANARY and event.step == state.step > state.cleared, state, event)
+            return replace(state, cleared=event.step)
+        case Hastened():
+            _require(state.phase.under_way and state.lowered is None, state, event)
+            return replace(state, hastened=event, paused=None)
+        case Superseded():
+            _require(state.phase.under_way, state, event)
+            return _ended(state, event.flag_version, event.at, Phase.IDLE)
+        case Retried():
+            _require(event.identity in state.quarantine, state, event)
+            rest = {key: past for key, past in state.quarantine.items() if key != event.identity}
+            return replace(state, quarantine=MappingProxyType(rest))
         case Promoted():
             _require(state.phase is Phase.CANARY and state.share == Share.FULL, state, event)
-            return replace(state, phase=Phase.PROMOTED, entered_at=event.at, evidence=MappingProxyType({}))
+            return replace(
+                state,
+                phase=Phase.PROMOTED,
+                entered_at=event.at,
+                hastened=None,
+                evidence=MappingProxyType({}),
+            )
         case Settling():
-            untouched = state.lowered is None and not state.settling
+            untouched = state.lowered is None and state.paused is None and not state.settling
             _require(state.phase is Phase.PROMOTED and untouched, state, event)
             return replace(state, settling=True)
         case Settled():
@@ -481,12 +552,32 @@ def _begun(state: RolloutState, event: Started) -> RolloutState:
         cohort=event.cohort,
         lowered=None,
         lowered_from=None,
+        paused=None,
+        cleared=-1,
+        hastened=None,
         evidence=MappingProxyType({}),
         failures=0,
+        failures_in_a_row=0,
+        passes_in_a_row=0,
         errors=0,
         rolled_back=None,
         reverted=False,
         verified=False,
+    )
+
+
+def _resumed(state: RolloutState, event: Resumed) -> RolloutState:
+    stepping = state.phase is Phase.CANARY and state.step >= 0 and event.edge is not None
+    _require(state.lowered is not None or state.paused is not None or stepping, state, event)
+    if state.paused is not None and state.lowered is None:
+        return replace(state, paused=None)
+    return replace(
+        state,
+        phase=Phase.CANARY,
+        lowered=None,
+        paused=None,
+        entered_at=event.at,
+        step_edge=event.edge or state.step_edge,
     )
 
 
@@ -505,6 +596,8 @@ def _shifted(state: RolloutState, event: Shifted) -> RolloutState:
         step_edge=event.edge,
         heard=event.heard,
         lowered_from=None,
+        failures_in_a_row=0,
+        passes_in_a_row=0,
         evidence=MappingProxyType({key: value.carried_into_next_step() for key, value in carried.items()}),
     )
 
@@ -526,6 +619,9 @@ def _settled(state: RolloutState, event: Settled) -> RolloutState:
         edge=None,
         step_edge=None,
         heard=True,
+        paused=None,
+        cleared=-1,
+        hastened=None,
         settling=False,
         released=state.released | {candidate.manifest_sha256},
         released_versions=_with(state.released_versions, candidate),
@@ -554,26 +650,39 @@ def _rolled_back(state: RolloutState, event: RolledBack) -> RolloutState:
     if event.bad is not None:
         quarantine[event.bad.identity] = event
     return replace(
+        _ended(state, event.flag_version, event.at, Phase.TAKEN_BACK),
+        rolled_back=event,
+        reverted=False,
+        verified=False,
+        quarantine=MappingProxyType(quarantine),
+    )
+
+
+def _ended(state: RolloutState, flag_version: int, at: datetime, phase: Phase) -> RolloutState:
+    """No candidate any more, and everybody on stable."""
+    return replace(
         state,
-        phase=Phase.TAKEN_BACK,
+        phase=phase,
         generation=state.generation + 1,
         candidate=None,
         started=None,
         step=-1,
         share=Share.ZERO,
-        flag_version=event.flag_version,
-        entered_at=event.at,
+        flag_version=flag_version,
+        entered_at=at,
         intent=None,
         edge=None,
         step_edge=None,
         heard=True,
         lowered=None,
+        lowered_from=None,
+        paused=None,
+        cleared=-1,
+        hastened=None,
         evidence=MappingProxyType({}),
         failures=0,
+        failures_in_a_row=0,
+        passes_in_a_row=0,
         errors=0,
         settling=False,
-        rolled_back=event,
-        reverted=False,
-        verified=False,
-        quarantine=MappingProxyType(quarantine),
     )

@@ -15,6 +15,8 @@ from typing import Annotated, Literal, NewType
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from rollout.core.share import Share
+
 MANIFEST_SCHEMA: Literal["adapter-rollout/manifest/v1"] = "adapter-rollout/manifest/v1"
 
 Identity = NewType("Identity", str)
@@ -157,10 +159,29 @@ class Evaluation(Document):
     human: Text | None = Field(default=None, description="Summary of the human evaluation.")
 
 
+class Hold(Document):
+    """How far a release may go, by a pull request. `at` is a share; without it, no further than it is."""
+
+    at: Share | None = None
+    reason: Line
+
+
+class Skip(Document):
+    """Steps of the plan that are left out, by their shares. What comes before 100 % cannot be left out."""
+
+    shares: tuple[Share, ...] = Field(min_length=1, max_length=32)
+    reason: Line
+
+
 class Release(Document):
-    """How it is released: the plan, by name."""
+    """How it is released: the plan, by name, and what somebody wants of this one release.
+
+    `hold` and `skip` are taken from the newest commit of the branch, so that a pull request steers a release under way.
+    """
 
     plan: Name
+    hold: Hold | None = None
+    skip: Skip | None = None
 
 
 class SafetyIncident(Document):

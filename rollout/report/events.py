@@ -6,22 +6,27 @@ from typing import assert_never
 
 from rollout.core.lifecycle import (
     Adopted,
+    Cleared,
     Erred,
     Evaluated,
     Forgone,
+    Hastened,
     Heard,
     Intended,
     LedgerEvent,
     Looked,
     Lowered,
+    Paused,
     Promoted,
     Resumed,
+    Retried,
     Reverted,
     RolledBack,
     Settled,
     Settling,
     Shifted,
     Started,
+    Superseded,
     Verified,
 )
 
@@ -51,6 +56,16 @@ def tell(event: LedgerEvent) -> str:
             return f"taken over: {reason}"
         case Resumed(reason=reason):
             return f"resumed: {reason}"
+        case Paused(reason=reason, actor=actor):
+            return f"paused by {actor}: {reason}"
+        case Cleared(step=step, reason=reason, actor=actor):
+            return f"step {step + 1} cleared by {actor}: {reason}"
+        case Hastened(reason=reason, actor=actor):
+            return f"{actor} wants it everywhere without waiting for proof: {reason}"
+        case Superseded(by=by):
+            return f"superseded by {by}"
+        case Retried(identity=identity, reason=reason, actor=actor):
+            return f"{actor} lets {identity[:12]} begin once more: {reason}"
         case Promoted():
             return "promoted"
         case Settling(reason=reason):
