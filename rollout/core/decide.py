@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from rollout.core.drift import Toward, drift
 from rollout.core.flag import FlagState
 from rollout.core.lifecycle import Evaluated, Phase, RolloutState, Version
+from rollout.core.manifest import Release
 from rollout.core.plan import OnInconclusive, OnNewVersion, Plan, Share
 from rollout.core.verdict import Analysis, Outcome
 
@@ -27,11 +28,12 @@ class Hold:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Advance:
-    """Go to the step `step` of the plan, whose share is `share`."""
+    """Go to the step `step` of the plan, whose share is `share`. `skipped` says why steps before it are left out."""
 
     step: int
     share: Share
     reason: str
+    skipped: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,18 +94,22 @@ def decide(
     analysis: Analysis,
     now: datetime,
     mismatch: str | None = None,
+    closed: str | None = None,
+    steering: Release | None = None,
 ) -> Decision:
     """What to do next with a release under way. Shown harm comes before everything: taking back is always safe.
 
-    `mismatch` says how what was served differs from what the flag says, None where it does not.
+    `mismatch` says how what was served differs from what the flag says, None where it does not. `closed` says why no
+    share may rise now (a window, a freeze), `steering` what a pull request asks for.
     """
     if not state.phase.under_way or state.entered_at is None:
         return Halt(reason=f"nothing is under way in phase {state.phase}")
     if (harm := shown_harm(plan, state, analysis)) is not None:
         return harm
+    deadline = deadline_of(plan, state)
     if (drifted := drift(state, flag)) is not None:
         if _is_half_taken_back(plan, state, flag, now):
-            return RollBack(reason=f"the deadline of {plan.deadline} passed without proof")
+            return RollBack(reason=f"the deadline of {deadline} passed without proof")
         safer = drifted.toward is Toward.SAFETY
         return Adopt(reason=drifted.reason) if safer else Halt(reason=drifted.reason)
     elapsed = now - state.entered_at
@@ -113,26 +119,36 @@ def decide(
         return Halt(
             reason=f"{state.errors} looks in a row could not be taken; the error budget is {plan.error_budget}"
         )
-    waiting = _what_is_missing(plan, state, coverage, analysis, elapsed, mismatch)
-    if waiting is None:
-        return _forward(plan, state)
-    if elapsed > plan.deadline:
-        if plan.on_inconclusive is OnInconclusive.ROLL_BACK:
-            return RollBack(reason=f"the deadline of {plan.deadline} passed without proof: {waiting}")
-        return Hold(reason=f"the deadline of {plan.deadline} passed: {waiting}", final=True)
-    return Hold(reason=waiting)
+    forward = _forward(plan, state, steering)
+    unproven = _what_is_missing(plan, state, coverage, analysis, elapsed, mismatch, steering)
+    if unproven is None:
+        return _unless_stopped(plan, state, forward, closed, steering, overdue=elapsed > deadline)
+    if elapsed > deadline:
+        if plan.on_inconclusive is OnInconclusive.ROLL_BACK and state.paused is None:
+            return RollBack(reason=f"the deadline of {deadline} passed without proof: {unproven}")
+        return Hold(reason=f"the deadline of {deadline} passed: {unproven}", final=True)
+    return Hold(reason=unproven)
 
 
 def shown_harm(plan: Plan, state: RolloutState, analysis: Analysis) -> RollBack | None:
     """The rollback that shown harm beyond the failure budget demands, whatever else is known; or None."""
-    if analysis.outcome is Outcome.FAIL and state.failures > plan.failure_budget:
+    in_a_row = plan.consecutive_failures is not None and state.failures_in_a_row >= plan.consecutive_failures
+    if analysis.outcome is Outcome.FAIL and (state.failures > plan.failure_budget or in_a_row):
         return RollBack(reason="; ".join(analysis.failures))
     return None
 
 
+def deadline_of(plan: Plan, state: RolloutState) -> timedelta:
+    """The longest time in the present state."""
+    own = plan.shadow.deadline if state.phase is Phase.SHADOW and plan.shadow else None
+    if state.phase is Phase.CANARY and state.step >= 0:
+        own = plan.steps[state.step].deadline
+    return plan.deadline if own is None else own
+
+
 def _is_half_taken_back(plan: Plan, state: RolloutState, flag: FlagState | None, now: datetime) -> bool:
     """Whether a rollback at the deadline may have died behind its flag write: to finish it is safe in any case."""
-    overdue = state.entered_at is not None and now - state.entered_at > plan.deadline
+    overdue = state.entered_at is not None and now - state.entered_at > deadline_of(plan, state)
     off = flag is not None and flag.effective == Share.ZERO
     return overdue and off and plan.on_inconclusive is OnInconclusive.ROLL_BACK
 
@@ -144,14 +160,19 @@ def _what_is_missing(
     analysis: Analysis,
     elapsed: timedelta,
     mismatch: str | None,
+    steering: Release | None,
 ) -> str | None:
     """The first thing that stands between this state and the next, or None."""
     if state.lowered is not None:
         return f"{state.lowered.reason}; resume the release or take it back"
+    if state.paused is not None:
+        return f"paused by {state.paused.actor}: {state.paused.reason}; resume the release or take it back"
     if not coverage.complete:
         return coverage.complaint
     if state.phase is Phase.CANARY and (state.step < 0 or _was_resumed(plan, state)):
         return None  # Nobody is served as this step says yet, so there is nothing to judge.
+    if state.hastened is not None or _is_skipped(plan, state, steering):
+        return None
     if not state.heard:
         return "not every gateway decides by this step's flag version yet: its time has not begun"
     bake, needed = _demands(plan, state)
@@ -166,7 +187,35 @@ def _what_is_missing(
         return f"{judged} of {needed} requests of the candidate judged"
     if analysis.outcome is not Outcome.PASS:
         return "; ".join(analysis.reasons) or "no metric was judged"
+    in_a_row = max(1, state.passes_in_a_row)
+    if in_a_row < plan.consecutive_successes:
+        return f"{in_a_row} of {plan.consecutive_successes} looks in a row have passed"
     return None
+
+
+def _unless_stopped(
+    plan: Plan,
+    state: RolloutState,
+    forward: Advance | Promote,
+    closed: str | None,
+    steering: Release | None,
+    *,
+    overdue: bool,
+) -> Decision:
+    """What is proven goes on, unless a person or the calendar says that it must wait. To wait is never harm."""
+    step = plan.steps[state.step] if state.phase is Phase.CANARY and state.step >= 0 else None
+    if step is not None and step.pause is not None and state.cleared < state.step and state.hastened is None:
+        waits = f"the plan pauses at {step.share}: {step.pause} has to resume the release"
+        return Hold(reason=waits, final=overdue)
+    brake = steering.hold if steering else None
+    if brake is not None and (
+        brake.at is None or (isinstance(forward, Advance) and forward.share > brake.at)
+    ):
+        limit = f"at {brake.at}" if brake.at is not None else "where it is"
+        return Hold(reason=f"the manifest holds it {limit}: {brake.reason}", final=overdue)
+    if closed is not None and isinstance(forward, Advance):
+        return Hold(reason=closed)
+    return forward
 
 
 def _demands(plan: Plan, state: RolloutState) -> tuple[timedelta, int]:
@@ -183,16 +232,40 @@ def _was_resumed(plan: Plan, state: RolloutState) -> bool:
     return state.step >= 0 and state.share < plan.steps[state.step].share
 
 
-def _forward(plan: Plan, state: RolloutState) -> Decision:
+def _is_skipped(plan: Plan, state: RolloutState, steering: Release | None) -> bool:
+    """Whether a pull request leaves the present step out. What comes before 100 % cannot be: it is the proof."""
+    if steering is None or steering.skip is None or state.phase is not Phase.CANARY:
+        return False
+    return state.step < len(plan.steps) - 2 and plan.steps[state.step].share in steering.skip.shares
+
+
+def _forward(plan: Plan, state: RolloutState, steering: Release | None) -> Advance | Promote:
     if state.phase is Phase.CANARY and _was_resumed(plan, state):
         share = plan.steps[state.step].share
         return Advance(step=state.step, share=share, reason=f"resumed: up to {share} again")
-    following = state.step + 1
+    following, skipped = _following(plan, state, steering)
     if following < len(plan.steps):
         share = plan.steps[following].share
         place = "shadow" if state.phase is Phase.SHADOW else f"{state.share}"
-        return Advance(step=following, share=share, reason=f"{place} passed: on to {share}")
+        reason = f"{place} left out" if skipped and following == state.step + 1 else f"{place} passed"
+        if state.hastened is not None:
+            reason = f"{state.hastened.actor} does not wait for proof"
+        return Advance(step=following, share=share, reason=f"{reason}: on to {share}", skipped=skipped)
     return Promote(reason=f"passed at {state.share}")
+
+
+def _following(plan: Plan, state: RolloutState, steering: Release | None) -> tuple[int, str | None]:
+    """(the next step, why others before it are left out)."""
+    last = len(plan.steps) - 1
+    if state.hastened is not None:
+        return max(last, state.step + 1), state.hastened.reason
+    step, skip = state.step + 1, steering.skip if steering else None
+    if skip is None:
+        return step, None
+    while step < last - 1 and plan.steps[step].share in skip.shares:
+        step += 1
+    left_out = step > state.step + 1 or _is_skipped(plan, state, steering)
+    return step, skip.reason if left_out else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -596,6 +596,7 @@ def _shifted(state: RolloutState, event: Shifted) -> RolloutState:
         step_edge=event.edge,
         heard=event.heard,
         lowered_from=None,
+        hastened=None,
         failures_in_a_row=0,
         passes_in_a_row=0,
         evidence=MappingProxyType({key: value.carried_into_next_step() for key, value in carried.items()}),

@@ -159,7 +159,7 @@ class Evaluation(Document):
     human: Text | None = Field(default=None, description="Summary of the human evaluation.")
 
 
-class Hold(Document):
+class Brake(Document):
     """How far a release may go, by a pull request. `at` is a share; without it, no further than it is."""
 
     at: Share | None = None
@@ -180,7 +180,7 @@ class Release(Document):
     """
 
     plan: Name
-    hold: Hold | None = None
+    hold: Brake | None = None
     skip: Skip | None = None
 
 
