@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, replace
+from datetime import datetime
 from typing import Any
 
 from rollout.core.judge import Evidence, judge, observe
 from rollout.core.lifecycle import Erred, Looked, Phase, RolloutState
-from rollout.core.metric import Comparison, Samples, Stage
-from rollout.core.plan import Share
-from rollout.core.verdict import Analysis
+from rollout.core.metric import Comparison, Requirement, Samples, Stage
+from rollout.core.plan import Plan, Share
+from rollout.core.verdict import Analysis, Outcome
 from rollout.errors import Unavailable
 from rollout.ports import World
 from rollout.usecases.book import Book
@@ -35,8 +37,17 @@ def comparison_of(world: World, name: str, state: RolloutState) -> Comparison:
     )
 
 
-def analyse(policy: ReleasePolicy, state: RolloutState) -> Analysis:
-    """What the evidence in the ledger says now. Pure: any machine comes to the same answer."""
+def required_in(plan: Plan, state: RolloutState) -> Requirement:
+    """What the present state asks of each metric before the release goes on."""
+    if state.phase is Phase.SHADOW and plan.shadow is not None:
+        return plan.shadow.requires
+    if state.phase is Phase.CANARY and state.step >= 0:
+        return plan.steps[state.step].requires
+    return Requirement.NON_INFERIOR
+
+
+def analyse(policy: ReleasePolicy, state: RolloutState, now: datetime) -> Analysis:
+    """What the evidence in the ledger says at `now`. Pure: any machine comes to the same answer."""
     stage = stage_of(state)
     return Analysis(
         verdicts=tuple(
@@ -44,8 +55,10 @@ def analyse(policy: ReleasePolicy, state: RolloutState) -> Analysis:
                 spec,
                 state.evidence.get(spec.id, Evidence()),
                 stage=stage,
+                requires=required_in(policy.plan, state),
                 alpha=policy.alpha,
                 alpha_advance=policy.plan.alpha_advance,
+                now=now,
             )
             for spec in policy.judged_in(stage)
         )
@@ -53,53 +66,76 @@ def analyse(policy: ReleasePolicy, state: RolloutState) -> Analysis:
 
 
 def look(world: World, book: Book, policy: ReleasePolicy) -> Analysis:
-    """Take one look and record it, with what was seen kept as evidence. A source that is down is recorded too."""
-    state = book.state
+    """Take one look and record it, with what was seen kept as evidence. A source that is down is recorded too.
+
+    What one source cannot say is asked again with the next look, whose window begins where this one did; only harm
+    that the others show is not put off.
+    """
+    state, now = book.state, world.clock.now()
     assert state.edge is not None
     comparison = comparison_of(world, book.name, state)
+    seen: list[Samples] = []
+    silent: list[str] = []
     try:
         edge = world.metrics.edge()
-        seen = [
-            world.metrics.samples(spec, comparison, since=state.edge, until=edge)
-            for spec in policy.judged_in(comparison.stage)
-        ]
     except Unavailable as error:
-        book.add(Erred, world.clock.now(), reason=error.message)
+        book.add(Erred, now, reason=error.message)
         return Analysis()
-    return _record(world, book, policy, seen, edge)
+    for spec in policy.judged_in(comparison.stage):
+        try:
+            seen.append(world.metrics.samples(spec, comparison, since=state.edge, until=edge))
+        except Unavailable as error:
+            silent.append(f"{spec.id}: {error.message}")
+    evidence = observed(policy, state, seen, now)
+    analysis = analyse(policy, replace(state, evidence=evidence), now)
+    if silent and analysis.outcome is not Outcome.FAIL:
+        book.add(Erred, now, reason="; ".join(silent)[:2000])
+        return Analysis()
+    _record(world, book, analysis, evidence, seen, edge, now)
+    return analysis
 
 
-def _record(world: World, book: Book, policy: ReleasePolicy, seen: list[Samples], edge: str) -> Analysis:
-    state = book.state
-    evidence = {
+def observed(
+    policy: ReleasePolicy, state: RolloutState, seen: list[Samples], now: datetime
+) -> Mapping[str, Evidence]:
+    """The evidence of a state with one look more."""
+    return {
         **state.evidence,
         **{
             samples.metric: observe(
-                state.evidence.get(samples.metric, Evidence()), policy.metrics[samples.metric], samples
+                state.evidence.get(samples.metric, Evidence()),
+                policy.metrics[samples.metric],
+                samples,
+                now=now,
             )
             for samples in seen
         },
     }
-    analysis = analyse(policy, _with_evidence(state, evidence))
+
+
+def _record(
+    world: World,
+    book: Book,
+    analysis: Analysis,
+    evidence: Mapping[str, Evidence],
+    seen: list[Samples],
+    edge: str,
+    now: datetime,
+) -> None:
     detail = {
-        "stage": stage_of(state),
+        "stage": stage_of(book.state),
         "samples": [asdict(samples) for samples in seen],
         "verdicts": [asdict(verdict) for verdict in analysis.verdicts],
     }
     book.add(
         Looked,
-        world.clock.now(),
+        now,
         edge=edge,
         outcome=analysis.outcome,
-        evidence=evidence,
+        evidence=dict(evidence),
         reasons=analysis.reasons,
         detail=world.evidence.put(_canonical(detail)),
     )
-    return analysis
-
-
-def _with_evidence(state: RolloutState, evidence: dict[str, Evidence]) -> RolloutState:
-    return replace(state, evidence=evidence)
 
 
 def _canonical(detail: dict[str, Any]) -> bytes:

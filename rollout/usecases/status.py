@@ -87,7 +87,7 @@ def _evidence(world: World, state: RolloutState, unknown: list[str]) -> tuple[Pl
     except RolloutError as error:
         unknown.append(f"the policy of the release: {error.message}")
         return None, Analysis()
-    return policy.plan, analyse(policy, state)
+    return policy.plan, analyse(policy, state, world.clock.now())
 
 
 def _exposure(

@@ -49,6 +49,7 @@ class Move(StrEnum):
     ADVANCED = "advanced"
     PROMOTED = "promoted"
     SETTLED = "settled"
+    SUPERSEDED = "superseded"
     ROLLED_BACK = "rolled_back"
     HALTED = "halted"
 

@@ -13,19 +13,22 @@ from rollout.core.decide import (
     Hold,
     Promote,
     RollBack,
+    deadline_of,
     decide,
     shown_harm,
 )
 from rollout.core.drift import is_written
 from rollout.core.flag import FlagState
 from rollout.core.lifecycle import Forgone, Heard, Intended, Phase, Promoted, RolloutState, Shifted
-from rollout.core.manifest import AdapterManifest
-from rollout.core.plan import Share
+from rollout.core.manifest import AdapterManifest, Release
+from rollout.core.plan import OnNewVersion, Share
 from rollout.errors import FlagAwaitsApproval, LoadRefused, Unavailable, Unreadable
+from rollout.usecases.calendar import closed
 from rollout.usecases.coverage import cover
 from rollout.usecases.exposed import exposed
 from rollout.usecases.look import comparison_of, look
 from rollout.usecases.release import ReleasePolicy
+from rollout.usecases.supersede import newer_version, supersede
 from rollout.usecases.tick import Move, Tick, Ticking
 
 
@@ -41,6 +44,8 @@ def walk(ticking: Ticking) -> Tick:
     ticking.ask_git()
     if (withdrawn := ticking.withdrawn()) is not None:
         return ticking.take_back(withdrawn, analysis=analysis)
+    if policy.plan.on_new_version is OnNewVersion.SUPERSEDE and (newer := newer_version(ticking)) is not None:
+        return supersede(ticking, newer, analysis)
     flag = ticking.world.flags.read(ticking.key)
     if (ours := _unconfirmed(ticking, flag)) is not None:
         _confirm(ticking, ours)
@@ -49,14 +54,17 @@ def walk(ticking: Ticking) -> Tick:
         )
     revision = ticking.publish(policy.mirror, policy.golden.response_schema)
     _begin_the_clock(ticking)
+    now = ticking.world.clock.now()
     decision = decide(
         plan=policy.plan,
         state=ticking.state,
         flag=flag,
         coverage=_coverage(ticking, candidate, policy, revision),
         analysis=analysis,
-        now=ticking.world.clock.now(),
+        now=now,
         mismatch=_mismatch(ticking, policy),
+        closed=closed(ticking.world, policy.plan.windows, now),
+        steering=_steering(ticking, candidate),
     )
     waiting = _waiting(ticking)
     match decision:
@@ -65,9 +73,9 @@ def walk(ticking: Ticking) -> Tick:
             if ticking.state.intent is not None:
                 ticking.record(Forgone, reason=reason)
             return ticking.end(move, reason, analysis=analysis, waiting=waiting)
-        case Advance(step=step, share=share, reason=reason):
+        case Advance():
             assert flag is not None
-            move, said = _shift(ticking, flag, step, share, reason, policy)
+            move, said = _shift(ticking, flag, decision, policy)
             return ticking.end(move, said, analysis=analysis, waiting=waiting)
         case Promote(reason=reason):
             ticking.record(Promoted, reason=reason)
@@ -98,6 +106,13 @@ def _mismatch(ticking: Ticking, policy: ReleasePolicy) -> str | None:
         plan=policy.plan,
     )
     return complaint
+
+
+def _steering(ticking: Ticking, candidate: AdapterManifest) -> Release:
+    """What the newest manifest of this very version asks for; the one that it began with, where git has another."""
+    desire = ticking.desire
+    same = desire is not None and desire.manifest.value.identity == candidate.identity
+    return desire.manifest.value.rollout if desire is not None and same else candidate.rollout
 
 
 def _waiting(ticking: Ticking) -> str | None:
@@ -138,14 +153,19 @@ def _unfit(ticking: Ticking) -> list[str]:
     return found
 
 
-def _shift(
-    ticking: Ticking, flag: FlagState, step: int, share: Share, reason: str, policy: ReleasePolicy
-) -> tuple[Move, str]:
+def _shift(ticking: Ticking, flag: FlagState, decision: Advance, policy: ReleasePolicy) -> tuple[Move, str]:
     """Announce, write, confirm. Only the first write of a release, or of one that was resumed, turns the flag on."""
+    step, share, reason = decision.step, decision.share, decision.reason
     turn_on = ticking.state.share == Share.ZERO
     if not _is_announced(ticking.state, flag, step, share):
         ticking.record(
-            Intended, step=step, share=share, turn_on=turn_on, flag_version=flag.version, reason=reason
+            Intended,
+            step=step,
+            share=share,
+            turn_on=turn_on,
+            flag_version=flag.version,
+            reason=reason,
+            skipped=decision.skipped,
         )
     try:
         written = ticking.write_flag(flag, share, f"step {step + 1}, {reason}", turn_on=turn_on)
@@ -157,7 +177,8 @@ def _shift(
 
 def _waiting_for_approval(ticking: Ticking, policy: ReleasePolicy) -> Move:
     entered_at = ticking.state.entered_at
-    overdue = entered_at is None or ticking.world.clock.now() - entered_at > policy.plan.deadline
+    longest = deadline_of(policy.plan, ticking.state)
+    overdue = entered_at is None or ticking.world.clock.now() - entered_at > longest
     return Move.OVERDUE if overdue else Move.HELD
 
 
