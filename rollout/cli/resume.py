@@ -14,11 +14,11 @@ from rollout.cli.options import ADAPTER, REASON, site_options
 @site_options
 @click.option("--reason", type=REASON, required=True, help="Why it may go on; it is kept in the ledger.")
 def command(name: str, environment: str, root: Path | None, actor: str | None, reason: str) -> int:
-    """Let a release that waits for a person go on, its step begun anew.
+    """Let a release that waits for a person go on.
 
-    One whose flag somebody turned down goes up again to the step it was at with the next tick. One that is held
-    because its users were not served as the flag said (a gateway that was held, or without its flags for a while)
-    is compared from now on.
+    One that was paused goes on as it was. Where the plan pauses, the person whom it names lets it go on. One whose
+    flag somebody turned down goes up again to the step it was at with the next tick, the step begun anew; so is one
+    that is held because its users were not served as the flag said.
     """
     from rollout import wiring
     from rollout.usecases.resume import resume
@@ -30,5 +30,5 @@ def command(name: str, environment: str, root: Path | None, actor: str | None, r
         reason=reason,
         signature=wiring.build_signature(environment, actor),
     )
-    click.echo(f"{name} goes on from {state.share} in {environment} with the next tick, its step begun anew")
+    click.echo(f"{name} goes on from {state.share} in {environment} with the next tick")
     return 0

@@ -462,7 +462,8 @@ def _after(state: RolloutState, event: LedgerEvent) -> RolloutState:
             again = event.step == state.step and event.share > state.share
             skips = event.skipped is not None and event.step > state.step
             following = event.step == state.step + 1 or skips
-            _require(state.phase.under_way and state.lowered is None and (following or again), state, event)
+            free = state.lowered is None and state.paused is None
+            _require(state.phase.under_way and free and (following or again), state, event)
             return replace(state, intent=event)
         case Shifted():
             intent = state.intent

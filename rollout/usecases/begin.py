@@ -18,7 +18,9 @@ from rollout.core.verdict import Outcome
 from rollout.errors import LoadRefused, Unreadable
 from rollout.ports import World
 from rollout.usecases.audit import why_not_about
+from rollout.usecases.calendar import frozen
 from rollout.usecases.coverage import cover
+from rollout.usecases.fleet import no_room
 from rollout.usecases.release import Desire, ReleasePolicy, read_policy
 from rollout.usecases.tick import Move, Tick, Ticking
 
@@ -53,7 +55,16 @@ def perhaps_begin(ticking: Ticking, gatekeeper: Gatekeeper) -> Tick:
     blocked = next((doubt for doubt in doubts if doubt), None) or gatekeeper(ticking.world, desire)
     if blocked is not None:
         return ticking.end(Move.BLOCKED, blocked)
+    if (waits := _why_not_now(ticking, desire)) is not None:
+        return ticking.end(Move.HELD, waits)
     return _begin(ticking, desire, policy, verdict.reports)
+
+
+def _why_not_now(ticking: Ticking, desire: Desire) -> str | None:
+    """The freeze, or the other releases, that it has to wait for. What brings back a released manifest never waits."""
+    if desire.version.manifest_sha256 in ticking.state.released:
+        return None
+    return frozen(ticking.world, ticking.world.clock.now()) or no_room(ticking.world, ticking.book.name)
 
 
 def _keep_taken_back(ticking: Ticking) -> None:
