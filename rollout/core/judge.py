@@ -15,13 +15,13 @@ from pydantic import AwareDatetime, Field
 
 from rollout.core.manifest import Document
 from rollout.core.metric import Counts, MetricSpec, OnMissing, Requirement, Samples, Stage
+from rollout.core.ratebounds import difference_bounds, rate_bounds
 from rollout.core.stats import (
     HARM_ODDS,
     as_odds,
     difference_bounds,
     harm_increments,
     mixed_log_e,
-    rate_bounds,
 )
 from rollout.core.verdict import Interval, Outcome, Verdict
 

@@ -1,17 +1,21 @@
 """Anytime-valid statistics of counts: numbers in, evidence out. Every look at them is allowed.
 
-Two tools. A *stratified hypergeometric e-process* tests whether the candidate's odds of a bad request exceed
-the stable's by more than a tolerated ratio: each look is a stratum of its own, so that drift, load and changing
-shares cancel out. A *beta-binomial confidence sequence* bounds a rate at all times at once.
+A *stratified hypergeometric e-process* tests an odds ratio from either side: each look is a stratum of its own, so that
+drift, load and changing shares cancel out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from math import exp, inf, lgamma, log
+from collections.abc import Sequence
+from functools import lru_cache
+from math import exp, inf, lgamma, log, sqrt
 
 HARM_ODDS = (1.15, 1.3, 1.5, 2.0, 3.0, 5.0)
 """Alternatives of the harm test, as multiples of the tolerated odds ratio; equal weights."""
+ADVANCE_ODDS = (0.3, 0.4, 0.5, 0.65, 0.77, 0.87)
+"""Alternatives of the proof of no worse, as multiples of the accepted odds ratio; equal weights."""
+
+_NEGLIGIBLE = 1e-17
 
 
 def log_choose(n: int, k: int) -> float:
@@ -32,39 +36,97 @@ def log_sum_exp(values: Sequence[float]) -> float:
 def log_tilt(candidate: int, stable: int, bad: int, odds: float) -> float:
     """log E[odds^X] for X hypergeometric: how many of `bad` marks fall on the candidate by chance.
 
-    This is the normaliser of Fisher's noncentral hypergeometric distribution. Cost is linear in `bad`.
+    This is the normaliser of Fisher's noncentral hypergeometric distribution. It is summed from its mode outwards, until
+    what is left is nothing: the cost grows with the root of `bad`.
     """
     low, high = max(0, bad - stable), min(bad, candidate)
-    all_ways = log_choose(candidate + stable, bad)
-    weight = log(odds)
-    return log_sum_exp(
-        [
-            log_choose(candidate, x) + log_choose(stable, bad - x) - all_ways + x * weight
-            for x in range(low, high + 1)
-        ]
+    mode = min(max(_mode(candidate, stable, bad, odds), low), high)
+    at_mode = (
+        log_choose(candidate, mode) + log_choose(stable, bad - mode) - log_choose(candidate + stable, bad)
     )
+    spare = stable - bad
+    whole = term = 1.0
+    for x in range(mode, high):
+        term *= odds * (candidate - x) * (bad - x) / ((x + 1) * (spare + x + 1))
+        whole += term
+        if term < _NEGLIGIBLE * whole:
+            break
+    term = 1.0
+    for x in range(mode, low, -1):
+        term *= x * (spare + x) / (odds * (candidate - x + 1) * (bad - x + 1))
+        whole += term
+        if term < _NEGLIGIBLE * whole:
+            break
+    return at_mode + mode * log(odds) + log(whole)
+
+
+def _mode(candidate: int, stable: int, bad: int, odds: float) -> int:
+    """Where Fisher's noncentral hypergeometric distribution is largest: each term is its neighbour times a ratio."""
+    linear = odds * (candidate + bad + 2) + stable - bad
+    constant = odds * (candidate + 1) * (bad + 1)
+    return int(2 * constant / (linear + sqrt(linear * linear - 4 * (odds - 1) * constant)))
+
+
+def odds_increments(
+    *,
+    candidate: int,
+    candidate_bad: float,
+    stable: int,
+    stable_bad: float,
+    boundary: float,
+    multiples: Sequence[float],
+) -> tuple[float, ...]:
+    """What one look adds to the log e-value of each alternative, a multiple of the odds ratio `boundary`.
+
+    Given both totals and the number of bad requests, the candidate's part is noncentral hypergeometric; the increment
+    is the log likelihood ratio at the boundary. Under the null, the odds ratios on the other side of it, its exponential
+    is 1 at most on average, by the monotone likelihood ratio. A look in which one arm is silent, or nothing or everything
+    is bad, adds nothing. Only the sum of the bad ones must be whole: expected counts are allowed.
+
+    Source: the conditional test is Fisher's; its use as an e-process over strata follows Ramdas, Grünwald,
+    Vovk and Shafer, "Game-theoretic statistics and safe anytime-valid inference", 2023.
+    """
+    bad = round(candidate_bad + stable_bad)
+    if not candidate or not stable or not bad or bad == candidate + stable:
+        return (0.0,) * len(multiples)
+    tilts = tilts_at(candidate, stable, bad, (boundary, *(boundary * multiple for multiple in multiples)))
+    return tuple(
+        candidate_bad * log(multiple) - (tilt - tilts[0])
+        for multiple, tilt in zip(multiples, tilts[1:], strict=True)
+    )
+
+
+@lru_cache(maxsize=4096)
+def tilts_at(candidate: int, stable: int, bad: int, odds: tuple[float, ...]) -> tuple[float, ...]:
+    """log_tilt at each odds ratio. Looks of like size ask for the same ones again."""
+    return tuple(log_tilt(candidate, stable, bad, each) for each in odds)
 
 
 def harm_increments(
     *, candidate: int, candidate_bad: int, stable: int, stable_bad: int, tolerance: float
 ) -> tuple[float, ...]:
-    """What one look adds to the log e-value of each alternative of HARM_ODDS.
+    """What one look adds to the log e-value of each of HARM_ODDS. The null: the odds ratio is at most `tolerance`."""
+    return odds_increments(
+        candidate=candidate,
+        candidate_bad=candidate_bad,
+        stable=stable,
+        stable_bad=stable_bad,
+        boundary=tolerance,
+        multiples=HARM_ODDS,
+    )
 
-    Null hypothesis: the odds ratio of candidate to stable is at most `tolerance`. Given both totals and the
-    number of bad requests, the candidate's part is noncentral hypergeometric; the increment is the log
-    likelihood ratio at its boundary, whose expectation under the null is at most 1 by its monotone likelihood
-    ratio. A look in which one arm is silent, or nothing or everything is bad, adds nothing.
 
-    Source: the conditional test is Fisher's; its use as an e-process over strata follows Ramdas, Grünwald,
-    Vovk and Shafer, "Game-theoretic statistics and safe anytime-valid inference", 2023.
-    """
-    bad = candidate_bad + stable_bad
-    if not candidate or not stable or not bad or bad == candidate + stable:
-        return (0.0,) * len(HARM_ODDS)
-    boundary = log_tilt(candidate, stable, bad, tolerance)
-    return tuple(
-        candidate_bad * log(multiple) - (log_tilt(candidate, stable, bad, tolerance * multiple) - boundary)
-        for multiple in HARM_ODDS
+def advance_increments(
+    *, candidate: int, candidate_bad: int, stable: int, stable_bad: int, accepted: float
+) -> tuple[float, ...]:
+    """What one look adds to the log e-value of each of ADVANCE_ODDS. The null: the odds ratio is at least `accepted`."""
+    return odds_increments(
+        candidate=candidate,
+        candidate_bad=candidate_bad,
+        stable=stable,
+        stable_bad=stable_bad,
+        boundary=accepted,
+        multiples=ADVANCE_ODDS,
     )
 
 
@@ -73,52 +135,9 @@ def mixed_log_e(sums: Sequence[float]) -> float:
     return log_sum_exp(sums) - log(len(sums))
 
 
-def rate_bounds(bad: int, total: int, alpha: float) -> tuple[float, float]:
-    """Bounds of a rate that hold at every look at once with probability 1 - alpha.
-
-    Inverts the beta-binomial mixture martingale with a Beta(1/2, 1/2) prior. Source: Robbins 1970; Howard,
-    Ramdas, McAuliffe and Sekhon, "Time-uniform, nonparametric, nonasymptotic confidence sequences", 2021.
-    No data gives (0, 1).
-    """
-    if total == 0:
-        return 0.0, 1.0
-    mixture = log_beta(bad + 0.5, total - bad + 0.5) - log_beta(0.5, 0.5)
-
-    def surprise(p: float) -> float:
-        likelihood = (bad * log(p) if bad else 0.0) + ((total - bad) * log(1 - p) if total > bad else 0.0)
-        return mixture - likelihood - log(1 / alpha)
-
-    middle = bad / total
-    low = 0.0 if bad == 0 else _crossing(surprise, 1e-12, middle)
-    high = 1.0 if bad == total else _crossing(surprise, 1 - 1e-12, middle)
-    return low, high
-
-
-def difference_bounds(
-    *, candidate: int, candidate_bad: int, stable: int, stable_bad: int, alpha: float
-) -> tuple[float, float]:
-    """Anytime-valid bounds of the candidate's rate minus the stable's, half of alpha for each arm."""
-    candidate_low, candidate_high = rate_bounds(candidate_bad, candidate, alpha / 2)
-    stable_low, stable_high = rate_bounds(stable_bad, stable, alpha / 2)
-    return candidate_low - stable_high, candidate_high - stable_low
-
-
 def log_beta(a: float, b: float) -> float:
     """Natural logarithm of the beta function."""
     return lgamma(a) + lgamma(b) - lgamma(a + b)
-
-
-def _crossing(surprise: Callable[[float], float], outside: float, inside: float) -> float:
-    """Where `surprise` falls to zero between a point outside the interval and one inside, rounded outwards."""
-    if surprise(outside) <= 0:
-        return round(outside)
-    for _ in range(60):
-        middle = (outside + inside) / 2
-        if surprise(middle) > 0:
-            outside = middle
-        else:
-            inside = middle
-    return outside
 
 
 def as_odds(log_e: float) -> str:

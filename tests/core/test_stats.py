@@ -8,13 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rollout.core.ratebounds import difference_bounds, rate_bounds
 from rollout.core.stats import (
     HARM_ODDS,
-    difference_bounds,
     harm_increments,
     log_sum_exp,
     mixed_log_e,
-    rate_bounds,
 )
 
 
