@@ -19,7 +19,6 @@ from rollout.core.ratebounds import difference_bounds, rate_bounds
 from rollout.core.stats import (
     HARM_ODDS,
     as_odds,
-    difference_bounds,
     harm_increments,
     mixed_log_e,
 )
