@@ -12,10 +12,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from functools import cached_property
 from types import MappingProxyType
 from typing import Annotated, Literal, assert_never
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, Field, StringConstraints
 
 from rollout.core.judge import Evidence
 from rollout.core.manifest import (
@@ -36,6 +37,9 @@ from rollout.errors import LedgerConflict
 
 GENESIS = "0" * 64
 """What the first entry of a ledger names as its predecessor."""
+
+# An Ed25519 signature is 64 bytes.
+Signature64 = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9+/]{86}==$")]
 
 
 class Phase(StrEnum):
@@ -306,23 +310,58 @@ LedgerEvent = Annotated[
 
 
 class LedgerEntry(Document):
-    """One line of a ledger: an event, its place, and the hash of the entry before it."""
+    """One line of a ledger: an event, its place, and the hash of the entry before it.
+
+    The line is what was stored, byte for byte: a field that a later version of rollout added to an event is no
+    part of what an earlier one wrote, and so none of its hash. `signature` (Ed25519, base64) is over `unsigned`.
+    """
 
     seq: int = Field(ge=0)
     previous: Sha256
     event: LedgerEvent
+    signature: Signature64 | None = None
 
-    @property
+    @classmethod
+    def parse(cls, line: str) -> LedgerEntry:
+        """The entry that a stored line holds. Raises ValueError."""
+        entry = cls.model_validate_json(line, strict=True)
+        entry.__dict__["line"] = line
+        return entry
+
+    @cached_property
     def hash(self) -> str:
         """sha256 of the line, which the next entry names as `previous`."""
         return hashlib.sha256(self.line.encode()).hexdigest()
 
-    @property
+    @cached_property
     def line(self) -> str:
         """The entry as canonical JSON, without a line break."""
         return json.dumps(
-            self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=False
+            self.model_dump(mode="json", exclude={"signature"} if self.signature is None else None),
+            sort_keys=True,
+            separators=(",", ":"),
+            ensure_ascii=False,
         )
+
+    @property
+    def unsigned(self) -> str:
+        """The line as it is without its signature: what the signature is over."""
+        return (
+            self.line.removesuffix(f',"signature":"{self.signature}"}}') + "}"
+            if self.signature
+            else self.line
+        )
+
+    def signed(self, signature: str) -> LedgerEntry:
+        """The same entry with a signature over `unsigned`."""
+        return LedgerEntry.parse(f'{self.unsigned[:-1]},"signature":"{signature}"}}')
+
+    def __copy__(self) -> LedgerEntry:
+        """A copy may be changed: it has no line yet."""
+        copied = super().__copy__()
+        for kept in ("line", "hash"):
+            copied.__dict__.pop(kept, None)
+        return copied
 
 
 def next_entry(last: LedgerEntry | None, event: LedgerEvent) -> LedgerEntry:
@@ -415,8 +454,13 @@ def fold(entries: Iterable[LedgerEntry]) -> RolloutState:
     """The state after a history. Raises IllegalHistory on an event that cannot stand where it stands."""
     state = RolloutState()
     for entry in entries:
-        state = replace(_after(state, entry.event), head=entry.hash)
+        state = apply(state, entry)
     return state
+
+
+def apply(state: RolloutState, entry: LedgerEntry) -> RolloutState:
+    """The state after one more entry. Raises IllegalHistory if it cannot stand there."""
+    return replace(_after(state, entry.event), head=entry.hash)
 
 
 def _require(condition: bool, state: RolloutState, event: _Event) -> None:

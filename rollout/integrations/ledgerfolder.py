@@ -81,10 +81,11 @@ class FolderLedger:
 
     def _parse(self, name: str, line: bytes, place: int) -> LedgerEntry:
         try:
-            return LedgerEntry.model_validate_json(line, strict=True)
-        except ValidationError as error:
+            return LedgerEntry.parse(line.decode())
+        except ValueError as error:
+            why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else "it is no UTF-8"
             raise LedgerConflict(
-                f"line {place + 1} of the ledger of {name} cannot be read: {error.errors()[0]['msg']}",
+                f"line {place + 1} of the ledger of {name} cannot be read: {why}",
                 advice="Do not edit the ledger; restore it from its backup.",
             ) from None
 

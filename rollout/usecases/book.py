@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from rollout import __version__
-from rollout.core.lifecycle import LedgerEntry, LedgerEvent, RolloutState, fold, next_entry
+from rollout.core.lifecycle import LedgerEntry, LedgerEvent, RolloutState, apply, fold, next_entry
 from rollout.core.plain import plain
 from rollout.ports import Ledger
 
@@ -71,12 +71,8 @@ class Book:
             run_url=self._signature.run_url,
             **fields,
         )
-        self._check(event)
+        apply(self.state, next_entry(self.entries[-1] if self.entries else None, event))
         entry = self._ledger.append(self.name, event, after=self.state.head)
         self.entries = (*self.entries, entry)
-        self.state = fold(self.entries)
+        self.state = apply(self.state, entry)
         return event  # type: ignore[no-any-return]
-
-    def _check(self, event: Any) -> None:
-        last = self.entries[-1] if self.entries else None
-        fold((*self.entries, next_entry(last, event)))
