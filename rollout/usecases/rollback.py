@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import PurePosixPath
@@ -25,6 +26,7 @@ from rollout.core.lifecycle import (
     Verified,
     Version,
 )
+from rollout.core.manifest import AdapterManifest
 from rollout.core.plan import Share
 from rollout.core.routes import Routes, with_route
 from rollout.errors import FlagUnavailable, LedgerConflict, RolloutError, ServingUnavailable, WorldChanged
@@ -277,7 +279,7 @@ class _TakingBack:
             revert = self._world.manifests.restore(
                 PurePosixPath(bad.path),
                 content=None if stable is None else self._manifest(stable),
-                bad=self._manifest(bad),
+                bad=self._as_steered(bad),
                 message=_message(event, bad, stable),
             )
         except WorldChanged:
@@ -307,6 +309,18 @@ class _TakingBack:
         self._add_once(Reverted, lambda state: state.reverted, commit=commit, branch=branch)
         newer = desire.version.served_name if desire else "no version"
         return f"left alone: {branch} asks for {newer} meanwhile"
+
+    def _as_steered(self, bad: Version) -> bytes:
+        """What git asks for now where only how it was to be released was changed since, else what the release began with."""
+        began = self._manifest(bad)
+        with suppress(RolloutError):
+            desire = find_desire(self._world, self.report.name)
+            then = self._world.documents.read(began, AdapterManifest, source=bad.path).value
+            if desire is not None and desire.version.path == bad.path:
+                now = desire.manifest.value
+                if now.model_copy(update={"rollout": then.rollout}) == then:
+                    return desire.manifest.content
+        return began
 
     def _manifest(self, version: Version) -> bytes:
         return self._world.manifests.at(version.commit).read(PurePosixPath(version.path))
