@@ -14,9 +14,17 @@ from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
 from types import MappingProxyType
-from typing import Annotated, Literal, assert_never
+from typing import Annotated, ClassVar, Literal, TypeVar, assert_never
 
-from pydantic import AwareDatetime, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+    WrapSerializer,
+)
 
 from rollout.core.judge import Evidence
 from rollout.core.manifest import (
@@ -273,6 +281,18 @@ class Reverted(_Event):
     branch: Line
 
 
+class Anchored(_Event):
+    """The beginning of a long history as what it had led to. Only a ledger's first entry can be one.
+
+    It stands where the next entry would: its `previous` is `state.head`, the last entry that it stands for.
+    """
+
+    kind: Literal["anchored"] = "anchored"
+    entries: int = Field(ge=1, description="How many entries came before, archived ones too.")
+    archive: Sha256 = Field(description="Evidence: the lines that stood here before.")
+    state: RolloutState
+
+
 class Verified(_Event):
     """Every gateway was seen to have left the bad version. Seconds after the first flag write."""
 
@@ -304,7 +324,8 @@ LedgerEvent = Annotated[
     | Settled
     | RolledBack
     | Reverted
-    | Verified,
+    | Verified
+    | Anchored,
     Field(discriminator="kind"),
 ]
 
@@ -374,13 +395,25 @@ def next_entry(last: LedgerEntry | None, event: LedgerEvent) -> LedgerEntry:
 def verify_chain(entries: Iterable[LedgerEntry]) -> None:
     """Raise LedgerConflict unless each entry names its predecessor and its place."""
     previous, place = GENESIS, 0
-    for entry in entries:
+    for number, entry in enumerate(entries):
+        if number == 0 and isinstance(entry.event, Anchored):
+            previous, place = entry.event.state.head or GENESIS, entry.event.entries
         if entry.previous != previous or entry.seq != place:
             raise LedgerConflict(
                 f"ledger entry {entry.seq} does not follow entry {place - 1}: the chain is broken",
                 advice="Compare the ledger with its backup; do not edit it, restore it.",
             )
         previous, place = entry.hash, place + 1
+
+
+V = TypeVar("V")
+# What never changes is written as what JSON knows, always in the same order.
+_Fixed = Annotated[
+    Mapping[str, V],
+    AfterValidator(MappingProxyType),
+    WrapSerializer(lambda known, write: write(dict(known))),
+]
+_Set = Annotated[frozenset[str], PlainSerializer(sorted)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -395,6 +428,8 @@ class RolloutState:
     asked for, `cleared` the last step from which the plan's person let it go on. `failures` counts looks that showed
     harm in this release, the two in a row those that came last in this state.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     phase: Phase = Phase.IDLE
     generation: int = 0
@@ -415,7 +450,7 @@ class RolloutState:
     paused: Paused | None = None
     cleared: int = -1
     hastened: Hastened | None = None
-    evidence: Mapping[str, Evidence] = field(default_factory=lambda: MappingProxyType({}))
+    evidence: _Fixed[Evidence] = field(default_factory=lambda: MappingProxyType({}))
     failures: int = 0
     failures_in_a_row: int = 0
     passes_in_a_row: int = 0
@@ -424,10 +459,10 @@ class RolloutState:
     rolled_back: RolledBack | None = None
     reverted: bool = False
     verified: bool = False
-    quarantine: Mapping[str, RolledBack] = field(default_factory=lambda: MappingProxyType({}))
-    evaluations: Mapping[str, tuple[Evaluated, ...]] = field(default_factory=lambda: MappingProxyType({}))
-    released: frozenset[str] = frozenset()
-    released_versions: Mapping[str, Identity] = field(default_factory=lambda: MappingProxyType({}))
+    quarantine: _Fixed[RolledBack] = field(default_factory=lambda: MappingProxyType({}))
+    evaluations: _Fixed[tuple[Evaluated, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    released: _Set = frozenset()
+    released_versions: _Fixed[Identity] = field(default_factory=lambda: MappingProxyType({}))
     head: str | None = None
 
     @property
@@ -441,9 +476,19 @@ class RolloutState:
         done = self.phase is not Phase.TAKEN_BACK or (self.reverted and self.verified)
         return None if done else self.rolled_back
 
+    @property
+    def at_rest(self) -> bool:
+        """Whether nothing is under way, nothing waits, and nothing is left to be done of what was."""
+        resting = self.phase in (Phase.IDLE, Phase.TAKEN_BACK)
+        return resting and self.intent is None and self.unfinished_rollback is None
+
     def is_quarantined(self, identity: Identity | str) -> bool:
         """Whether these bytes were rolled back here."""
         return identity in self.quarantine
+
+
+Anchored.model_rebuild()
+LedgerEntry.model_rebuild()
 
 
 class IllegalHistory(LedgerConflict):
@@ -575,6 +620,9 @@ def _after(state: RolloutState, event: LedgerEvent) -> RolloutState:
         case Verified():
             _require(state.phase is Phase.TAKEN_BACK, state, event)
             return replace(state, verified=True)
+        case Anchored():
+            _require(state == RolloutState(), state, event)
+            return event.state
         case _:
             assert_never(event)
 

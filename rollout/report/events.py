@@ -6,6 +6,7 @@ from typing import assert_never
 
 from rollout.core.lifecycle import (
     Adopted,
+    Anchored,
     Cleared,
     Erred,
     Evaluated,
@@ -82,5 +83,7 @@ def tell(event: LedgerEvent) -> str:
                 f"verified {verified.verified_s:.2f} s after the flag write "
                 f"(last request routed after {verified.last_routed_s:.3f} s)"
             )
+        case Anchored(entries=entries, archive=archive):
+            return f"{entries} earlier entries were archived as {archive[:12]}"
         case _:
             assert_never(event)
