@@ -32,6 +32,7 @@ VERBS: dict[str, str] = {
     "evaluate": "Prove a manifest's adapter on its golden suite, against champion and base.",
     "shadow": "Compare a candidate with stable on traffic: mirrored, or recorded and asked again.",
     "advance": "One tick: observe, judge, decide, and move an adapter one step at most.",
+    "watch": "Tick in a loop: what `rollout advance` does, for a laptop, a systemd unit or a container.",
     "rollback": "Take an adapter back: flag first, then ledger, git and proof.",
     "hold": "Send all traffic of an adapter's candidate to stable, at all gateways at once.",
     "flag": "Set up, check, watch and serve the flags that dial adapters.",

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from rollout.cli.options import ADAPTER, output_options, pull_request_option, site_options
+from rollout.cli.progress import shown_progress
+from rollout.errors import Usage
+
+if TYPE_CHECKING:
+    from rollout.ports import World
+    from rollout.usecases.begin import Gatekeeper
+    from rollout.usecases.book import Signature
+    from rollout.usecases.fleet import Ended
 
 
 @click.command()
-@click.argument("name", type=ADAPTER)
+@click.argument("name", type=ADAPTER, required=False)
+@click.option("--all", "everything", is_flag=True, help="One tick for every adapter of the environment.")
 @site_options
 @output_options
 @pull_request_option
 def command(
-    name: str,
+    name: str | None,
+    everything: bool,
     environment: str,
     root: Path | None,
     actor: str | None,
@@ -24,21 +36,39 @@ def command(
 ) -> int:
     """One tick: observe, judge, decide, and move an adapter one step at most.
 
-    Idempotent, and safe to kill: run it again, from anywhere. Exit status 0: done, or nothing to do yet; 1: the
-    release is blocked or was rolled back; 4: something outside is down; 5: the world was changed by somebody
-    else; 6: a deadline has passed without proof.
+    Idempotent, and safe to kill: run it again, from anywhere. With --all, what stops one adapter stops no other,
+    rollbacks that are not finished come first, and the exit status is the gravest.
+
+    Exit status 0: done, or nothing to do yet; 1: the release is blocked or was rolled back; 4: something outside is
+    down; 5: the world was changed by somebody else; 6: a deadline has passed without proof.
     """
     from rollout import wiring
-    from rollout.report import ticks
+    from rollout.report import fleets, ticks
     from rollout.usecases.advance import advance
 
+    if (name is None) is not everything:
+        raise Usage("name one adapter, or --all", advice="`rollout status` shows which there are.")
     place = wiring.find_root(root or Path.cwd())
     asked = wiring.read_pull_request(pull_request) if pull_request else None
-    tick = advance(
-        wiring.build_world(place, environment),
-        name,
-        signature=wiring.build_signature(environment, actor),
-        gatekeeper=wiring.build_gatekeeper(place, environment, asked),
-    )
+    world = wiring.build_world(place, environment)
+    signature = wiring.build_signature(environment, actor)
+    gatekeeper = wiring.build_gatekeeper(place, environment, asked)
+    if name is None:
+        ended = list(_each(world, signature, gatekeeper))
+        click.echo(fleets.render(ended, form), nl=False)
+        return fleets.exit_status(ended)
+    tick = advance(world, name, signature=signature, gatekeeper=gatekeeper)
     click.echo(ticks.render(tick, form), nl=False)
     return ticks.exit_status(tick)
+
+
+def _each(world: World, signature: Signature, gatekeeper: Gatekeeper) -> Iterator[Ended]:
+    from rollout.usecases.fleet import advance_all, muster
+
+    fleet = muster(world)
+    with shown_progress() as progress:
+        for done, ended in enumerate(
+            advance_all(world, fleet, signature=signature, gatekeeper=gatekeeper), 1
+        ):
+            progress("adapters", done, len(fleet.names))
+            yield ended

@@ -20,8 +20,8 @@ from rollout.ports import World
 from rollout.usecases.audit import why_not_about
 from rollout.usecases.calendar import frozen
 from rollout.usecases.coverage import cover
-from rollout.usecases.fleet import no_room
 from rollout.usecases.release import Desire, ReleasePolicy, read_policy
+from rollout.usecases.room import no_room
 from rollout.usecases.tick import Move, Tick, Ticking
 
 Gatekeeper = Callable[[World, Desire], str | None]
@@ -132,11 +132,12 @@ def _sweep(ticking: Ticking) -> None:
     statuses = [gateway.status() for gateway in ticking.world.gateways]
     for replica in ticking.world.replicas:
         for model in replica.models():
-            ours = _is_version_of(model.name, ticking.book.name)
+            ours = is_version_of(model.name, ticking.book.name)
             kept = stable is not None and model.name == stable.served_name
             if ours and not kept and not any(status.in_flight.get(model.name) for status in statuses):
                 replica.unload(model.name)
 
 
-def _is_version_of(served: str, name: str) -> bool:
+def is_version_of(served: str, name: str) -> bool:
+    """Whether a served name is that of some version of an adapter."""
     return re.fullmatch(rf"{name}-\d+\.\d+\.\d+-[0-9a-f]{{12}}", served) is not None

@@ -1,30 +1,167 @@
-"""How many releases an environment holds at once."""
+"""One tick for every adapter of an environment.
+
+Most adapters of a fleet are at rest. Whether one is, is seen in one picture of everything that is taken once, so that
+a tick over a thousand of them asks git, the routes and every server once, and not a thousand times.
+"""
 
 from __future__ import annotations
 
-from rollout.core.lifecycle import fold
-from rollout.ports import World
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 
-_COMPARED = 2
-"""Stable and candidate: while they are compared, neither may push the other, or itself, out of a server's slots."""
-
-
-def no_room(world: World, name: str) -> str | None:
-    """Why another release must not begin beside those under way, or None. One alone may always."""
-    others = [other for other in world.ledger.names() if other != name and _is_under_way(world, other)]
-    most = world.environment.fleet.max_releases
-    if most is not None and len(others) >= most:
-        return f"{len(others)} of {most} releases are under way: {_some(others)}"
-    slots = world.environment.server.max_loras
-    if others and (len(others) + 1) * _COMPARED > slots:
-        return f"the {slots} adapter slots of the servers are taken by the releases of {_some(others)}"
-    return None
+from rollout.core.lifecycle import Phase, RolloutState, fold
+from rollout.core.plan import Share
+from rollout.core.routes import Routes, route_of
+from rollout.errors import RolloutError, Unreadable
+from rollout.ports import ServedModel, Serving, Tree, World
+from rollout.usecases.advance import advance
+from rollout.usecases.begin import Gatekeeper, is_version_of
+from rollout.usecases.book import Signature
+from rollout.usecases.tick import Move, Tick
+from rollout.usecases.workspace import Workspace
 
 
-def _is_under_way(world: World, name: str) -> bool:
-    return fold(world.ledger.read(name)).phase.under_way
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How the tick of one adapter ended: what it did, or why it could not be done."""
+
+    name: str
+    tick: Tick | None = None
+    error: RolloutError | None = None
 
 
-def _some(names: list[str]) -> str:
-    shown = ", ".join(sorted(names)[:3])
-    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fleet:
+    """The adapters of an environment, in the order of their ticks, and those of them that are at rest."""
+
+    names: Sequence[str]
+    at_rest: Mapping[str, RolloutState]
+
+    def only(self, names: Sequence[str]) -> Fleet:
+        """Those that are named; all of them if none is. Raises Unreadable for a name that nothing knows."""
+        if unknown := [name for name in names if name not in self.names]:
+            raise Unreadable(
+                f"neither the manifests nor the ledger know {', '.join(unknown)}",
+                advice=f"They know: {', '.join(sorted(self.names)) or 'none'}.",
+            )
+        return replace(self, names=[name for name in self.names if name in names]) if names else self
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Picture:
+    """Everything that tells whether adapters are at rest, each asked once. A server that is silent is in none."""
+
+    manifests: Mapping[str, Sequence[PurePosixPath]]
+    tree: Tree
+    routes: Routes
+    models: Sequence[Sequence[ServedModel]]
+
+
+def muster(world: World) -> Fleet:
+    """All adapters that git or the ledger knows: unfinished rollbacks first, then releases under way, then the rest."""
+    picture = _take(world)
+    recorded = world.ledger.names()
+    states = {name: state for name in recorded if (state := _state(world, name)) is not None}
+    known = {*picture.manifests, *recorded}
+    names = sorted(known, key=lambda name: (_urgency(states.get(name)), name))
+    at_rest = {name: state for name, state in states.items() if _is_at_rest(world, name, state, picture)}
+    return Fleet(names=names, at_rest=at_rest)
+
+
+def advance_all(
+    world: World, fleet: Fleet, *, signature: Signature, gatekeeper: Gatekeeper
+) -> Iterator[Ended]:
+    """One tick each. What stops one adapter stops no other."""
+    for name in fleet.names:
+        if (state := fleet.at_rest.get(name)) is not None:
+            yield Ended(name=name, tick=_rest(world, name, state))
+            continue
+        try:
+            tick = advance(world, name, signature=signature, gatekeeper=gatekeeper)
+        except RolloutError as error:
+            yield Ended(name=name, error=error)
+        else:
+            yield Ended(name=name, tick=tick)
+
+
+def _take(world: World) -> _Picture:
+    tree = world.manifests.tree()
+    workspace = Workspace(tree, world.documents)
+    manifests: dict[str, list[PurePosixPath]] = {}
+    for path in workspace.manifest_paths():
+        if (name := workspace.manifest_name(path)) is not None:
+            manifests.setdefault(name, []).append(path)
+    return _Picture(
+        manifests=manifests,
+        tree=tree,
+        routes=world.routes.read(),
+        models=[_models(replica) for replica in world.replicas],
+    )
+
+
+def _state(world: World, name: str) -> RolloutState | None:
+    """None where the ledger is not in order: the tick of that adapter says so."""
+    try:
+        return fold(world.ledger.read(name))
+    except RolloutError:
+        return None
+
+
+def _models(replica: Serving) -> Sequence[ServedModel]:
+    try:
+        return replica.models()
+    except RolloutError:
+        return ()
+
+
+def _urgency(state: RolloutState | None) -> int:
+    if state is None or state.unfinished_rollback is not None:
+        return 0
+    return 1 if state.phase.under_way else 2
+
+
+def _is_at_rest(world: World, name: str, state: RolloutState, picture: _Picture) -> bool:
+    """Whether a tick would find nothing to do: git asks for what is stable, the routes say so, all servers have it."""
+    stable = state.stable
+    if state.phase is not Phase.IDLE or stable is None:
+        return False
+    path = PurePosixPath(stable.path)
+    if picture.manifests.get(name) != [path]:
+        return False
+    if hashlib.sha256(picture.tree.read(path)).hexdigest() != stable.manifest_sha256:
+        return False
+    return _is_routed(world, name, state, picture.routes) and all(
+        _serves_only(name, stable.served_name, str(world.shelf.folder(stable.served_name)), models)
+        for models in picture.models
+    )
+
+
+def _is_routed(world: World, name: str, state: RolloutState, routes: Routes) -> bool:
+    present = routes.routes.get(name)
+    return present is not None and present == route_of(
+        state,
+        flag=world.environment.flag_key(name),
+        base=world.environment.server.base,
+        mirror=Share.ZERO,
+        response_schema=present.response_schema,
+        max_flag_age_s=world.environment.flags.max_age_s,
+    )
+
+
+def _serves_only(name: str, served: str, folder: str, models: Sequence[ServedModel]) -> bool:
+    ours = [(model.name, model.root) for model in models if is_version_of(model.name, name)]
+    return ours == [(served, folder)]
+
+
+def _rest(world: World, name: str, state: RolloutState) -> Tick:
+    assert state.stable is not None
+    return Tick(
+        name=name,
+        environment=world.environment.name,
+        move=Move.IDLE,
+        reason=f"{state.stable.served_name} is stable, as git says",
+        before=state,
+        after=state,
+    )

@@ -72,14 +72,21 @@ class ReleasePolicy:
 
 
 def find_desire(world: World, name: str) -> Desire | None:
-    """What the branch asks for, or None if it has no manifest of that name. Raises Unreadable if it has two."""
+    """What the branch asks for, or None if it has no manifest of that name.
+
+    Raises Unreadable if it has two, or none while one cannot be read: that may be it.
+    """
     workspace = Workspace(world.manifests.tree(), world.documents)
-    found = [(path, workspace.manifest(path)) for path in workspace.manifest_paths()]
-    named = [(path, manifest) for path, manifest in found if manifest.value.name == name]
-    if len(named) > 1:
-        paths = " and ".join(str(path) for path, _ in named)
-        raise Unreadable(f"{paths} have the same name {name!r}: what git asks for is not known")
-    return _desire(world.manifests, *named[0]) if named else None
+    names = {path: workspace.manifest_name(path) for path in workspace.manifest_paths()}
+    paths = [path for path, found in names.items() if found == name]
+    if len(paths) > 1:
+        both = " and ".join(str(path) for path in paths)
+        raise Unreadable(f"{both} have the same name {name!r}: what git asks for is not known")
+    if not paths:
+        for path in (path for path, found in names.items() if found is None):
+            workspace.manifest(path)  # Raises what is wrong with it.
+        return None
+    return _desire(world.manifests, paths[0], workspace.manifest(paths[0]))
 
 
 def _desire(manifests: Manifests, path: PurePosixPath, manifest: Located[AdapterManifest]) -> Desire:

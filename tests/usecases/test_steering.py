@@ -15,9 +15,9 @@ from rollout.core.plan import Share
 from rollout.demo.scratch import MANIFEST, NAME
 from rollout.errors import Usage
 from rollout.usecases.book import Signature
-from rollout.usecases.fleet import no_room
 from rollout.usecases.resume import resume
 from rollout.usecases.rollback import rollback
+from rollout.usecases.room import no_room
 from rollout.usecases.steer import hasten, pause, retry
 from rollout.usecases.tick import Move
 from tests.support.aftermath import manifest_on_origin, reverts
