@@ -6,7 +6,7 @@ import re
 from datetime import timedelta
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, PlainSerializer
 
 _DURATION = re.compile(r"^(\d{1,6})(ms|s|m|h|d)$")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -20,9 +20,20 @@ def _parse_duration(value: object) -> object:
     raise ValueError("a duration is a number with ms, s, m, h or d, like '30m' or '24h'")
 
 
+def written(duration: timedelta) -> str:
+    """As a document writes it, so that what was read can be read again: `30m`, `24h`."""
+    milliseconds = round(duration / timedelta(milliseconds=1))
+    for unit, seconds in reversed(_UNITS.items()):
+        number, rest = divmod(milliseconds, round(seconds * 1000))
+        if number and not rest:
+            return f"{number}{unit}"
+    return "0s"
+
+
 Duration = Annotated[
     timedelta,
     BeforeValidator(_parse_duration, json_schema_input_type=str),
+    PlainSerializer(written, return_type=str, when_used="json"),
     Field(json_schema_extra={"type": "string", "pattern": _DURATION.pattern, "examples": ["30m", "24h"]}),
 ]
 """A length of time, written like `90s`, `30m`, `24h` or `7d`."""
