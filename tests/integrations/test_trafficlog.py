@@ -233,11 +233,12 @@ def test_rows_that_wait_when_the_gateway_ends_are_counted_as_lost(path: Path) ->
     assert "cannot be opened" in str(recorder.error)
 
 
-def test_slow_without_a_limit_is_unreadable(path: Path) -> None:
+def test_a_metric_of_a_provider_is_none_of_the_logs(path: Path) -> None:
     TrafficLogRecorder(path).close()
     edge = TrafficLog(path).edge()
-    with pytest.raises(Unreadable, match="does not say slow_after_ms"):
-        TrafficLog(path).samples(spec("slow"), comparison(Stage.CANARY), since=edge, until=edge)
+    asked = {"event": None, "source": {"provider": "warehouse", "total": "t", "bad": "b"}}
+    with pytest.raises(Unreadable, match="the traffic log does not measure it"):
+        TrafficLog(path).samples(spec("sales", **asked), comparison(), since=edge, until=edge)
 
 
 def test_the_summary_tells_losses_failures_and_leavers_apart(path: Path) -> None:

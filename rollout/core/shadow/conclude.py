@@ -16,12 +16,13 @@ from rollout.core.evaluation import Case, Effect, Measured, MetricRow, ShardTimi
 from rollout.core.gate import conclude_speed, has_limits, judge_limits
 from rollout.core.gatefile import Gate
 from rollout.core.judge import Evidence, judge, observe
-from rollout.core.metric import MetricSpec, Pair, Samples, Stage
+from rollout.core.metric import MetricSpec, Pair, Stage
 from rollout.core.score import metric, shown
 from rollout.core.shadow.cases import distinct
 from rollout.core.shadow.document import FailureRow, Replayed, ShadowSubject, Traffic
-from rollout.core.shadow.events import count_pairs, is_good, way_to_fail
+from rollout.core.shadow.events import has_odd_numbers, is_good, way_to_fail
 from rollout.core.shadow.rules import specs_for_traffic
+from rollout.core.shadow.sampling import samples_of_pairs
 from rollout.core.verdict import Outcome, Verdict
 
 MOST_NOT_SENT = 0.01
@@ -96,7 +97,10 @@ def timings_of(subject: ShadowSubject, pairs: Sequence[Pair], where: str) -> Sha
     warm = [
         pair
         for pair in pairs
-        if all(is_good(each) and not each.cold for each in (pair.stable, pair.candidate))
+        if all(
+            is_good(each) and not each.cold and not has_odd_numbers(each)
+            for each in (pair.stable, pair.candidate)
+        )
     ]
     return ShardTimings(
         shard="1/1",
@@ -177,9 +181,8 @@ def _on_replay(replayed: Replayed) -> Iterator[Verdict]:
 
 
 def _plan_metric(subject: ShadowSubject, spec: MetricSpec, pairs: Sequence[Pair]) -> Verdict:
-    stable, candidate = count_pairs(spec, pairs)
-    samples = Samples(metric=spec.id, since="", until="", stable=stable, candidate=candidate)
-    evidence = observe(Evidence(), spec, samples)
+    in_order = sorted(pairs, key=lambda pair: pair.candidate.routed_at)
+    evidence = observe(Evidence(), spec, samples_of_pairs(spec, in_order))
     return judge(spec, evidence, stage=Stage.SHADOW, alpha=subject.alpha, alpha_advance=subject.alpha_advance)
 
 

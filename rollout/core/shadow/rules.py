@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from rollout.core.comparison import DEFAULT_MARGIN
 from rollout.core.evaluation import Rules
 from rollout.core.gatefile import Gate, Gates
-from rollout.core.metric import Direction, Event, MetricSpec, OnMissing, Stage
+from rollout.core.metric import Direction, Event, MetricSpec, OnMissing, Score, Stage
 from rollout.core.score import metric
 from rollout.core.suite import Golden
 
@@ -70,10 +70,15 @@ def rules_for_traffic(golden: Golden) -> tuple[Rules, dict[str, str]]:
 
 def specs_for_traffic(specs: Sequence[MetricSpec]) -> tuple[MetricSpec, ...]:
     """The plan's metrics that traffic can tell, and failures in any case: the gates see good answers only."""
-    told = tuple(spec for spec in specs if spec.event is not Event.THUMBS_DOWN)
+    told = tuple(spec for spec in specs if _is_in_pairs(spec))
     if any(spec.event is Event.ERROR and spec.required for spec in told):
         return told
     return (*told, _FAILURES)
+
+
+def _is_in_pairs(spec: MetricSpec) -> bool:
+    """Not what users say, who do not see copies, and not what a provider is asked."""
+    return spec.event is not Event.THUMBS_DOWN and spec.score is not Score.FEEDBACK and spec.source is None
 
 
 def _why_aside(name: str, *, has_format: bool) -> str | None:

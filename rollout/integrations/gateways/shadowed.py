@@ -162,4 +162,4 @@ def _newest(gateway: GatewayClient) -> int:
 
 
 def _ended(record: RequestRecord) -> float:
-    return record.routed_at + record.latency_ms / 1000
+    return record.routed_at + max(record.latency_ms, 0.0) / 1000

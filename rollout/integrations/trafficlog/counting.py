@@ -1,42 +1,63 @@
-"""What a metric counts, as SQL over the log's rows."""
+"""What a rate counts, as SQL over the log's rows."""
 
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 
-from rollout.core.metric import Comparison, Counts, Event, MetricSpec, Stage, Unit
+from rollout.core.metric import Clusters, Comparison, Counts, Event, MetricSpec, RequestRecord, Stage, Unit
 from rollout.errors import Unreadable
 
 _PATIENCE_MS = 10_000
 # Everything else is bad: there is no status that a candidate could answer with and be counted nowhere.
 GOOD = "({row}.status BETWEEN 200 AND 299 AND {row}.error IS NULL)"
 LEFT = "({row}.status = 499 AND {row}.error IS NULL)"
+TIMED_OUT = "({row}.error_class IS 'timeout')"
 # What a tester chose, and what stable answered in the candidate's place, was not dealt at random.
 DEALT = "({row}.pinned = 0 AND {row}.retry_of IS NULL)"
+NUMBER = "({value} >= 0 AND {value} < 9e999)"
+"""A time or a number of tokens that can be one. What was no number is kept as minus infinity."""
 _HASTY = f"({LEFT} AND ({{row}}.first_byte_ms IS NOT NULL OR {{row}}.latency_ms < {_PATIENCE_MS}))"
 _REJECTED = "({row}.status BETWEEN 400 AND 499 AND {row}.status NOT IN (408, 429) AND {row}.error IS NULL)"
-_UNIT = "coalesce({row}.key_hash, {row}.conversation_hash, {row}.id), CAST({row}.routed_at / 60 AS INTEGER)"
+_NUMBERS = [field.name for field in fields(RequestRecord) if field.name.endswith(("_ms", "_tokens"))]
+_ODD = " OR ".join(f"NOT {NUMBER.format(value='{row}.' + name)}" for name in _NUMBERS)
+_UNIT = "coalesce({row}.key_hash, {row}.conversation_hash)"
+_UNIT_MINUTE = f"coalesce({_UNIT}, {{row}}.id), CAST({{row}}.routed_at / 60 AS INTEGER)"
+
+
+def _looked_at(column: str, *, bad: int) -> tuple[str, str]:
+    return f"({GOOD} AND {{row}}.{column} IS NOT NULL)", f"{{row}}.{column} = {bad}"
+
+
+_SLOW = "{row}.latency_ms > :slow"
+_RATES: Mapping[Event, tuple[str, str]] = {
+    Event.REJECTED: (f"NOT {LEFT}", _REJECTED),
+    Event.TIMEOUT: (f"NOT {LEFT}", TIMED_OUT),
+    Event.FORMAT_INVALID: _looked_at("format_valid", bad=0),
+    Event.REFUSED: _looked_at("refused", bad=1),
+    Event.PERSONAL_DATA: _looked_at("personal_data", bad=1),
+    Event.TOXIC: _looked_at("toxic", bad=1),
+    # Embeddings have no text, and a call of tools needs none.
+    Event.EMPTY: (
+        f"({GOOD} AND {{row}}.path <> '/v1/embeddings')",
+        "({row}.output_chars = 0 AND {row}.finish_reason IS NOT 'tool_calls')",
+    ),
+    Event.INVALID: (f"NOT {LEFT}", f"coalesce({_ODD}, 0) OR {{row}}.error_class IS 'not_finite'"),
+    # Whatever became of it, someone waited longer than the limit. A quick failure is not a quick answer, nor is one
+    # whose time is no number. Where an adapter had to be loaded first, that is what took its time.
+    Event.SLOW: (f"({{row}}.cold = 0 AND {{row}}.latency_ms >= 0 AND ({GOOD} OR {_SLOW}))", _SLOW),
+    Event.THUMBS_DOWN: ("1", "f.thumbs < 0"),
+}
+"""What a row must be to count, and when it is bad. An error is told by the stage too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Rule:
-    """When a row counts, when it is bad, and what one voice is; over the alias `row`."""
+class Arm:
+    """What one arm shows of a rate; `clusters` where it counts requests of which it is known whose they are."""
 
-    counts: str
-    bad: str
-    voice: str
-    parameters: dict[str, float]
-
-    @classmethod
-    def of(cls, spec: MetricSpec, stage: Stage, row: str, *, unit_of: str | None = None) -> _Rule:
-        counts, bad, parameters = _event(spec, stage)
-        return cls(
-            counts=counts.format(row=row),
-            bad=bad.format(row=row),
-            voice=(_UNIT if spec.per is Unit.UNIT_MINUTE else "{row}.id").format(row=unit_of or row),
-            parameters=parameters,
-        )
+    counts: Counts
+    clusters: Clusters | None
 
 
 def count_arm(
@@ -45,53 +66,41 @@ def count_arm(
     comparison: Comparison,
     served: str,
     window: tuple[int, int],
-) -> Counts:
+) -> Arm:
     """Requests that `served` answered in (since, until]; of a canary's stable arm only those dealt at random."""
-    rule = _Rule.of(spec, comparison.stage, "r")
-    told = spec.event is Event.THUMBS_DOWN
-    source, id_ = (_TOLD, "f.behind") if told else ("requests AS r", "r.id")
-    sql = f"""
-        SELECT count(*), coalesce(sum(bad), 0) FROM (
-            SELECT max({rule.bad}) AS bad FROM {source}
-            WHERE r.name = :name AND r.served = :served AND r.shadow = 0 AND r.keyed >= :keyed
-              AND {id_} > :since AND {id_} <= :until AND {DEALT.format(row="r")} AND {rule.counts}
-            GROUP BY {rule.voice}
-        )
+    counts, bad = _rule(spec, comparison.stage, "r")
+    source, id_ = (first_words("thumbs"), "f.behind") if spec.event is Event.THUMBS_DOWN else ROWS
+    voices = f"""
+        SELECT {_UNIT.format(row="r")} AS unit, 1 AS counts, max({bad}) AS bad
+        FROM {source} WHERE {ARM} AND {within(id_)} AND {counts} GROUP BY {_voice(spec, "r")}
     """  # noqa: S608 - built from constants
-    parameters = {
-        "name": comparison.name,
-        "served": served,
-        "keyed": int(comparison.stage is Stage.CANARY and served == comparison.stable),
-        **_bounds(window),
-        **rule.parameters,
-    }
-    total, bad = connection.execute(sql, parameters).fetchone()
-    return Counts(total=total, bad=bad)
+    parameters = {**arm_parameters(comparison, served, window), "slow": spec.slow_after_ms}
+    row = connection.execute(_sums(voices, "counts", "bad"), parameters).fetchone()
+    return _arm(spec, *row)
 
 
 def count_pairs(
     connection: sqlite3.Connection, spec: MetricSpec, comparison: Comparison, window: tuple[int, int]
-) -> tuple[Counts, Counts]:
+) -> tuple[Arm, Arm]:
     """Pairs whose copy, always the later row, is in (since, until], and that was carried to its end."""
-    stable = _Rule.of(spec, comparison.stage, "s")
-    candidate = _Rule.of(spec, comparison.stage, "c", unit_of="s")
-    sql = f"""
-        SELECT coalesce(sum(s_counts), 0), coalesce(sum(s_bad), 0),
-               coalesce(sum(c_counts), 0), coalesce(sum(c_bad), 0)
-        FROM (
-            SELECT max({stable.counts}) AS s_counts, max({stable.counts} AND {stable.bad}) AS s_bad,
-                   max({candidate.counts}) AS c_counts, max({candidate.counts} AND {candidate.bad}) AS c_bad
-            FROM {PAIRED}
-            WHERE c.name = :name AND c.served = :candidate AND c.shadow = 1 AND s.served = :stable
-              AND c.id > :since AND c.id <= :until AND {COMPLETE}
-            GROUP BY {candidate.voice}
-        )
+    stable, candidate = (_rule(spec, comparison.stage, row) for row in "sc")
+    voices = f"""
+        SELECT {_UNIT.format(row="s")} AS unit,
+               max({stable[0]}) AS s_counts, max({stable[0]} AND {stable[1]}) AS s_bad,
+               max({candidate[0]}) AS c_counts, max({candidate[0]} AND {candidate[1]}) AS c_bad
+        FROM {PAIRED} WHERE {PAIR} AND {within("c.id")} GROUP BY {_voice(spec, "s")}
     """  # noqa: S608 - built from constants
-    names = {"name": comparison.name, "stable": comparison.stable, "candidate": comparison.candidate}
-    row = connection.execute(sql, {**names, **_bounds(window), **stable.parameters}).fetchone()
-    return Counts(total=row[0], bad=row[1]), Counts(total=row[2], bad=row[3])
+    parameters = {**pair_parameters(comparison, window), "slow": spec.slow_after_ms}
+    theirs = connection.execute(_sums(voices, "s_counts", "s_bad"), parameters).fetchone()
+    ours = connection.execute(_sums(voices, "c_counts", "c_bad"), parameters).fetchone()
+    return _arm(spec, *theirs), _arm(spec, *ours)
 
 
+ROWS = "requests AS r", "r.id"
+ARM = f"""
+    r.name = :name AND r.served = :served AND r.shadow = 0 AND r.keyed >= :keyed AND {DEALT.format(row="r")}
+"""
+"""Rows of an arm whose stage is not the shadow."""
 PAIRED = """
     requests AS c JOIN requests AS s
       ON s.request_id = c.pair AND s.shadow = 0 AND s.mirrored = 1 AND s.name = c.name
@@ -99,37 +108,75 @@ PAIRED = """
 """Copies beside the requests of stable that they copy."""
 COMPLETE = f"NOT {LEFT.format(row='c')} AND {DEALT.format(row='c')} AND {DEALT.format(row='s')}"
 """No client waits for a copy: one whose client left was given up by the gateway itself."""
-
-# The first word on an answer counts, so that each answer counts once however often its user presses.
-_TOLD = """
-    feedback AS f JOIN requests AS r ON r.request_id = f.request_id AND f.thumbs IS NOT NULL
-      AND NOT EXISTS (SELECT 1 FROM feedback AS earlier WHERE earlier.request_id = f.request_id
-                      AND earlier.thumbs IS NOT NULL AND earlier.id < f.id)
-"""
+PAIR = f"c.name = :name AND c.served = :candidate AND c.shadow = 1 AND s.served = :stable AND {COMPLETE}"
 
 
-def _event(spec: MetricSpec, stage: Stage) -> tuple[str, str, dict[str, float]]:
-    """(what a row must be to count, when it is bad, parameters)."""
-    match spec.event:
-        case Event.ERROR:
-            silent = _REJECTED if stage is Stage.BAKE else _HASTY
-            return f"NOT {silent}", f"NOT {GOOD}", {}
-        case Event.REJECTED:
-            return f"NOT {LEFT}", _REJECTED, {}
-        case Event.FORMAT_INVALID:
-            return f"({GOOD} AND {{row}}.format_valid IS NOT NULL)", "{row}.format_valid = 0", {}
-        case Event.THUMBS_DOWN:
-            return "1", "f.thumbs < 0", {}
-        case Event.SLOW:
-            if spec.slow_after_ms is None:
-                raise Unreadable(f"metric {spec.id} counts slow answers and does not say slow_after_ms")
-            # Whatever became of it, someone waited longer than the limit. A quick failure is not a quick answer.
-            # Where an adapter had to be loaded first, that is what took its time.
-            slow = "{row}.latency_ms > :slow"
-            return f"({{row}}.cold = 0 AND ({GOOD} OR {slow}))", slow, {"slow": spec.slow_after_ms}
-        case _:
-            raise Unreadable(f"metric {spec.id}: the traffic log does not count it")
+def within(id_: str) -> str:
+    """The window's rows, by whatever tells their place."""
+    return f"{id_} > :since AND {id_} <= :until"
 
 
-def _bounds(window: tuple[int, int]) -> dict[str, int]:
-    return {"since": window[0], "until": window[1]}
+def first_words(column: str) -> str:
+    """Feedback beside its answers: the first word counts, so that each answer counts once however often one presses."""
+    return f"""
+        feedback AS f CROSS JOIN requests AS r ON r.request_id = f.request_id AND f.{column} IS NOT NULL
+          AND NOT EXISTS (SELECT 1 FROM feedback AS earlier WHERE earlier.request_id = f.request_id
+                          AND earlier.{column} IS NOT NULL AND earlier.id < f.id)
+    """  # noqa: S608 - built from constants
+
+
+def arm_parameters(
+    comparison: Comparison, served: str, window: tuple[int, int]
+) -> dict[str, str | int | float | None]:
+    """What `ARM` and `within` ask for."""
+    return {
+        "name": comparison.name,
+        "served": served,
+        "keyed": int(comparison.stage is Stage.CANARY and served == comparison.stable),
+        "since": window[0],
+        "until": window[1],
+    }
+
+
+def pair_parameters(comparison: Comparison, window: tuple[int, int]) -> dict[str, str | int | float | None]:
+    """What `PAIR` and `within` ask for."""
+    return {
+        "name": comparison.name,
+        "stable": comparison.stable,
+        "candidate": comparison.candidate,
+        "since": window[0],
+        "until": window[1],
+    }
+
+
+def _rule(spec: MetricSpec, stage: Stage, row: str) -> tuple[str, str]:
+    """(when a row counts, when it is bad)"""
+    if spec.event is Event.ERROR:
+        counts, bad = f"NOT {_REJECTED if stage is Stage.BAKE else _HASTY}", f"NOT {GOOD}"
+    elif spec.event is None:
+        raise Unreadable(f"metric {spec.id}: the traffic log does not measure it")
+    else:
+        counts, bad = _RATES[spec.event]
+    return f"({counts.format(row=row)})", f"({bad.format(row=row)})"
+
+
+def _voice(spec: MetricSpec, row: str) -> str:
+    return (_UNIT_MINUTE if spec.per is Unit.UNIT_MINUTE else "{row}.id").format(row=row)
+
+
+def _sums(voices: str, counts: str, bad: str) -> str:
+    """(counted, bad, how many counted units are known, bad ones of known units, the squares of these by unit)"""
+    return f"""
+        SELECT coalesce(sum(counts), 0), coalesce(sum(bad), 0), count(unit),
+               coalesce(sum(bad) FILTER (WHERE unit IS NOT NULL), 0),
+               coalesce(sum(bad * bad) FILTER (WHERE unit IS NOT NULL), 0)
+        FROM (SELECT unit, sum({counts}) AS counts, sum({bad}) AS bad FROM ({voices}) WHERE {counts} GROUP BY unit)
+    """  # noqa: S608 - built from constants
+
+
+def _arm(spec: MetricSpec, total: int, bad: int, units: int, heaped: int, squares: int) -> Arm:
+    told = spec.per is Unit.REQUEST and (units or not total)
+    return Arm(
+        counts=Counts(total=total, bad=bad),
+        clusters=Clusters(bad=heaped, squares=squares) if told else None,
+    )

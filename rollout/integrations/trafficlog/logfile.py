@@ -6,6 +6,7 @@ import dataclasses
 import sqlite3
 import time
 from collections.abc import Sequence
+from math import inf
 from operator import attrgetter
 from pathlib import Path
 
@@ -121,11 +122,11 @@ class LogFile:
         ]
         with connection:
             connection.execute("BEGIN IMMEDIATE")
-            lost = self._put(connection, _INSERT, [_VALUES(record) for record, _ in rows])
+            lost = self._put(connection, _INSERT, [_row(record) for record, _ in rows])
             self._put(connection, _KEEP_TEXTS, texts)
             return Lost(lost, self._put(connection, _TELL, [_TOLD(one) for one in told]))
 
-    def _put(self, connection: sqlite3.Connection, sql: str, values: Sequence[tuple[object, ...]]) -> int:
+    def _put(self, connection: sqlite3.Connection, sql: str, values: Sequence[Sequence[object]]) -> int:
         lost = 0
         for each in values:
             try:
@@ -162,6 +163,11 @@ class LogFile:
             self._retention.limit(self._connection)
         self._file = _identity(self._path)
         return self._connection
+
+
+def _row(record: RequestRecord) -> Sequence[object]:
+    """Its values. SQLite would make nothing of what is no number, and nothing is no time that went wrong."""
+    return [-inf if value != value else value for value in _VALUES(record)]
 
 
 def _storable(text: str) -> str:

@@ -69,7 +69,7 @@ class ShadowLog(TrafficLog):
             return
         # Rows are in the order of their ends: if the oldest ended before, all that were removed did.
         row = connection.execute(
-            "SELECT routed_at + latency_ms / 1000.0 FROM requests ORDER BY id LIMIT 1"
+            "SELECT routed_at + max(latency_ms, 0.0) / 1000.0 FROM requests ORDER BY id LIMIT 1"
         ).fetchone()
         if row is None or row[0] > since:
             raise MetricsUnavailable(

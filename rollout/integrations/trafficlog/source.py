@@ -10,10 +10,10 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from rollout.core.exposure import Exposure
-from rollout.core.metric import Comparison, Event, MetricSpec, Pair, RequestRecord, Samples, Stage
+from rollout.core.metric import Comparison, Event, MetricSpec, Pair, RequestRecord, Samples, Score
 from rollout.errors import MetricsUnavailable
-from rollout.integrations.trafficlog.counting import count_arm, count_pairs
 from rollout.integrations.trafficlog.exposed import count_exposure
+from rollout.integrations.trafficlog.looks import look_at
 from rollout.integrations.trafficlog.retention import removed_up_to
 from rollout.integrations.trafficlog.rows import complete_pairs, pairs_at, rows_behind
 from rollout.integrations.trafficlog.schema import BUSY_S, check_version
@@ -33,6 +33,13 @@ class TrafficLog:
     longer than the metric's limit was answered slowly. Answers that testers had pinned, and those that stable gave
     in the place of a failed candidate, count nowhere; those that waited for an adapter's load are not called slow.
     A unit whose minute an edge divides counts on both sides of it.
+
+    A latency has the good answers that took that time, and time-outs as the largest of all; whatever else failed is
+    the errors' business, and who waited for an adapter's load is left out. Of a shadow both answers of a pair have it,
+    or neither. Of like length (`by_length`) are, for the first token, prompts, and for all other times answers.
+
+    Nothing comes late: a row is behind every edge that was told before it was written, however long its answer took.
+    So all metrics of a look speak of the same rows, though each is read by itself.
     """
 
     def __init__(self, path: Path) -> None:
@@ -44,7 +51,7 @@ class TrafficLog:
             return f"{_mark(connection)}:{_newest(connection)}"
 
     def samples(self, spec: MetricSpec, comparison: Comparison, *, since: str, until: str) -> Samples:
-        """Counts of both arms in (since, until].
+        """What both arms show of a metric in (since, until].
 
         Shadow counts pairs: a copy that was carried to its end, beside the request of stable that it copies;
         the pair belongs to the window of its copy, which is always the later row. In a canary the stable arm
@@ -52,14 +59,10 @@ class TrafficLog:
         that came after it. Raises MetricsUnavailable if there is no log, the edges are not its own, or rows behind
         the first were removed since: evidence that is partly gone is none.
         """
+        told = spec.event is Event.THUMBS_DOWN or spec.score is Score.FEEDBACK
         with self._reading() as connection:
-            window = self._window(connection, since, until, feedback=spec.event is Event.THUMBS_DOWN)
-            if comparison.stage is Stage.SHADOW:
-                stable, candidate = count_pairs(connection, spec, comparison, window)
-            else:
-                stable = count_arm(connection, spec, comparison, comparison.stable, window)
-                candidate = count_arm(connection, spec, comparison, comparison.candidate, window)
-        return Samples(metric=spec.id, since=since, until=until, stable=stable, candidate=candidate)
+            window = self._window(connection, since, until, feedback=told)
+            return look_at(connection, spec, comparison, window, since=since, until=until)
 
     def exposure(self, comparison: Comparison, *, since: str, until: str, flag_version: int) -> Exposure:
         """Who was served what in (since, until] by decisions of `flag_version` or a newer one.

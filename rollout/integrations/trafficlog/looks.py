@@ -1,0 +1,54 @@
+"""One look at one metric: which rows are asked what, by the metric's kind and by whether answers are pairs."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from rollout.core.metric import Comparison, Kind, MetricSpec, Samples, Stage
+from rollout.core.seen import pairs_seen, scores_seen, times_seen
+from rollout.integrations.trafficlog.counting import count_arm, count_pairs
+from rollout.integrations.trafficlog.valued import (
+    moments_of_arm,
+    scores_of_pairs,
+    times_of_arm,
+    times_of_pairs,
+)
+
+
+def look_at(
+    connection: sqlite3.Connection,
+    spec: MetricSpec,
+    comparison: Comparison,
+    window: tuple[int, int],
+    *,
+    since: str,
+    until: str,
+) -> Samples:
+    """What both arms show in the window of row ids, which the edges `since` and `until` are the names of."""
+    asked = connection, spec, comparison
+    stable, candidate = (comparison.stable, window), (comparison.candidate, window)
+    paired = comparison.stage is Stage.SHADOW
+    match spec.kind:
+        case Kind.LATENCY:
+            times = (
+                times_of_pairs(*asked, window)
+                if paired
+                else (times_of_arm(*asked, *stable), times_of_arm(*asked, *candidate))
+            )
+            return times_seen(spec, *times, since=since, until=until)
+        case Kind.SCORE if paired:
+            return pairs_seen(spec, scores_of_pairs(*asked, window), since=since, until=until)
+        case Kind.SCORE:
+            moments = moments_of_arm(*asked, *stable), moments_of_arm(*asked, *candidate)
+            return scores_seen(spec, *moments, since=since, until=until)
+    arms = (
+        count_pairs(*asked, window) if paired else (count_arm(*asked, *stable), count_arm(*asked, *candidate))
+    )
+    return Samples(
+        metric=spec.id,
+        since=since,
+        until=until,
+        stable=arms[0].counts,
+        candidate=arms[1].counts,
+        clusters=arms[0].clusters,
+    )
