@@ -1,85 +1,38 @@
 """judge(spec, evidence) -> Verdict: is the candidate worse than the stable adapter, or proven not to be?
 
-Harm is shown by an e-process that is carried over all looks of a stage; *no worse* is its own proof, an
-anytime-valid interval of the difference of rates that must lie below the metric's margin. "Not bad yet" is
-neither: it is inconclusive. At 100 % no control is left, and only the absolute limit is judged.
+Harm is shown by an e-process that is carried over all looks of a release's steps; *no worse* is its own proof, gathered
+in each step, that must be found at the margin which the metric accepts. "Not bad yet" is neither: it is inconclusive.
+Missing data are never a pass. At 100 % no control is left, and only the absolute limit is judged.
+
+Both are e-values: whatever the number of looks, one that exceeds 1 / alpha is found by chance with probability alpha at
+most. Sources: Ramdas, Grünwald, Vovk and Shafer, "Game-theoretic statistics and safe anytime-valid inference", 2023, and
+those at each process.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
-from math import exp, log
-from typing import Annotated
+from math import log
 
-from pydantic import AwareDatetime, Field
+from rollout.core.judging.alone import judge_alone, why_unlimited
+from rollout.core.judging.balance import Balance, as_e_value, design_effect, projected
+from rollout.core.judging.evidence import Evidence
+from rollout.core.judging.latency import weigh_latency
+from rollout.core.judging.observing import observe
+from rollout.core.judging.rates import weigh_rate
+from rollout.core.judging.scores import weigh_score
+from rollout.core.metric import Kind, MetricSpec, OnMissing, Requirement, Stage
+from rollout.core.observed import quantile_name
+from rollout.core.stats import HARM_ODDS, as_odds
+from rollout.core.verdict import Outcome, Verdict
 
-from rollout.core.manifest import Document
-from rollout.core.metric import Counts, MetricSpec, OnMissing, Requirement, Samples, Stage
-from rollout.core.ratebounds import difference_bounds, rate_bounds
-from rollout.core.stats import (
-    HARM_ODDS,
-    as_odds,
-    harm_increments,
-    mixed_log_e,
-)
-from rollout.core.verdict import Interval, Outcome, Verdict
+__all__ = ["Evidence", "judge", "observe"]
 
-Count = Annotated[int, Field(ge=0)]
-
-
-class Evidence(Document):
-    """The sums of one metric: all that the judge remembers.
-
-    `log_e` runs over the whole stage; the counts are those of the current state (shadow, or one step), because
-    rates must not be pooled over steps whose shares differ.
-    """
-
-    log_e: tuple[float, ...] = Field(
-        default=(0.0,) * len(HARM_ODDS), min_length=len(HARM_ODDS), max_length=len(HARM_ODDS)
-    )
-    stable: Count = 0
-    stable_bad: Count = 0
-    candidate: Count = 0
-    candidate_bad: Count = 0
-    missing: Count = Field(default=0, description="Looks in a row in which an arm had no data.")
-    heard_at: AwareDatetime | None = Field(
-        default=None, description="The last look in which both arms had data."
-    )
-
-    def carried_into_next_step(self) -> Evidence:
-        """The same evidence of harm, with the counts begun anew."""
-        return Evidence(log_e=self.log_e)
-
-
-def observe(
-    evidence: Evidence, spec: MetricSpec, samples: Samples, *, now: datetime | None = None
-) -> Evidence:
-    """Add one look. A missing arm adds nothing but is remembered."""
-    stable, candidate = samples.stable, samples.candidate
-    if stable is None or candidate is None:
-        return evidence.model_copy(update={"missing": evidence.missing + 1})
-    return Evidence(
-        log_e=_grown(evidence.log_e, spec, stable, candidate),
-        stable=evidence.stable + stable.total,
-        stable_bad=evidence.stable_bad + stable.bad,
-        candidate=evidence.candidate + candidate.total,
-        candidate_bad=evidence.candidate_bad + candidate.bad,
-        missing=0 if candidate.total else evidence.missing + 1,
-        heard_at=now if stable.total and candidate.total else evidence.heard_at,
-    )
-
-
-def _grown(
-    log_e: tuple[float, ...], spec: MetricSpec, stable: Counts, candidate: Counts
-) -> tuple[float, ...]:
-    increments = harm_increments(
-        candidate=candidate.total,
-        candidate_bad=candidate.bad,
-        stable=stable.total,
-        stable_bad=stable.bad,
-        tolerance=spec.tolerated,
-    )
-    return tuple(before + more for before, more in zip(log_e, increments, strict=True))
+_WEIGH = {Kind.RATE: weigh_rate, Kind.LATENCY: weigh_latency, Kind.SCORE: weigh_score}
+_GRACE = 1
+"""Looks that may come back without a metric before its name is doubted."""
 
 
 def judge(
@@ -94,103 +47,161 @@ def judge(
 ) -> Verdict:
     """What the evidence says about one metric. `alpha` is this metric's part of the release's budget.
 
-    A pass is what the state of the plan `requires`; at 100 % that is the absolute limit.
+    A pass is what the state of the plan `requires`; at 100 % that is the absolute limit. With `now`, evidence that an arm
+    has added nothing to for `spec.max_silence` is no data, whatever it says; harm that was shown stays harm.
     """
     if stage is Stage.BAKE:
-        return _judge_alone(spec, evidence, alpha=alpha, alpha_advance=alpha_advance)
-    if not evidence.candidate or not evidence.stable:
-        return _no_data(spec, evidence, needs_stable=True)
-    log_e = mixed_log_e(evidence.log_e)
-    low, high = difference_bounds(
-        candidate=evidence.candidate,
-        candidate_bad=evidence.candidate_bad,
-        stable=evidence.stable,
-        stable_bad=evidence.stable_bad,
-        alpha=alpha_advance,
-    )
-    effect = evidence.candidate_bad / evidence.candidate - evidence.stable_bad / evidence.stable
-    rates = (
-        f"{_rate(evidence.candidate_bad, evidence.candidate)} in the candidate, "
-        f"{_rate(evidence.stable_bad, evidence.stable)} in stable"
-    )
-    if log_e >= log(1 / alpha):
-        outcome = Outcome.FAIL
-        reason = f"worse: {rates}; evidence {as_odds(log_e)} against no worse (limit {1 / alpha:.0f} : 1)"
-    elif short := _short(spec, evidence):
-        outcome, reason = Outcome.INCONCLUSIVE, short
-    elif spec.max_abs is not None and high <= spec.max_abs:
-        outcome = Outcome.PASS
-        reason = f"no worse by more than {spec.max_abs:.1%}: {rates}; at most {high:+.1%}"
-    else:
-        outcome = Outcome.INCONCLUSIVE
-        reason = f"not yet proven: {rates}; could still be {high:+.1%} (accepted {spec.max_abs or 0:.1%})"
-    return Verdict(
+        return _at_the_whole(spec, evidence, alpha, alpha_advance, now)
+    found = _WEIGH[spec.kind](spec, evidence, confidence=1 - alpha_advance)
+    if found is None:
+        return _no_data(spec, evidence, _unheard(spec, evidence))
+    outcome, reason = _conclude(spec, evidence, found, alpha, alpha_advance, requires, now)
+    verdict = Verdict(
         subject=spec.id,
         outcome=outcome,
         reason=reason,
-        effect=effect,
-        interval=Interval(low=low, high=high, confidence=1 - alpha_advance),
-        e_value=exp(min(log_e, 700.0)),
+        effect=found.effect,
+        interval=found.interval,
+        e_value=as_e_value(found.harm),
+        proof=as_e_value(found.proof),
         samples=(evidence.stable, evidence.candidate),
         required=spec.required,
     )
+    if outcome is not Outcome.INCONCLUSIVE:
+        return verdict
+    total = _projected(spec, evidence, found, log(1 / alpha), log(1 / alpha_advance), requires)
+    return replace(verdict, projected=total)
 
 
-def _judge_alone(spec: MetricSpec, evidence: Evidence, *, alpha: float, alpha_advance: float) -> Verdict:
-    """At 100 %: the absolute limit, since nothing is left to compare with."""
-    if spec.max_rate is None:
-        return Verdict(
-            subject=spec.id,
-            outcome=Outcome.INCONCLUSIVE,
-            reason="has no `max_rate`, so it cannot be judged at 100 %",
-            required=False,
-        )
+def _conclude(
+    spec: MetricSpec,
+    evidence: Evidence,
+    found: Balance,
+    alpha: float,
+    alpha_advance: float,
+    requires: Requirement,
+    now: datetime | None,
+) -> tuple[Outcome, str]:
+    against = f"evidence {as_odds(found.harm)} against no worse"
+    units = _units(spec, evidence)
+    if found.harm >= log(1 / alpha):
+        return Outcome.FAIL, f"worse: {found.told}; {against} (limit {_to_one(alpha)}){units}"
+    if silent := _silent(spec, evidence, now):
+        return _missing(spec), silent + _must(spec)
+    if short := _short(spec, evidence.stable, evidence.candidate):
+        return Outcome.INCONCLUSIVE, short
+    if requires is Requirement.NO_HARM:
+        return Outcome.PASS, f"no harm shown: {found.told}; {against} (limit {_to_one(alpha)}){units}"
+    proof = f"evidence {as_odds(found.proof)} for it"
+    if found.proof >= log(1 / alpha_advance):
+        return Outcome.PASS, f"{found.claim}: {found.told}; {proof} (asked {_to_one(alpha_advance)}){units}"
+    return (
+        Outcome.INCONCLUSIVE,
+        f"not yet proven to be {found.claim}: {found.told}; {proof} of {_to_one(alpha_advance)}{units}",
+    )
+
+
+def _to_one(alpha: float) -> str:
+    return f"{1 / alpha:,.0f} : 1"
+
+
+def _units(spec: MetricSpec, evidence: Evidence) -> str:
+    effect = design_effect(spec, evidence)
+    return f"; {effect:.2g} requests say as much as one, for they come in heaps" if effect > 1.05 else ""
+
+
+def _at_the_whole(
+    spec: MetricSpec, evidence: Evidence, alpha: float, alpha_advance: float, now: datetime | None
+) -> Verdict:
+    if why := why_unlimited(spec):
+        return Verdict(subject=spec.id, outcome=Outcome.INCONCLUSIVE, reason=why, required=False)
     if not evidence.candidate:
-        return _no_data(spec, evidence, needs_stable=False)
-    harm_low, _ = rate_bounds(evidence.candidate_bad, evidence.candidate, alpha)
-    low, high = rate_bounds(evidence.candidate_bad, evidence.candidate, alpha_advance)
-    rate = _rate(evidence.candidate_bad, evidence.candidate)
-    if harm_low > spec.max_rate:
-        outcome, reason = Outcome.FAIL, f"{rate} is above the limit of {spec.max_rate:.1%}"
-    elif short := _short(spec, evidence, alone=True):
-        outcome, reason = Outcome.INCONCLUSIVE, short
-    elif high <= spec.max_rate:
-        outcome, reason = Outcome.PASS, f"{rate}, at most {high:.1%}; the limit is {spec.max_rate:.1%}"
-    else:
-        outcome = Outcome.INCONCLUSIVE
-        reason = f"not yet proven: {rate}, could still be {high:.1%} (limit {spec.max_rate:.1%})"
-    return Verdict(
-        subject=spec.id,
-        outcome=outcome,
-        reason=reason,
-        effect=evidence.candidate_bad / evidence.candidate,
-        interval=Interval(low=low, high=high, confidence=1 - alpha_advance),
-        samples=(evidence.stable, evidence.candidate),
-        required=spec.required,
-    )
+        return _no_data(spec, evidence, "no requests of the candidate yet")
+    short = _short(spec, evidence.candidate)
+    judged = judge_alone(spec, evidence, alpha=alpha, alpha_advance=alpha_advance, short=short)
+    silent = _silent(spec, evidence, now, alone=True)
+    if silent and judged.outcome is not Outcome.FAIL:
+        return replace(judged, outcome=_missing(spec), reason=silent + _must(spec))
+    return judged
 
 
-def _no_data(spec: MetricSpec, evidence: Evidence, *, needs_stable: bool) -> Verdict:
-    silent = "the candidate" if not evidence.candidate else "stable"
-    if needs_stable and not evidence.candidate and not evidence.stable:
-        silent = "either arm"
-    failed = spec.on_missing is OnMissing.FAIL
-    return Verdict(
-        subject=spec.id,
-        outcome=Outcome.FAIL if failed else Outcome.NO_DATA,
-        reason=f"no requests of {silent} yet" + (", and the metric must have data" if failed else ""),
-        samples=(evidence.stable, evidence.candidate),
-        required=spec.required,
-    )
+def _unheard(spec: MetricSpec, evidence: Evidence) -> str:
+    """Why there is nothing to compare."""
+    silent = [arm for arm, total in _arms(evidence) if not total]
+    if len(silent) == 1:
+        return f"no requests of {silent[0]} yet"
+    if silent:
+        doubted = f"; nothing was seen in {evidence.missing} looks: is it measured under this name?"
+        return "no requests of either arm yet" + (doubted if evidence.missing > _GRACE else "")
+    if spec.kind is Kind.LATENCY:
+        known = {each.quantile for each in evidence.quantiles if each.stable and each.candidate}
+        lacking = [quantile_name(each) for each in spec.quantiles if each not in known]
+        return f"no times of both arms to compare yet at {' and '.join(lacking)}"
+    return "no scores of both arms to compare yet"
 
 
-def _short(spec: MetricSpec, evidence: Evidence, *, alone: bool = False) -> str | None:
-    """The sentence about too few samples, or None if there are enough."""
-    have = evidence.candidate if alone else min(evidence.stable, evidence.candidate)
-    if have >= spec.min_samples:
+def _silent(spec: MetricSpec, evidence: Evidence, now: datetime | None, *, alone: bool = False) -> str | None:
+    """Which arm has said nothing for too long; None if none has, or nobody asks."""
+    if now is None:
         return None
-    return f"{have} of {spec.min_samples} samples so far"
+    heard = {"stable": evidence.stable_heard_at, "the candidate": evidence.candidate_heard_at}
+    if alone:
+        heard.pop("stable")
+    late = [arm for arm, at in heard.items() if at is None or now - at > spec.max_silence]
+    longest = _minutes(spec.max_silence.total_seconds())
+    if late:
+        return f"nothing was heard of {' and '.join(late)} for more than {longest}: what was seen before is too old"
+    if not alone and (evidence.heard_at is None or now - evidence.heard_at > spec.max_silence):
+        return f"nothing of both arms at once could be compared for more than {longest}"
+    return None
 
 
-def _rate(bad: int, total: int) -> str:
-    return f"{bad}/{total} ({bad / total:.1%})"
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:g} minutes"
+
+
+def _arms(evidence: Evidence) -> Sequence[tuple[str, int]]:
+    return ("stable", evidence.stable), ("the candidate", evidence.candidate)
+
+
+def _no_data(spec: MetricSpec, evidence: Evidence, why: str) -> Verdict:
+    return Verdict(
+        subject=spec.id,
+        outcome=_missing(spec),
+        reason=why + _must(spec),
+        samples=(evidence.stable, evidence.candidate),
+        required=spec.required,
+    )
+
+
+def _missing(spec: MetricSpec) -> Outcome:
+    return Outcome.FAIL if spec.on_missing is OnMissing.FAIL else Outcome.NO_DATA
+
+
+def _must(spec: MetricSpec) -> str:
+    return ", and the metric must have data" if spec.on_missing is OnMissing.FAIL else ""
+
+
+def _short(spec: MetricSpec, *totals: int) -> str | None:
+    """The sentence about too few samples, or None if there are enough."""
+    have = min(totals)
+    return None if have >= spec.min_samples else f"{have:,} of {spec.min_samples:,} samples so far"
+
+
+def _projected(
+    spec: MetricSpec,
+    evidence: Evidence,
+    found: Balance,
+    harm: float,
+    proof: float,
+    requires: Requirement,
+) -> int | None:
+    """Requests of the candidate in this step until it is decided, as it looks; at least one more, and the fewest."""
+    own = evidence.candidate
+    least = max(spec.min_samples, own + 1)
+    if requires is Requirement.NO_HARM:
+        return least
+    to_prove = projected(found.proof, needed=proof, seen=own, alternatives=HARM_ODDS)
+    to_harm = projected(found.harm, needed=harm, seen=own + evidence.earlier, alternatives=(1,))
+    totals = [each for each in (to_prove, to_harm and to_harm - evidence.earlier) if each is not None]
+    return max(least, min(totals)) if totals else None

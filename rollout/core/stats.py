@@ -6,7 +6,7 @@ drift, load and changing shares cancel out.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from math import exp, inf, lgamma, log, sqrt
 
@@ -16,6 +16,7 @@ ADVANCE_ODDS = (0.3, 0.4, 0.5, 0.65, 0.77, 0.87)
 """Alternatives of the proof of no worse, as multiples of the accepted odds ratio; equal weights."""
 
 _NEGLIGIBLE = 1e-17
+_DIGITS = 12
 
 
 def log_choose(n: int, k: int) -> float:
@@ -140,8 +141,19 @@ def log_beta(a: float, b: float) -> float:
     return lgamma(a) + lgamma(b) - lgamma(a + b)
 
 
+def added(before: Iterable[float], more: Iterable[float]) -> tuple[float, ...]:
+    """Sums of evidence with one look more, kept short."""
+    return tuple(short(old + new) for old, new in zip(before, more, strict=True))
+
+
+def short(value: float) -> float:
+    """To so many digits, that evidence stays small in a ledger and the same on every machine."""
+    return float(f"{value:.{_DIGITS}g}")
+
+
 def as_odds(log_e: float) -> str:
     """An e-value as people read it, from its logarithm: `340 : 1`."""
     if log_e > log(1e6):
         return "more than a million : 1"
-    return f"{exp(log_e):.3g} : 1"
+    three = float(f"{exp(log_e):.3g}")
+    return f"{three:,.0f} : 1" if three >= 100 else f"{three:g} : 1"

@@ -172,7 +172,7 @@ def test_shadow_evidence_does_not_count_in_the_canary_but_canary_evidence_is_car
     shadow = state(ADOPTED, started(), looked(errors=harm), *shift(0, "10%"))
     assert dict(shadow.evidence) == {}
     canary = state(ADOPTED, started(), *shift(0, "10%"), looked(errors=harm), *shift(1, "50%"))
-    assert canary.evidence["errors"] == Evidence(log_e=(1.0,) * 6)
+    assert canary.evidence["errors"] == Evidence(log_e=(1.0,) * 6, earlier=10)
 
 
 def test_looks_that_show_harm_are_counted() -> None:

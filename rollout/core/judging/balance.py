@@ -1,0 +1,64 @@
+"""What the evidence of one metric amounts to, whatever its kind is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import exp, log
+
+from rollout.core.judging.evidence import Evidence
+from rollout.core.metric import MetricSpec
+from rollout.core.verdict import Interval
+
+_PRIOR_BAD, _PRIOR_SQUARES = 5, 7.5
+"""Until stable's bad requests show how they come in heaps, they are taken to do so a little: one and a half of them say
+as much as one. It is forgotten as they come."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Balance:
+    """`harm` and `proof` are logs of e-values, against "no worse than tolerated" and "worse than accepted".
+
+    `told` says what was seen, `claim` what is to be proven, `effect` and `interval` are in the metric's own unit.
+    """
+
+    harm: float
+    proof: float
+    told: str
+    claim: str
+    effect: float | None = None
+    interval: Interval | None = None
+
+
+def design_effect(spec: MetricSpec, evidence: Evidence) -> float:
+    """How many requests say as much as one. Logs of evidence are divided by it; 1 where nobody knows of any units.
+
+    It is the mean size of the heap that a bad request is in. Source: Kish, "Survey Sampling", 1965.
+    """
+    if spec.design_effect is not None:
+        return spec.design_effect
+    if evidence.heaps is None:
+        return 1.0
+    bad, squares = evidence.heaps
+    return max(1.0, (squares + _PRIOR_SQUARES) / (bad + _PRIOR_BAD))
+
+
+def percent(share: float) -> str:
+    """A share as people read it, with a digit more where it is small."""
+    return f"{share:.1%}" if share == 0 or abs(share) >= 0.00995 else f"{share:.2%}"
+
+
+def projected(log_e: float, *, needed: float, seen: int, alternatives: Sequence[float]) -> int | None:
+    """After how many requests in all the evidence will do, if it goes on to grow as it did; None if it does not grow.
+
+    A mixture pays for its alternatives once, before it grows.
+    """
+    price = log(len(alternatives))
+    if log_e + price <= 0 or not seen:
+        return None
+    return round(min(seen * (needed + price) / (log_e + price), 1e12))
+
+
+def as_e_value(log_e: float) -> float:
+    """The e-value itself, as large as a number can be."""
+    return exp(min(log_e, 700.0))
