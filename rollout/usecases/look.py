@@ -134,9 +134,10 @@ def _record(
         outcome=analysis.outcome,
         evidence=dict(evidence),
         reasons=analysis.reasons,
-        detail=world.evidence.put(_canonical(detail)),
+        detail=world.evidence.put(canonical(detail)),
     )
 
 
-def _canonical(detail: dict[str, Any]) -> bytes:
+def canonical(detail: dict[str, Any]) -> bytes:
+    """What was seen, as the bytes that are kept."""
     return json.dumps(detail, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
