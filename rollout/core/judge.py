@@ -92,12 +92,12 @@ def _conclude(
         return Outcome.INCONCLUSIVE, short
     if requires is Requirement.NO_HARM:
         return Outcome.PASS, f"no harm shown: {found.told}; {against} (limit {_to_one(alpha)}){units}"
-    proof = f"evidence {as_odds(found.proof)} for it"
+    proof, asked = f"evidence {as_odds(found.proof)} for it", f"({_to_one(alpha_advance)} is enough)"
     if found.proof >= log(1 / alpha_advance):
-        return Outcome.PASS, f"{found.claim}: {found.told}; {proof} (asked {_to_one(alpha_advance)}){units}"
+        return Outcome.PASS, f"{found.claim}: {found.told}; {proof} {asked}{units}"
     return (
         Outcome.INCONCLUSIVE,
-        f"not yet proven to be {found.claim}: {found.told}; {proof} of {_to_one(alpha_advance)}{units}",
+        f"not yet proven to be {found.claim}: {found.told}; {proof} {asked}{units}",
     )
 
 

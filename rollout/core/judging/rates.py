@@ -37,7 +37,7 @@ def weigh_rate(spec: MetricSpec, evidence: Evidence, *, confidence: float) -> Ba
         claims.append(f"no worse by more than {percent(spec.max_abs)}")
     if spec.max_odds is not None:
         proofs.append(mixed_log_e(evidence.advance or (0.0,)) / effect)
-        claims.append(f"no worse than {spec.max_odds:g} times stable's odds")
+        claims.append(f"at odds of at most {spec.max_odds:g} times stable's")
     return Balance(
         harm=mixed_log_e(evidence.log_e) / effect,
         proof=mixed_log_e(proofs),
