@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from rollout.core.metric import Stage
 from rollout.errors import MetricsUnavailable, Unreadable
 from rollout.integrations.trafficlog import Retention, ServedCounts, TrafficLog, TrafficLogRecorder
 from rollout.integrations.trafficlog.exposed import _COUNTS

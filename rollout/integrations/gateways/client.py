@@ -13,8 +13,9 @@ from pydantic import BaseModel, TypeAdapter
 from rollout.core.exposure import Exposure
 from rollout.core.metric import Comparison, MetricSpec, RequestRecord, Samples
 from rollout.core.routes import Routes
-from rollout.errors import MetricsUnavailable
+from rollout.errors import MetricsUnavailable, Unreadable
 from rollout.integrations.gateways.line import Line
+from rollout.integrations.gateways.samples import SAME_VERSION, read_samples
 from rollout.ports import GatewayStatus
 
 _TIMEOUT_S: Final = 2.0
@@ -34,7 +35,6 @@ class _Edge(BaseModel):
 
 _STATUS: Final = TypeAdapter(GatewayStatus)
 _ROUTES: Final = TypeAdapter(Routes)
-_SAMPLES: Final = TypeAdapter(Samples)
 _EXPOSURE: Final = TypeAdapter(Exposure)
 _RECORD: Final = TypeAdapter(RequestRecord)
 _HELD: Final = TypeAdapter(_Held)
@@ -102,14 +102,20 @@ class GatewayClient:
         return self._line.read(_EDGE, "GET", "/rollout/edge").edge
 
     def samples(self, spec: MetricSpec, comparison: Comparison, *, since: str, until: str) -> Samples:
-        """What its traffic log counts in (since, until]. Raises MetricsUnavailable."""
+        """What its traffic log shows in (since, until]. Raises MetricsUnavailable, also of another version's pages."""
         wanted = {
             "spec": spec.model_dump(mode="json", by_alias=True),
             "comparison": _COMPARISON.dump_python(comparison, mode="json"),
             "since": since,
             "until": until,
         }
-        return self._line.read(_SAMPLES, "POST", "/rollout/samples", _body(wanted))
+        try:
+            body = self._line.ask("POST", "/rollout/samples", _body(wanted))
+        except Unreadable as error:
+            raise MetricsUnavailable(
+                f"{error.message}: it does not know what {spec.id} asks", advice=SAME_VERSION
+            ) from error
+        return read_samples(self._line.who, body, spec)
 
     def exposure(self, comparison: Comparison, *, since: str, until: str, flag_version: int) -> Exposure:
         """Who was served what in (since, until], as its traffic log has it. Raises MetricsUnavailable."""

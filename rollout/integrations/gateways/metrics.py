@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from typing import Final
 
 from rollout.core.exposure import Exposure
-from rollout.core.metric import Comparison, Counts, MetricSpec, Samples
+from rollout.core.metric import Comparison, MetricSpec, Samples
 from rollout.errors import MetricsUnavailable, ServingUnavailable
 from rollout.integrations.gateways.client import GatewayClient
+from rollout.integrations.gateways.combining import combined
 
 _JOIN: Final = "+"
 _EDGE: Final = re.compile(r"([0-9a-f]{1,64}):[0-9]{1,18}")
@@ -33,18 +34,15 @@ class GatewayMetrics:
         return _JOIN.join(edge for _, (edge, _) in sorted(self._logs().items()))
 
     def samples(self, spec: MetricSpec, comparison: Comparison, *, since: str, until: str) -> Samples:
-        """Counts of both arms in (since, until], over all logs. Raises MetricsUnavailable, or what a log refuses."""
-        parts = [
-            _samples(gateway, spec, comparison, since=first, until=last)
+        """What both arms show of a metric in (since, until], over all logs.
+
+        Raises MetricsUnavailable, also of a gateway of another version that does not know what it is asked.
+        """
+        parts = {
+            _mark(first): _samples(gateway, spec, comparison, since=first, until=last)
             for gateway, first, last in self._windows(since, until)
-        ]
-        return Samples(
-            metric=spec.id,
-            since=since,
-            until=until,
-            stable=_sum([part.stable for part in parts]),
-            candidate=_sum([part.candidate for part in parts]),
-        )
+        }
+        return combined(spec, parts, since=since, until=until)
 
     def exposure(self, comparison: Comparison, *, since: str, until: str, flag_version: int) -> Exposure:
         """Who was served what in (since, until], over all logs. Raises MetricsUnavailable, or what a log refuses.
@@ -115,17 +113,13 @@ def _mean(users: Sequence[int]) -> int:
     return max(round(sum(users) / len(users)), int(any(users)))
 
 
+def _mark(edge: str) -> str:
+    return edge.partition(":")[0]
+
+
 def _split(edge: str) -> dict[str, str]:
     parts = edge.split(_JOIN)
     found = {match[1]: part for part in parts if (match := _EDGE.fullmatch(part))}
     if len(found) != len(parts):
         raise MetricsUnavailable(f"{edge[:200]!r} is not an edge of traffic logs")
     return found
-
-
-def _sum(arms: Sequence[Counts | None]) -> Counts | None:
-    """None if any log lacks the arm: what is missing there is not zero."""
-    known = [arm for arm in arms if arm is not None]
-    if not known or len(known) != len(arms):
-        return None
-    return Counts(total=sum(arm.total for arm in known), bad=sum(arm.bad for arm in known))

@@ -1,0 +1,128 @@
+"""Samples as a gateway tells them, believed only where they can be true of the metric that was asked for."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import fields
+from math import isfinite
+from typing import Final
+
+from pydantic import TypeAdapter, ValidationError
+
+from rollout.core.metric import Clusters, Counts, Kind, Marks, MetricSpec, Moments, Samples, Test
+from rollout.errors import MetricsUnavailable
+
+_SAMPLES: Final = TypeAdapter(Samples)
+_FIELDS: Final = frozenset(field.name for field in fields(Samples))
+_LARGEST: Final = 2**53
+_LONGEST: Final = 200
+_CLOSE: Final = 1e-9
+SAME_VERSION: Final = "Gateways and whoever asks them have the same version: bring the older one up to date."
+
+
+def read_samples(who: str, body: bytes, spec: MetricSpec) -> Samples:
+    """What `who` told. Raises MetricsUnavailable if it lacks a member, as an older version does: that is no zero."""
+    _require_all_members(who, body)
+    try:
+        samples = _SAMPLES.validate_json(body, strict=True)
+    except ValidationError as error:
+        raise MetricsUnavailable(
+            f"{who} answered something that is no samples: {error.error_count()} flaws"
+        ) from error
+    for complaint in _complaints(samples, spec):
+        raise MetricsUnavailable(f"{who} answered something that cannot be: {complaint}")
+    return samples
+
+
+def _require_all_members(who: str, body: bytes) -> None:
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise MetricsUnavailable(f"{who} answered something that is no JSON") from error
+    if not isinstance(document, dict):
+        raise MetricsUnavailable(f"{who} answered something that is no samples")
+    if lacking := _FIELDS - document.keys():
+        raise MetricsUnavailable(
+            f"{who} says nothing of {', '.join(sorted(lacking))}, and to say nothing is not to say none",
+            advice=SAME_VERSION,
+        )
+    if unknown := document.keys() - _FIELDS:
+        raise MetricsUnavailable(
+            f"{who} tells of {ascii(min(unknown))[:100]}, which is not known here", advice=SAME_VERSION
+        )
+
+
+def _complaints(samples: Samples, spec: MetricSpec) -> Iterator[str]:
+    if any(arm is not None and arm.total > _LARGEST for arm in (samples.stable, samples.candidate)):
+        yield "more requests than there can be"
+    if samples.late < 0:
+        yield "less than none was late"
+    yield from _unreadable(samples)
+    if spec.kind is not Kind.LATENCY and samples.marks:
+        yield f"marks of a {spec.kind}"
+    if spec.kind is not Kind.SCORE and (samples.differences or samples.moments is not None):
+        yield f"values of a {spec.kind}"
+    if spec.kind is not Kind.RATE and samples.clusters is not None:
+        yield f"clusters of a {spec.kind}"
+    if samples.clusters is not None and not _are_possible(samples.clusters, samples.stable):
+        yield "clusters of requests that were not bad"
+    yield from _impossible_marks(samples, spec)
+    yield from _impossible_scores(samples)
+
+
+def _unreadable(samples: Samples) -> Iterator[str]:
+    texts = (*samples.observed, *(marks.stratum for marks in samples.marks), *samples.query)
+    if not all(text.isprintable() for text in texts) or any(
+        len(text) > _LONGEST for text in samples.observed
+    ):
+        yield "words that nobody can read"
+    if not all(each is None or isfinite(each) for both in samples.observed.values() for each in both):
+        yield "a quantile or a mean that is no number"
+
+
+def _are_possible(clusters: Clusters, stable: Counts | None) -> bool:
+    return stable is not None and 0 <= clusters.bad <= clusters.squares <= clusters.bad**2 <= stable.bad**2
+
+
+def _impossible_marks(samples: Samples, spec: MetricSpec) -> Iterator[str]:
+    if any(marks.quantile not in spec.quantiles for marks in samples.marks):
+        yield "marks of a quantile that was not asked for"
+    strata = Counter((marks.quantile, marks.test, marks.stratum) for marks in samples.marks)
+    if any(number > 1 for number in strata.values()):
+        yield "two marks of one stratum"
+    for quantile, test in sorted({(marks.quantile, marks.test) for marks in samples.marks}):
+        if not _fit(samples, quantile, test):
+            yield "more marks than answers"
+
+
+def _fit(samples: Samples, quantile: float, test: Test) -> bool:
+    """Whether the strata of one quantile and question have no more answers than there were."""
+    if samples.stable is None or samples.candidate is None:
+        return False
+    strata: list[Marks] = [
+        marks for marks in samples.marks if (marks.quantile, marks.test) == (quantile, test)
+    ]
+    return (
+        sum(marks.stable.total for marks in strata) <= samples.stable.total
+        and sum(marks.candidate.total for marks in strata) <= samples.candidate.total
+    )
+
+
+def _impossible_scores(samples: Samples) -> Iterator[str]:
+    totals = [arm and arm.total for arm in (samples.stable, samples.candidate)]
+    if samples.differences:
+        if samples.moments is not None or totals != [len(samples.differences)] * 2:
+            yield "differences of other answers than there were"
+    elif samples.moments is not None:
+        if [arm.number for arm in samples.moments] != totals:
+            yield "moments of other answers than there were"
+        if not all(_is_of_scores(arm) for arm in samples.moments):
+            yield "moments of what is no score"
+
+
+def _is_of_scores(moments: Moments) -> bool:
+    """Whether values between 0 and 1 can have these sums."""
+    room = 1 + _CLOSE
+    return 0 <= moments.squares <= moments.sum * room <= moments.number * room**2
