@@ -17,12 +17,13 @@ from rollout.core.environment import Environment
 from rollout.core.exposure import Exposure
 from rollout.core.flag import FlagState, Slot
 from rollout.core.flagcheck import FlagCheck
-from rollout.core.lifecycle import LedgerEntry, LedgerEvent
+from rollout.core.lifecycle import Anchored, LedgerEntry, LedgerEvent
 from rollout.core.manifest import AdapterManifest, Artifact
 from rollout.core.metric import Comparison, Copies, Feedback, MetricSpec, Pair, RequestRecord, Samples, Texts
 from rollout.core.plan import Share
 from rollout.core.routes import Routes
 from rollout.core.shadow.question import Question
+from rollout.errors import LedgerConflict
 
 
 class Clock(Protocol):
@@ -464,6 +465,21 @@ class Ledger(Protocol):
 
     def append(self, name: str, event: LedgerEvent, *, after: str | None) -> LedgerEntry:
         """Add one event behind the entry whose hash is `after` (None: the first).
+
+        Raises LedgerConflict if another entry came first.
+        """
+        ...
+
+    def read_all(self) -> Iterator[tuple[str, tuple[LedgerEntry, ...] | LedgerConflict]]:
+        """`read` of every adapter by name, from one look at the whole; a broken one is given as its error."""
+        ...
+
+    def verify(self, name: str) -> tuple[LedgerEntry, ...]:
+        """`read`, with the signature of each entry verified and not only that of the last."""
+        ...
+
+    def anchor(self, name: str, event: Anchored, *, after: str) -> LedgerEntry:
+        """Put one entry in the place of all that it stands for, which end with the entry whose hash is `after`.
 
         Raises LedgerConflict if another entry came first.
         """

@@ -7,7 +7,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AwareDatetime, Field, StringConstraints, model_validator
 
 from rollout.core.duration import Duration
 from rollout.core.manifest import Document, Dtype, Line, Name, Quantization
@@ -267,6 +267,10 @@ class _Ledger(Document):
         default=(),
         max_length=16,
         description="Public keys (base64) of which one must have signed every event.",
+    )
+    signed_from: AwareDatetime | None = Field(
+        default=None,
+        description="Events from before may be unsigned, as long as no signed one comes before them.",
     )
 
 

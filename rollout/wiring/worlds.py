@@ -13,6 +13,7 @@ from rollout.errors import Usage
 from rollout.integrations.documents import StrictDocuments
 from rollout.wiring.artifacts import _locate
 from rollout.wiring.flags import flag_store
+from rollout.wiring.ledgers import open_ledger
 from rollout.wiring.places import working_folder
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ def build_world(root: Path, environment: str) -> World:
     from rollout.integrations.clock import SystemClock
     from rollout.integrations.evidence import EvidenceFolder
     from rollout.integrations.git import GitRepository
-    from rollout.integrations.ledgerfolder import FolderLedger
     from rollout.ports import World
 
     document = working_folder(root).environment(environment).value
@@ -44,7 +44,7 @@ def build_world(root: Path, environment: str) -> World:
         replicas=_replicas(document),
         gateways=gateway_clients(document),
         routes=routes_store(document, root),
-        ledger=FolderLedger(root / document.ledger.path, document.name),
+        ledger=open_ledger(document, root),
         evidence=EvidenceFolder(root / document.evidence),
         manifests=GitRepository(root, branch=document.branch, remote=document.remote),
         documents=StrictDocuments(),

@@ -19,7 +19,7 @@ from rollout.core.verdict import Outcome
 from rollout.errors import Unreadable
 from rollout.integrations.basemodel import verify_base
 from rollout.integrations.documents import render
-from rollout.integrations.ledgerfolder import FolderLedger
+from rollout.integrations.ledger import FolderLedger
 from rollout.usecases.book import Book, Signature
 from tests.support.recorded import (
     GATES,

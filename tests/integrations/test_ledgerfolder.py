@@ -10,7 +10,7 @@ import pytest
 
 from rollout.core.lifecycle import Adopted, IllegalHistory, fold
 from rollout.errors import Busy, LedgerConflict, Unavailable, Usage
-from rollout.integrations.ledgerfolder import FolderLedger
+from rollout.integrations.ledger import FolderLedger
 from tests.core.factories import OLD, evaluated, event, started
 
 ADOPTED = event(Adopted, stable=OLD)

@@ -24,7 +24,7 @@ from rollout.errors import LedgerConflict, LoadRefused, Unavailable, Unreadable
 from rollout.integrations.answercache import AnswerFile
 from rollout.integrations.documents import StrictDocuments
 from rollout.integrations.evidence import EvidenceFolder
-from rollout.integrations.ledgerfolder import FolderLedger
+from rollout.integrations.ledger import FolderLedger
 from rollout.integrations.shelf import AdapterShelf
 from rollout.integrations.workfolder import WorkingFolder
 from rollout.ports import PanelScores

@@ -1,0 +1,205 @@
+"""Ledger on an orphan branch: every entry is a commit, pushed and never forced, seen by every machine.
+
+`<environment>/<two digits>/<name>/<place of its first entry>.jsonl`: files of a few entries, so that a commit holds
+little beside its entry, and folders of a few names, so that a fleet's trees stay small.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import re
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from itertools import groupby
+from pathlib import Path, PurePosixPath
+
+from rollout.core.lifecycle import Anchored, LedgerEntry, LedgerEvent, next_entry, verify_chain
+from rollout.errors import LedgerConflict, RemoteUnavailable
+from rollout.integrations.ledger.lines import (
+    is_name,
+    lease,
+    parse,
+    require_anchor,
+    require_last,
+    require_name,
+)
+from rollout.integrations.ledger.objects import Blob, Change, Git, commit, contents, is_part, list_blobs
+from rollout.integrations.ledger.seal import Seal
+from rollout.integrations.ledger.tip import Tip
+
+_ATTEMPTS = 12
+_SEGMENT = 32
+_SEGMENT_BYTES = 256 << 10
+_SEGMENT_NAME = re.compile(r"\A\d{10}\.jsonl\Z")
+
+_Read = tuple[LedgerEntry, ...]
+
+
+class BranchLedger:
+    """The ledgers of one environment on a branch of a remote, or of the repository itself where `remote` is None.
+
+    The remote's branch is the one truth, and what fences machines off from each other: a push succeeds only behind
+    what it was built on. The lease in `folder` merely spares the ticks of one machine from racing.
+    """
+
+    def __init__(
+        self,
+        git: Git,
+        root: Path,
+        environment: str,
+        *,
+        branch: str,
+        remote: str | None,
+        folder: Path,
+        seal: Seal | None = None,
+    ) -> None:
+        self._git = git
+        self._tip = Tip(git, root, branch=branch, remote=remote)
+        self._environment = environment
+        self._leases = folder / environment
+        self._seal = seal or Seal()
+        self._seen: dict[str, tuple[tuple[Blob, ...], _Read]] = {}
+
+    def read(self, name: str) -> _Read:
+        """All entries as the remote has them now, verified."""
+        entries = self._entries(self._tip.now(), require_name(name))
+        self._seal.check(entries, name=name)
+        return entries
+
+    def read_all(self) -> Iterator[tuple[str, _Read | LedgerConflict]]:
+        """All ledgers as they are at one moment, by one fetch; a broken one is given as what is wrong with it."""
+        tip = self._tip.now()
+        blobs = list_blobs(self._git, tip, self._environment) if tip else ()
+        whole = contents(self._git, blobs)
+        for folder, group in groupby(whole, key=lambda each: each[0].path.parent):
+            name, parts = folder.name, list(group)
+            try:
+                if folder != self._folder(name) or not is_name(name):
+                    raise _out_of_place(str(folder))
+                entries = self._chain(name, parts)
+                self._seal.check(entries, name=name)
+            except LedgerConflict as error:
+                yield name, error
+            else:
+                yield name, entries
+
+    def verify(self, name: str) -> _Read:
+        """All entries, with every signature verified."""
+        entries = self._entries(self._tip.now(), require_name(name))
+        self._seal.check_all(entries, name=name)
+        return entries
+
+    def names(self) -> tuple[str, ...]:
+        """The adapters that have a ledger here."""
+        tip = self._tip.now()
+        blobs = list_blobs(self._git, tip, self._environment) if tip else ()
+        return tuple(sorted({blob.path.parent.name for blob in blobs if is_name(blob.path.parent.name)}))
+
+    def append(self, name: str, event: LedgerEvent, *, after: str | None) -> LedgerEntry:
+        """Add one event behind `after`, at the remote before this returns."""
+        return self._add(name, event, after, anchored=False)
+
+    def anchor(self, name: str, event: Anchored, *, after: str) -> LedgerEntry:
+        """Put one entry in the place of all others."""
+        return self._add(name, event, after, anchored=True)
+
+    def lease(self, name: str) -> AbstractContextManager[None]:
+        """Be the only tick of this machine; those of others are fenced off by the branch itself."""
+        return lease(self._leases, name)
+
+    def _add(self, name: str, event: LedgerEvent, after: str | None, *, anchored: bool) -> LedgerEntry:
+        """Build on what was seen last and push; whoever was faster there is built upon, unless they wrote here.
+
+        A push whose outcome nobody knows is looked for before it is tried again: each commit is one of a kind.
+        """
+        tip, ours, refused = self._tip.known(), dict[str, LedgerEntry](), "no answer"
+        for attempt in range(_ATTEMPTS):
+            if attempt:
+                time.sleep(random.uniform(0, 0.05 * min(2**attempt, 32)))  # noqa: S311 - jitter
+                tip = self._tip.now()
+            if arrived := self._arrived(ours, tip):
+                return arrived
+            entries = self._entries(tip, require_name(name))
+            last = entries[-1] if entries else None
+            if attempt == 0 and (last.hash if last else None) != after:
+                continue  # What was seen last is older than what the writer has read.
+            require_last(name, last, after)
+            entry, made = self._made(tip, name, event, entries, anchored=anchored)
+            ours[made] = entry
+            try:
+                refused = self._tip.move(made, tip) or ""
+            except RemoteUnavailable:
+                if arrived := self._arrived(ours, self._tip.now()):
+                    return arrived
+                raise
+            if not refused:
+                return entry
+        raise RemoteUnavailable(
+            f"the ledger branch took no entry of {name} in {_ATTEMPTS} attempts: {refused}",
+            advice="If others write much, run it again; else look whether a rule protects the branch from us.",
+        )
+
+    def _arrived(self, ours: dict[str, LedgerEntry], tip: str | None) -> LedgerEntry | None:
+        """Our entry, if one of our commits has become part of the branch."""
+        if tip is None:
+            return None
+        return next((entry for made, entry in ours.items() if is_part(self._git, made, tip)), None)
+
+    def _made(
+        self, tip: str | None, name: str, event: LedgerEvent, entries: _Read, *, anchored: bool
+    ) -> tuple[LedgerEntry, str]:
+        last = entries[-1] if entries else None
+        if anchored:
+            assert isinstance(event, Anchored)
+            require_anchor(event, last)
+        entry = self._seal.sign(next_entry(last, event))
+        kept = () if anchored else self._open_segment(name)
+        lines = [*(each.line for each in kept), entry.line]
+        file = {f"{entry.seq - len(kept):010d}.jsonl": "".join(f"{line}\n" for line in lines).encode()}
+        change = Change(folder=self._folder(name), files=file, alone=anchored)
+        return entry, commit(
+            self._git, tip, change, f"{name}: {event.kind} ({self._environment}, {entry.seq})"
+        )
+
+    def _open_segment(self, name: str) -> _Read:
+        """The entries of the last file, if there is room for one more."""
+        blobs, entries = self._seen[name]
+        if not blobs or blobs[-1].size > _SEGMENT_BYTES:
+            return ()
+        kept = entries[int(blobs[-1].path.stem) - entries[0].seq :]
+        return kept if len(kept) < _SEGMENT else ()
+
+    def _entries(self, tip: str | None, name: str) -> _Read:
+        """The entries at a commit; what has not changed since it was read last is not read again."""
+        blobs = list_blobs(self._git, tip, str(self._folder(name))) if tip else ()
+        seen = self._seen.get(name)
+        if seen is None or seen[0] != blobs:
+            seen = self._seen[name] = (blobs, self._chain(name, list(contents(self._git, blobs))))
+        return seen[1]
+
+    def _chain(self, name: str, parts: Sequence[tuple[Blob, bytes]]) -> _Read:
+        entries: list[LedgerEntry] = []
+        for blob, content in parts:
+            lines = content.split(b"\n")
+            in_place = blob.path.parent == self._folder(name) and _SEGMENT_NAME.match(blob.path.name)
+            if not blob.plain or not in_place or lines[-1]:
+                raise _out_of_place(str(blob.path))
+            found = parse(lines[:-1], name=name, environment=self._environment, place=str(blob.path))
+            if not found or found[0].seq != int(blob.path.stem):
+                raise _out_of_place(str(blob.path))
+            entries += found
+        verify_chain(entries)
+        return tuple(entries)
+
+    def _folder(self, name: str) -> PurePosixPath:
+        digits = hashlib.sha256(name.encode()).hexdigest()[:2]
+        return PurePosixPath(self._environment, digits, name)
+
+
+def _out_of_place(path: str) -> LedgerConflict:
+    return LedgerConflict(
+        f"{path} on the ledger branch is no part of a ledger, or not all of it",
+        advice="Nothing but rollout writes there: look for who did, and take their commit back.",
+    )

@@ -1,0 +1,154 @@
+"""The one moving part of a ledger branch: its tip, where everybody sees it, moved forward and never back."""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from rollout.errors import LedgerConflict, RemoteUnavailable, Unavailable
+from rollout.integrations.ledger.objects import Git, is_part
+
+_STALE_AFTER_S = 5.0
+_ATTEMPTS = 4
+# A server that sends nothing for a minute is away; nobody is asked for a password.
+_PATIENCE = {"GIT_HTTP_LOW_SPEED_LIMIT": "1000", "GIT_HTTP_LOW_SPEED_TIME": "60"}
+_REFUSED = re.compile(r"(?m)^ ! (\[(?:remote )?rejected\].*)$")
+
+
+class Tip:
+    """The newest commit of a branch at a remote, or of this very repository where `remote` is None.
+
+    What was fetched is kept alive by `refs/rollout/ledger/...`, a reference of its own. The first fetch takes one
+    commit without its history; each further one takes what is new.
+    """
+
+    def __init__(self, git: Git, root: Path, *, branch: str, remote: str | None) -> None:
+        self._git = git
+        self._root = root
+        self._remote = remote
+        self._branch = f"refs/heads/{branch}"
+        self._tracked = f"refs/remotes/{remote}/{branch}"
+        self._kept = f"refs/rollout/ledger/{remote}/{branch}" if remote else self._branch
+
+    def known(self) -> str | None:
+        """As it was seen last, without asking anybody."""
+        return self._resolve(self._kept)
+
+    def now(self) -> str | None:
+        """As it is now, with all that it holds; None if there is no such branch yet. Raises RemoteUnavailable.
+
+        A branch that no longer holds what was seen on it is raised as LedgerConflict: somebody has rewritten it.
+        """
+        # First what is known, then the question: whoever runs beside us only ever knows more.
+        known = self.known()
+        if self._remote is None:
+            return known
+        tip = self._ask()
+        if tip == known:
+            return tip
+        if tip is not None:
+            self._fetch(tip, known or self._resolve(self._tracked))
+        if known is not None and (tip is None or not is_part(self._git, known, tip)):
+            raise self._rewritten(known)
+        if tip is not None:
+            self._keep(tip)
+        return tip
+
+    def move(self, commit: str, tip: str | None) -> str | None:
+        """Move it from `tip` to `commit`; the answer is why that did not happen, None if it did.
+
+        Raises RemoteUnavailable where the remote gives no answer: then nobody knows what became of it.
+        """
+        if self._remote is None:
+            return self._set(self._branch, commit, (tip or "0" * len(commit),))
+        try:
+            words = ("push", "--no-verify", self._remote, f"{commit}:{self._branch}")
+            self._git.run(*words, environment=_PATIENCE)
+        except Unavailable as error:
+            if refused := _REFUSED.search(_told(error)):
+                return refused[1]
+            raise self._away("pushing to", error) from None
+        self._keep(commit)
+        return None
+
+    def _ask(self) -> str | None:
+        assert self._remote is not None
+        try:
+            answer = self._git.run("ls-remote", "--quiet", self._remote, self._branch, environment=_PATIENCE)
+        except Unavailable as error:
+            raise self._away("reading", error) from None
+        lines = (line.split("\t") for line in answer.decode(errors="replace").splitlines())
+        return next((commit for commit, *names in lines if names == [self._branch]), None)
+
+    def _rewritten(self, known: str) -> LedgerConflict:
+        return LedgerConflict(
+            f"{self._branch} at {self._remote} does not hold any more what was read there before ({known[:12]})",
+            advice=f"Somebody has removed or rewritten it. Push {known} there again; or, if it was meant, run"
+            f" `git update-ref -d {self._kept}`.",
+        )
+
+    def _fetch(self, tip: str, known: str | None) -> None:
+        """Bring a commit here. Without anything to build on, it alone: no history of any length."""
+        assert self._remote is not None
+        extent = ("--depth=1",) if known is None else (f"--negotiation-tip={known}",)
+        words = (
+            "fetch",
+            "--quiet",
+            "--no-tags",
+            "--no-write-fetch-head",
+            "--no-recurse-submodules",
+            "--refmap=",
+        )
+        try:
+            self._git.run(*words, *extent, self._remote, self._branch, environment=_PATIENCE)
+            self._git.run("cat-file", "-e", f"{tip}^{{tree}}")
+        except Unavailable as error:
+            raise self._away("fetching", error) from None
+
+    def _keep(self, commit: str) -> None:
+        """Remember it for the next time. One that cannot be remembered is asked for again."""
+        self._set(self._kept, commit, ())
+
+    def _set(self, reference: str, commit: str, expected: tuple[str, ...]) -> str | None:
+        refused = None
+        for _ in range(_ATTEMPTS):
+            try:
+                self._git.run("-c", "core.fsync=reference", "update-ref", reference, commit, *expected)
+            except Unavailable as error:
+                refused = getattr(error, "reason", str(error))
+                if "File exists" not in _told(error):
+                    return refused
+                self._outlast_lock(reference)
+            else:
+                return None
+        return refused
+
+    def _outlast_lock(self, reference: str) -> None:
+        """A reference is locked for milliseconds; what a killed git has left is removed."""
+        path = self._git.run("rev-parse", "--git-path", f"{reference}.lock").decode().strip()
+        lock = self._root / path
+        with suppress(OSError):
+            if time.time() - lock.stat().st_mtime > _STALE_AFTER_S:
+                lock.unlink()
+        time.sleep(random.uniform(0.01, 0.1))  # noqa: S311 - jitter
+
+    def _resolve(self, name: str) -> str | None:
+        try:
+            words = ("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
+            return self._git.run(*words).decode().strip()
+        except Unavailable:
+            return None
+
+    def _away(self, what: str, error: Unavailable) -> RemoteUnavailable:
+        reason = getattr(error, "reason", str(error))
+        return RemoteUnavailable(
+            f"{what} {self._branch} at {self._remote} failed: {reason}",
+            advice="The ledger is at the remote. Check the network and the right to push there, and run it again.",
+        )
+
+
+def _told(error: Unavailable) -> str:
+    return f"{error} {getattr(error, 'stderr', '')}"
