@@ -14,18 +14,15 @@ from rollout.integrations.documents import StrictDocuments
 from rollout.wiring.artifacts import _locate
 from rollout.wiring.flags import flag_store
 from rollout.wiring.ledgers import open_ledger
+from rollout.wiring.metrics import metric_source
 from rollout.wiring.places import working_folder
 
 if TYPE_CHECKING:
     from rollout.core.environment import Environment
     from rollout.core.manifest import AdapterManifest
     from rollout.integrations.gateways import GatewayClient
-    from rollout.ports import MetricSource, RoutesStore, Serving, Shelf, World
+    from rollout.ports import RoutesStore, Serving, Shelf, World
     from rollout.usecases.book import Signature
-
-
-_COUNTING_S = 30.0
-"""Patience with a gateway that counts: a log may be large."""
 
 
 def build_world(root: Path, environment: str) -> World:
@@ -40,7 +37,7 @@ def build_world(root: Path, environment: str) -> World:
         environment=document,
         clock=SystemClock(),
         flags=flag_store(document, root),
-        metrics=_metrics(document, root),
+        metrics=metric_source(document, root),
         replicas=_replicas(document),
         gateways=gateway_clients(document),
         routes=routes_store(document, root),
@@ -93,15 +90,6 @@ def _shelf(environment: Environment, root: Path) -> Shelf:
             advice="Run `rollout agent` beside all of them, or beside none.",
         )
     return AgentShelf(agents)
-
-
-def _metrics(environment: Environment, root: Path) -> MetricSource:
-    from rollout.integrations.gateways import GatewayMetrics
-    from rollout.integrations.trafficlog import TrafficLog
-
-    if environment.reach is Reach.GATEWAYS:
-        return GatewayMetrics(gateway_clients(environment, timeout_s=_COUNTING_S))
-    return TrafficLog(root / environment.metrics.path)
 
 
 def routes_store(environment: Environment, root: Path) -> RoutesStore:
