@@ -1,19 +1,23 @@
-"""The e-process is an e-process, and the confidence sequence covers."""
+"""The e-processes of an odds ratio are e-processes, from either side, by enumeration and by another's figures."""
 
 from __future__ import annotations
 
-from math import comb, exp, inf
+from math import comb, exp, inf, log
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from rollout.core.ratebounds import difference_bounds, rate_bounds
 from rollout.core.stats import (
+    ADVANCE_ODDS,
     HARM_ODDS,
+    advance_increments,
+    as_odds,
     harm_increments,
     log_sum_exp,
+    log_tilt,
     mixed_log_e,
+    odds_increments,
 )
 
 
@@ -92,39 +96,6 @@ def test_large_looks_do_not_overflow() -> None:
     assert mixed_log_e(increments) > 100
 
 
-@given(total=st.integers(1, 400), data=st.data(), alpha=st.sampled_from([0.01, 0.05, 0.2]))
-@settings(max_examples=60)
-def test_bounds_contain_the_observed_rate_and_narrow_with_data(
-    total: int, data: st.DataObject, alpha: float
-) -> None:
-    bad = data.draw(st.integers(0, total))
-    low, high = rate_bounds(bad, total, alpha)
-    assert 0 <= low <= bad / total <= high <= 1
-    wider_low, wider_high = rate_bounds(bad * 10, total * 10, alpha)
-    assert high - low >= wider_high - wider_low
-
-
-def test_no_data_bounds_nothing() -> None:
-    assert rate_bounds(0, 0, 0.05) == (0.0, 1.0)
-
-
-def test_the_sequence_covers_at_all_times_at_once() -> None:
-    """200 seeded runs of 400 looks each: the truth leaves the bounds in at most alpha of them, plus 2 s.e."""
-    import numpy as np
-
-    alpha, truth, runs = 0.1, 0.1, 200
-    draws = np.random.default_rng(7).random((runs, 400)) < truth
-    ever_out = 0
-    for run in draws:
-        counts = run.cumsum()
-        for n in range(1, 401, 7):
-            low, high = rate_bounds(int(counts[n - 1]), n, alpha)
-            if not low <= truth <= high:
-                ever_out += 1
-                break
-    assert ever_out / runs <= alpha + 2 * (alpha * (1 - alpha) / runs) ** 0.5
-
-
 def test_looking_288_times_at_equal_arms_rarely_shows_harm() -> None:
     import numpy as np
 
@@ -142,10 +113,113 @@ def test_looking_288_times_at_equal_arms_rarely_shows_harm() -> None:
     assert alarms / runs <= alpha + 2 * (alpha * (1 - alpha) / runs) ** 0.5
 
 
-def test_the_difference_is_bounded_by_both_arms() -> None:
-    low, high = difference_bounds(candidate=100, candidate_bad=0, stable=900, stable_bad=0, alpha=0.05)
-    assert low < 0 < high < 0.07
-
-
 def test_summing_nothing_likely_stays_minus_infinity() -> None:
     assert log_sum_exp([-inf, -inf]) == -inf
+
+
+def _proof_expectation(candidate: int, stable: int, bad: int, accepted: float, odds: float) -> float:
+    """E[e] of one look's proof by enumeration, when the true odds ratio is `odds`."""
+    support = range(max(0, bad - stable), min(bad, candidate) + 1)
+    weights = {x: comb(candidate, x) * comb(stable, bad - x) * odds**x for x in support}
+    whole = sum(weights.values())
+    total = 0.0
+    for x, weight in weights.items():
+        increments = advance_increments(
+            candidate=candidate, candidate_bad=x, stable=stable, stable_bad=bad - x, accepted=accepted
+        )
+        total += weight / whole * exp(mixed_log_e(increments))
+    return total
+
+
+@pytest.mark.parametrize("odds", [2.0, 2.5, 10.0])
+def test_a_proof_of_no_worse_is_at_most_one_on_average_where_it_is_worse_by_enumeration(odds: float) -> None:
+    for candidate in (1, 3, 7):
+        for stable in (1, 5, 12):
+            for bad in range(1, candidate + stable):
+                expectation = _proof_expectation(candidate, stable, bad, 2.0, odds)
+                assert expectation <= 1 + 1e-9, (candidate, stable, bad, odds)
+
+
+def test_a_proof_grows_where_the_arms_are_equal_and_is_one_at_the_margin() -> None:
+    assert _proof_expectation(6, 9, 5, 2.0, 2.0) == pytest.approx(1.0)
+    assert _proof_expectation(6, 9, 5, 2.0, 1.0) > 1.1
+
+
+@given(
+    candidate=st.integers(1, 300),
+    stable=st.integers(1, 300),
+    part=st.floats(0, 1),
+    odds=st.floats(0.05, 40),
+)
+def test_the_normaliser_is_the_sum_of_all_its_terms(
+    candidate: int, stable: int, part: float, odds: float
+) -> None:
+    """It is summed from its mode outwards; here it is summed whole."""
+    bad = round(part * (candidate + stable))
+    support = range(max(0, bad - stable), min(bad, candidate) + 1)
+    terms = [log(comb(candidate, x) * comb(stable, bad - x)) + x * log(odds) for x in support]
+    whole = log_sum_exp(terms) - log(comb(candidate + stable, bad))
+    assert log_tilt(candidate, stable, bad, odds) == pytest.approx(whole, rel=1e-9, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("candidate", "stable", "bad", "odds"),
+    [(100, 1900, 100, 1.5), (100, 1900, 1000, 0.5), (1000, 1000, 40, 3.0), (5, 60, 3, 1.25)],
+)
+def test_increments_are_likelihood_ratios_as_scipy_has_them(
+    candidate: int, stable: int, bad: int, odds: float
+) -> None:
+    """Against scipy's hypergeometric and Fisher's noncentral hypergeometric distributions."""
+    distributions = pytest.importorskip("scipy.stats")
+    whole = candidate + stable
+    fisher = distributions.nchypergeom_fisher
+    for x in {max(0, bad - stable), round(bad * candidate / whole), min(bad, candidate)}:
+        [increment] = odds_increments(
+            candidate=candidate,
+            candidate_bad=x,
+            stable=stable,
+            stable_bad=bad - x,
+            boundary=1.0,
+            multiples=(odds,),
+        )
+        ratio = fisher.logpmf(x, whole, candidate, bad, odds)
+        ratio -= distributions.hypergeom.logpmf(x, whole, candidate, bad)
+        assert increment == pytest.approx(ratio, rel=1e-6, abs=1e-6)
+
+
+@given(candidate=st.integers(1, 80), stable=st.integers(1, 80), x=st.floats(0, 1), y=st.floats(0, 1))
+def test_swapped_arms_turn_harm_into_improvement_exactly(
+    candidate: int, stable: int, x: float, y: float
+) -> None:
+    """An odds ratio of r of one arm is 1 / r of the other, so that the two tests are one another's mirror."""
+    own, theirs = round(x * candidate), round(y * stable)
+    harm = odds_increments(
+        candidate=candidate,
+        candidate_bad=own,
+        stable=stable,
+        stable_bad=theirs,
+        boundary=1.25,
+        multiples=HARM_ODDS,
+    )
+    improvement = odds_increments(
+        candidate=stable,
+        candidate_bad=theirs,
+        stable=candidate,
+        stable_bad=own,
+        boundary=1 / 1.25,
+        multiples=[1 / each for each in HARM_ODDS],
+    )
+    assert improvement == pytest.approx(harm, rel=1e-7, abs=1e-7)
+
+
+def test_all_alternatives_of_a_proof_are_better_than_what_is_accepted() -> None:
+    assert all(each < 1 for each in ADVANCE_ODDS)
+    assert all(each > 1 for each in HARM_ODDS)
+
+
+@pytest.mark.parametrize(
+    ("e_value", "text"),
+    [(0.25, "0.25 : 1"), (3.14159, "3.14 : 1"), (340.2, "340 : 1"), (17_512.0, "17,500 : 1")],
+)
+def test_evidence_is_told_as_odds(e_value: float, text: str) -> None:
+    assert as_odds(log(e_value)) == text
