@@ -12,6 +12,31 @@ PREFIX = "rollout_gateway_"
 _ADAPTER = ("name", "served", "shadow", "slot")
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 _BETWEEN_TOKENS = (0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1)
+_ARM = ("name", "served", "keyed")
+# Preferred numbers (ISO 3, R20): each an eighth above the one before, so that ratios of times down to that are seen.
+_R20 = (
+    1.0,
+    1.12,
+    1.25,
+    1.4,
+    1.6,
+    1.8,
+    2.0,
+    2.24,
+    2.5,
+    2.8,
+    3.15,
+    3.55,
+    4.0,
+    4.5,
+    5.0,
+    5.6,
+    6.3,
+    7.1,
+    8.0,
+    9.0,
+)
+_FINE = tuple(float(f"{each}e{power}") for power in range(-4, 3) for each in _R20)
 _LETTERS = (16, 64, 256, 1024, 4096, 16384, 65536, 262144)
 
 
@@ -35,6 +60,10 @@ def _gauge(meaning: str, *labels: str) -> Series:
 
 def _histogram(meaning: str, bounds: tuple[float, ...], *labels: str) -> Series:
     return Series(kind="histogram", labels=labels, meaning=meaning, bounds=bounds)
+
+
+def _between(low: float, high: float) -> tuple[float, ...]:
+    return tuple(edge for edge in _FINE if low <= edge <= high)
 
 
 SERIES: Mapping[str, Series] = {
@@ -100,6 +129,38 @@ SERIES: Mapping[str, Series] = {
     "mirror_dropped_total": _counter(
         "Requests of the shadow's sample that were not copied, by why.", "name", "reason"
     ),
+    "compared_total": _counter(
+        "Requests dealt at random to both arms of a release that count for an event, as the judge counts them.",
+        *_ARM,
+        "event",
+        "per",
+    ),
+    "compared_bad_total": _counter("Of those, the bad ones.", *_ARM, "event", "per"),
+    "compared_latency_seconds": _histogram(
+        "Time until good answers of both arms were complete, by their length; time-outs are the longest of all.",
+        _between(0.02, 125),
+        *_ARM,
+        "length",
+    ),
+    "compared_first_token_seconds": _histogram(
+        "Time to their first token, by the length of the prompt.", _between(0.005, 63), *_ARM, "length"
+    ),
+    "compared_inter_token_seconds": _histogram(
+        "Mean time between their tokens, by their length.", _between(0.001, 2), *_ARM, "length"
+    ),
+    "compared_per_token_seconds": _histogram(
+        "Time until they were complete by the token, by their length.", _between(0.001, 2), *_ARM, "length"
+    ),
+    "compared_failed_seconds": _histogram(
+        "Time until requests of both arms ended that got no good answer.", _between(0.02, 125), *_ARM
+    ),
+    "compared_scores_total": _counter(
+        "Scores that users gave answers of both arms: their `number`, `sum` and sum of `squares`.",
+        *_ARM,
+        "of",
+    ),
+    "compared_overflow_total": _counter("What was too much, or too late, to be counted for a comparison."),
+    "started_seconds": _gauge("Unix time at which this process began to count."),
     "unexamined_total": _counter("Answers that nobody looked at because too many waited."),
     "units_overflow_total": _counter("Requests that were too many, or too late, to be counted as a unit's."),
     "traffic_rows_lost": _gauge("Rows that are missing in the traffic log."),
@@ -127,29 +188,32 @@ SERIES: Mapping[str, Series] = {
 
 
 class Distribution:
-    """How often values fell into each bucket."""
+    """How often values fell into each bucket; shown in units of which `per` of the values' make one."""
 
-    __slots__ = ("_bounds", "_counts", "_sum")
+    __slots__ = ("_bounds", "_counts", "_per", "_sum")
 
-    def __init__(self, bounds: tuple[float, ...]) -> None:
+    def __init__(self, bounds: tuple[float, ...], *, per: int = 1) -> None:
         self._bounds = bounds
+        self._per = per
         self._counts = [0] * (len(bounds) + 1)
         self._sum = 0.0
 
     def add(self, value: float) -> None:
-        """Count a value."""
+        """Count a value; an endless one is in the last bucket and in no sum."""
         self._counts[bisect_left(self._bounds, value)] += 1
-        self._sum += value
+        if value < math.inf:
+            self._sum += value
 
     def lines(self, name: str, labels: str) -> list[str]:
         """Its samples in Prometheus' text format."""
         lines, so_far = [], 0
         comma = "," if labels else ""
-        for bound, count in zip((*map(float, self._bounds), "+Inf"), self._counts, strict=True):
+        bounds = (round(bound / self._per, 9) for bound in map(float, self._bounds))
+        for bound, count in zip((*bounds, "+Inf"), self._counts, strict=True):
             so_far += count
             lines.append(f'{name}_bucket{{{labels}{comma}le="{bound}"}} {float(so_far)}')
         lines.append(f"{name}_count{{{labels}}} {float(so_far)}")
-        lines.append(f"{name}_sum{{{labels}}} {self._sum}")
+        lines.append(f"{name}_sum{{{labels}}} {self._sum / self._per}")
         return lines
 
 

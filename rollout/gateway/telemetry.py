@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Protocol
 
 from rollout.core.metric import Feedback, RequestRecord
+from rollout.gateway.compared import Compared, Releases
 from rollout.gateway.examining import Examiner
 from rollout.gateway.looks import format_valid
 from rollout.gateway.reasons import known_reason
@@ -53,9 +54,9 @@ class Telemetry:
     """Counts what passes. All methods are called on the event loop; none of them waits.
 
     `losses` tells what the recorder could not keep; `in_routes` which served adapters the routes name, and `held`
-    which nobody gets, and `holds_unread` whether that cannot be read. Without an `examiner` answers are looked at
-    for their form only, at once. Series of adapters that left the routes go after an hour without a request; beyond
-    64 served versions the rest are `other`.
+    which nobody gets, and `holds_unread` whether that cannot be read; `releases` which versions are compared. Without
+    an `examiner` answers are looked at for their form only, at once. Series of adapters that left the routes go after
+    an hour without a request; beyond 64 served versions the rest are `other`.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Telemetry:
         examiner: Examiner | None = None,
         losses: Callable[[], Losses] = Losses,
         in_routes: Callable[[], Collection[str]] = tuple,
+        releases: Callable[[], Releases] = dict,
         held: Callable[[], Collection[str]] = tuple,
         holds_unread: Callable[[], bool] = bool,
         spans: Spans | None = None,
@@ -83,6 +85,8 @@ class Telemetry:
         self._answered: set[str] = set()
         self._tallies: dict[tuple[str, str, str, bool], Tally] = {}
         self._units = UnitMinutes()
+        self._compared = Compared(releases)
+        self._started = time.time()
         self._counts: Counter[tuple[str, ...]] = Counter()
         self._recent: dict[str, Tally] = {}
         if examiner is not None:
@@ -119,7 +123,7 @@ class Telemetry:
         else:
             record = record if spoken is None else replace(record, format_valid=format_valid(spoken))
             self._recorder.record(record)
-            tally.take_examined(record)
+            self._count_examined(record)
 
     def refused(self, status: int) -> None:
         """A request went to no adapter."""
@@ -132,6 +136,7 @@ class Telemetry:
     def tell(self, feedback: Feedback) -> None:
         """Somebody said something of an answer, which may be one that another process gave."""
         self._recorder.tell(feedback)
+        self._compared.take_feedback(feedback)
         if (tally := self._recent.get(feedback.request_id)) is not None:
             tally.take_feedback(feedback)
         else:
@@ -160,6 +165,8 @@ class Telemetry:
         page = Page()
         for tally in self._tallies.values():
             tally.show(page)
+        self._compared.show(page)
+        page.put("started_seconds", self._started)
         for (name, *labels), count in self._counts.items():
             page.put(name, count, _LABELLED[name](*labels))
         for served, number in self.in_flight.items():
@@ -221,6 +228,7 @@ class Telemetry:
         tally = self._tallies.get(key) or self._tallies.get((OTHER, OTHER, record.slot, record.shadow))
         if tally is not None:
             tally.take_examined(record)
+        self._compared.take(record)
 
     def _count(self, name: str, *labels: str) -> None:
         key = name, *labels

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rollout.gateway.holds import Holds
     from rollout.gateway.openai import App
     from rollout.gateway.router import AdapterRouter
+    from rollout.gateway.routes import RouteTable
     from rollout.ports import FlagReader
 
 
@@ -98,6 +99,7 @@ def _adapter_router(
         environment,
         root,
         in_routes=lambda: _served(table.document),
+        releases=_releases(table),
         held=lambda: holds.held,
         holds_unread=lambda: holds.error is not None,
         spans=spans,
@@ -148,6 +150,21 @@ def _served(routes: Routes | None) -> frozenset[str]:
         return frozenset()
     both = ((route.stable, route.candidate) for route in routes.routes.values())
     return frozenset(served for slots in both for served in slots if served is not None)
+
+
+def _releases(table: RouteTable) -> Callable[[], Mapping[str, Collection[str]]]:
+    """The served versions of both arms by logical name, where there is a candidate; made anew for new routes only."""
+    known: tuple[Routes | None, dict[str, frozenset[str]]] = (None, {})
+
+    def releases() -> Mapping[str, Collection[str]]:
+        nonlocal known
+        document = table.document
+        if document is not None and document is not known[0]:
+            both = {name: (route.stable, route.candidate) for name, route in document.routes.items()}
+            known = document, {name: frozenset((a, b)) for name, (a, b) in both.items() if b is not None}
+        return known[1]
+
+    return releases
 
 
 def _tokens(environment: Environment, name: str | None) -> list[str]:

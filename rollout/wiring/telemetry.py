@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,7 @@ def telemetry_of(
     root: Path,
     *,
     in_routes: Callable[[], Collection[str]],
+    releases: Callable[[], Mapping[str, Collection[str]]],
     held: Callable[[], Collection[str]],
     holds_unread: Callable[[], bool],
     spans: RequestSpans | None,
@@ -43,6 +44,7 @@ def telemetry_of(
             rows=recorder.dropped, texts=recorder.dropped_texts, feedback=recorder.dropped_feedback
         ),
         in_routes=in_routes,
+        releases=releases,
         held=held,
         holds_unread=holds_unread,
         spans=spans,
