@@ -105,7 +105,7 @@ answers = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(answers, answers), max_size=12))
 @pytest.mark.parametrize("metric", METRICS, ids=name)
 def test_pairs_say_the_same_in_the_log_and_out_of_it(

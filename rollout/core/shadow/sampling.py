@@ -52,7 +52,7 @@ def _rate(spec: MetricSpec, pairs: Sequence[Pair], since: str, until: str) -> Sa
 
 def _clusters(requests: Sequence[tuple[str | None, bool]]) -> Clusters | None:
     """None where nobody knows whose any of the requests are."""
-    if requests and all(unit is None for unit, _ in requests):
+    if all(unit is None for unit, _ in requests):
         return None
     heaps = Counter(unit for unit, bad in requests if bad and unit is not None)
     return Clusters(bad=heaps.total(), squares=sum(heap * heap for heap in heaps.values()))

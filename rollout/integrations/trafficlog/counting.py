@@ -165,7 +165,7 @@ def _voice(spec: MetricSpec, row: str) -> str:
 
 
 def _sums(voices: str, counts: str, bad: str) -> str:
-    """(counted, bad, how many counted units are known, bad ones of known units, the squares of these by unit)"""
+    """(counted, bad, how many units of counted ones are known, bad ones of known units, the squares of these by unit)"""
     return f"""
         SELECT coalesce(sum(counts), 0), coalesce(sum(bad), 0), count(unit),
                coalesce(sum(bad) FILTER (WHERE unit IS NOT NULL), 0),
@@ -175,8 +175,8 @@ def _sums(voices: str, counts: str, bad: str) -> str:
 
 
 def _arm(spec: MetricSpec, total: int, bad: int, units: int, heaped: int, squares: int) -> Arm:
-    told = spec.per is Unit.REQUEST and (units or not total)
+    known = spec.per is Unit.REQUEST and units > 0
     return Arm(
         counts=Counts(total=total, bad=bad),
-        clusters=Clusters(bad=heaped, squares=squares) if told else None,
+        clusters=Clusters(bad=heaped, squares=squares) if known else None,
     )
