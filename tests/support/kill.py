@@ -26,7 +26,17 @@ _CALLS = frozenset(
     {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate", "os.chmod", "os.link", "os.symlink"}
 )
 _GIT_WRITES = frozenset(
-    ["fetch", "push", "hash-object", "read-tree", "update-index", "write-tree", "commit-tree", "update-ref"]
+    [
+        "fetch",
+        "push",
+        "hash-object",
+        "mktree",
+        "read-tree",
+        "update-index",
+        "write-tree",
+        "commit-tree",
+        "update-ref",
+    ]
 )
 _ONE_MOMENT = "2026-03-01T12:00:00+0000"
 
