@@ -474,8 +474,8 @@ class Ledger(Protocol):
         """`read` of every adapter by name, from one look at the whole; a broken one is given as its error."""
         ...
 
-    def verify(self, name: str) -> tuple[LedgerEntry, ...]:
-        """`read`, with the signature of each entry verified and not only that of the last."""
+    def verify(self, name: str, *, before: tuple[LedgerEntry, ...] = ()) -> tuple[LedgerEntry, ...]:
+        """`read`, behind archived entries `before`, with the signature of each verified and not only the last."""
         ...
 
     def anchor(self, name: str, event: Anchored, *, after: str) -> LedgerEntry:

@@ -392,17 +392,27 @@ def next_entry(last: LedgerEntry | None, event: LedgerEvent) -> LedgerEntry:
     return LedgerEntry(seq=last.seq + 1, previous=last.hash, event=event)
 
 
+class BrokenChain(LedgerConflict):
+    """An entry does not follow the one before it. `number` counts the entries that were given, from 0."""
+
+    def __init__(self, number: int, entry: LedgerEntry, place: str = "") -> None:
+        self.number = number
+        self.entry = entry
+        before = f"entry {entry.seq - 1}" if entry.seq else "the beginning"
+        super().__init__(
+            f"ledger entry {entry.seq} does not follow {before}: the chain is broken{place and f' ({place})'}",
+            advice="Compare the ledger with its backup; do not edit it, restore it.",
+        )
+
+
 def verify_chain(entries: Iterable[LedgerEntry]) -> None:
-    """Raise LedgerConflict unless each entry names its predecessor and its place."""
+    """Raise BrokenChain unless each entry names its predecessor and its place."""
     previous, place = GENESIS, 0
     for number, entry in enumerate(entries):
         if number == 0 and isinstance(entry.event, Anchored):
             previous, place = entry.event.state.head or GENESIS, entry.event.entries
         if entry.previous != previous or entry.seq != place:
-            raise LedgerConflict(
-                f"ledger entry {entry.seq} does not follow entry {place - 1}: the chain is broken",
-                advice="Compare the ledger with its backup; do not edit it, restore it.",
-            )
+            raise BrokenChain(number, entry)
         previous, place = entry.hash, place + 1
 
 

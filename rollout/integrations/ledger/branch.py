@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from rollout.core.lifecycle import Anchored, LedgerEntry, LedgerEvent, next_entry, verify_chain
 from rollout.errors import LedgerConflict, RemoteUnavailable
 from rollout.integrations.ledger.lines import (
+    chained,
     is_name,
     lease,
     parse,
@@ -85,9 +86,10 @@ class BranchLedger:
             else:
                 yield name, entries
 
-    def verify(self, name: str) -> _Read:
-        """All entries, with every signature verified."""
-        entries = self._entries(self._tip.now(), require_name(name))
+    def verify(self, name: str, *, before: _Read = ()) -> _Read:
+        """All entries behind those `before`, with every signature verified."""
+        entries = (*before, *self._entries(self._tip.now(), require_name(name)))
+        verify_chain(entries)
         self._seal.check_all(entries, name=name)
         return entries
 
@@ -181,6 +183,7 @@ class BranchLedger:
 
     def _chain(self, name: str, parts: Sequence[tuple[Blob, bytes]]) -> _Read:
         entries: list[LedgerEntry] = []
+        places: list[str] = []
         for blob, content in parts:
             lines = content.split(b"\n")
             in_place = blob.path.parent == self._folder(name) and _SEGMENT_NAME.match(blob.path.name)
@@ -190,8 +193,8 @@ class BranchLedger:
             if not found or found[0].seq != int(blob.path.stem):
                 raise _out_of_place(str(blob.path))
             entries += found
-        verify_chain(entries)
-        return tuple(entries)
+            places += (f"{blob.path}, line {number}" for number in range(1, len(found) + 1))
+        return chained(entries, places.__getitem__)
 
     def _folder(self, name: str) -> PurePosixPath:
         digits = hashlib.sha256(name.encode()).hexdigest()[:2]

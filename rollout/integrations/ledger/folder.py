@@ -12,6 +12,7 @@ from rollout.core.lifecycle import Anchored, LedgerEntry, LedgerEvent, next_entr
 from rollout.durable import exclusive, replace, sync_file, sync_folder
 from rollout.errors import LedgerConflict, Unavailable
 from rollout.integrations.ledger.lines import (
+    chained,
     is_name,
     lease,
     parse,
@@ -46,9 +47,10 @@ class FolderLedger:
             except LedgerConflict as error:
                 yield name, error
 
-    def verify(self, name: str) -> tuple[LedgerEntry, ...]:
-        """All entries, with every signature verified."""
-        entries = self._entries(name)
+    def verify(self, name: str, *, before: tuple[LedgerEntry, ...] = ()) -> tuple[LedgerEntry, ...]:
+        """All entries behind those `before`, with every signature verified."""
+        entries = (*before, *self._entries(name))
+        verify_chain(entries)
         self._seal.check_all(entries, name=name)
         return entries
 
@@ -116,8 +118,7 @@ class FolderLedger:
         whole = self._content(name).split(b"\n")[:-1]
         place = str(self._path(name))
         entries = parse(whole, name=name, environment=self._environment, place=place)
-        verify_chain(entries)
-        return entries
+        return chained(entries, lambda number: f"{place}, line {number + 1}")
 
     def _content(self, name: str) -> bytes:
         try:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from rollout.core.lifecycle import Anchored, LedgerEntry
+from rollout.core.lifecycle import Anchored, BrokenChain, LedgerEntry, verify_chain
 from rollout.core.manifest import NAME_PATTERN
 from rollout.durable import exclusive
 from rollout.errors import Busy, LedgerConflict, Usage
@@ -37,6 +37,15 @@ def parse(lines: Sequence[bytes], *, name: str, environment: str, place: str) ->
     return tuple(
         _entry(line, name, environment, f"{place}, line {number}") for number, line in enumerate(lines, 1)
     )
+
+
+def chained(entries: Sequence[LedgerEntry], place: Callable[[int], str]) -> tuple[LedgerEntry, ...]:
+    """The same, if they are one chain. Raises BrokenChain, which names the place of the first that is out of it."""
+    try:
+        verify_chain(entries)
+    except BrokenChain as error:
+        raise BrokenChain(error.number, error.entry, place(error.number)) from None
+    return tuple(entries)
 
 
 def _entry(line: bytes, name: str, environment: str, place: str) -> LedgerEntry:
