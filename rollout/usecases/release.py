@@ -16,6 +16,7 @@ from rollout.core.plan import Plan, Share
 from rollout.core.suite import Golden
 from rollout.errors import Unreadable
 from rollout.ports import Manifests, World
+from rollout.usecases.measured import unjudged
 from rollout.usecases.required import load_goldens
 from rollout.usecases.workspace import Workspace
 
@@ -137,13 +138,8 @@ def read_policy(world: World, manifest: AdapterManifest, commit: str) -> Release
 
 def _check_each_stage_is_judged(policy: ReleasePolicy) -> None:
     """A stage that no required metric judges could never be passed: say so before anything moves."""
-    stages = [Stage.CANARY, Stage.BAKE] + ([Stage.SHADOW] if policy.plan.shadow else [])
-    for stage in stages:
-        judged = [spec for spec in policy.judged_in(stage) if spec.required]
-        if stage is Stage.BAKE:
-            judged = [spec for spec in judged if spec.max_rate is not None]
-        if not judged:
-            raise Unreadable(
-                f"plan {policy.plan.name!r}: no required metric judges the stage {stage}",
-                advice="Name one in `metrics`; at 100 % it needs `max_rate`.",
-            )
+    for stage in unjudged(policy.plan, policy.metrics):
+        raise Unreadable(
+            f"plan {policy.plan.name!r}: no required metric judges the stage {stage}",
+            advice="Name one in `metrics`; at 100 % it needs `max_rate` or `max_ms`.",
+        )

@@ -15,6 +15,7 @@ from rollout.core.policy import Evaluator
 from rollout.core.schemas import model_of
 from rollout.errors import Unreadable
 from rollout.usecases.changes import differs
+from rollout.usecases.measured import metric_problems
 from rollout.usecases.rulebook import read_rulebook
 from rollout.usecases.workspace import MANIFESTS, POLICIES, Workspace
 
@@ -44,7 +45,7 @@ def policy_problems(
         return [_problem(str(POLICIES), error.message)]
     problems += _missing(head, frozenset(rulebook.suites), frozenset(rulebook.plans))
     problems += _unusable_suites(head, frozenset(rulebook.suites), touched)
-    return problems
+    return problems + metric_problems(head)
 
 
 def _unreadable_documents(head: Workspace, base: Workspace) -> Iterator[Problem]:

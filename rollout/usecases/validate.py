@@ -44,6 +44,7 @@ from rollout.usecases.changes import (
     shared_names,
 )
 from rollout.usecases.inputs import Case, rule_inputs
+from rollout.usecases.measured import metric_problems
 from rollout.usecases.rulebook import Rulebook, read_rulebook
 from rollout.usecases.upkeep import planted_state, policy_problems, stray_files
 from rollout.usecases.workspace import POLICIES, Workspace
@@ -142,7 +143,9 @@ def validate(checks: Checks, paths: Sequence[PurePosixPath] | None = None) -> Va
     manifests, problems = read_manifests(checks.head, chosen)
     problems += shared_names(session.names, manifests)
     problems += stray_files(checks.head)
-    if checks.base is not None:
+    if checks.base is None:
+        problems += metric_problems(checks.head, checks.environments)
+    else:
         problems += policy_problems(checks.head, checks.base, checks.touched, checks.evaluator)
         problems += planted_state(checks.touched, session.rulebook.environments)
         retired = tuple(path for path in retired if not session.names.live_on(path, checks.base))

@@ -112,6 +112,10 @@ class Workspace:
         """The plans that exist."""
         return self._names("plans")
 
+    def metric_ids(self) -> tuple[str, ...]:
+        """The metrics that exist, by the names of their files."""
+        return self._names("metrics")
+
     def metrics(self, ids: Iterable[str]) -> tuple[Located[MetricSpec], ...]:
         """policies/metrics/<id>.yaml of each, in the order asked. No ids is an error, not an empty pass."""
         found = tuple(self._named("metric", "metrics", metric, MetricSpec, field="id") for metric in ids)

@@ -172,9 +172,25 @@ evidence: state/evidence
 PLAN = """\
 schema: adapter-rollout/plan/v1
 name: default
-steps: [{share: "100%", bake: 1s, min_samples: 1}]
+steps:
+  - {share: "50%", bake: 1s, min_samples: 1}
+  - {share: "100%", bake: 1s, min_samples: 1}
 deadline: 1h
 metrics: [error_rate]
+"""
+
+METRIC = """\
+schema: adapter-rollout/metric/v1
+id: error_rate
+title: Requests that ended in an error
+kind: rate
+event: error
+direction: lower_is_better
+max_abs: 0.01
+max_rate: 0.02
+min_samples: 1
+on_missing: inconclusive
+stages: [shadow, canary, bake]
 """
 
 
@@ -207,6 +223,7 @@ def write_repository(root: Path) -> Path:
         "policies/waivers.yaml": "schema: adapter-rollout/waivers/v1\nwaivers: []\n",
         "policies/environments/demo.yaml": ENVIRONMENT,
         "policies/plans/default.yaml": PLAN,
+        "policies/metrics/error_rate.yaml": METRIC,
         "policies/suites/golden.yaml": "schema: adapter-rollout/suite/v1\n",
     }.items():
         (root / place).parent.mkdir(parents=True, exist_ok=True)

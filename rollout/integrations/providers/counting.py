@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from math import fsum, inf
 
-from rollout.core.marks import marks_of_histogram, marks_of_values
+from rollout.core.marks import marks_of_histogram
 from rollout.core.metric import Counts, Kind, MetricSpec, Moments, Samples
-from rollout.core.observed import observed_histogram, observed_values
+from rollout.core.observed import observed_histogram
 from rollout.core.query import asks_for_pairs, names_of
+from rollout.core.seen import pairs_seen, scores_seen, times_seen
 from rollout.integrations.providers.answer import Answer, Unanswered, number, whole
 
 _Histogram = tuple[Sequence[float], Sequence[int]]
@@ -20,15 +21,22 @@ def samples_of(
 ) -> Samples:
     """What both arms answered of one metric. Raises Unanswered."""
     if asks_for_pairs(spec):
-        return _pairs(spec, since, until, candidate())
-    if spec.kind is Kind.RATE:
-        arms = [_counted(spec, answer()) for answer in (stable, candidate)]
-        return Samples(metric=spec.id, since=since, until=until, stable=arms[0], candidate=arms[1])
-    if spec.kind is Kind.SCORE:
-        return _scores(spec, since, until, *(_scored(spec, answer()) for answer in (stable, candidate)))
-    if len(_names(spec)) == 2:
-        return _histograms(spec, since, until, *(_buckets(spec, answer()) for answer in (stable, candidate)))
-    return _times(spec, since, until, *(_timed(spec, answer()) for answer in (stable, candidate)))
+        return pairs_seen(spec, _paired(spec, candidate()), since=since, until=until)
+    answers = (stable(), candidate())
+    match spec.kind:
+        case Kind.RATE:
+            arms = [_counted(spec, answer) for answer in answers]
+            return Samples(metric=spec.id, since=since, until=until, stable=arms[0], candidate=arms[1])
+        case Kind.SCORE:
+            name = _names(spec)[0]
+            moments = [_moments(_scored(answer, name)) for answer in answers]
+            return scores_seen(spec, *moments, since=since, until=until)
+        case Kind.LATENCY if len(_names(spec)) == 2:
+            return _histograms(spec, since, until, *(_buckets(spec, answer) for answer in answers))
+        case Kind.LATENCY:
+            # Time-outs have no number in an answer: whoever answers counts them with a metric of their own.
+            times = [[(time, None) for time in _timed(spec, answer)] for answer in answers]
+            return times_seen(spec, *times, since=since, until=until)
 
 
 def _names(spec: MetricSpec) -> tuple[str, ...]:
@@ -55,20 +63,6 @@ def _timed(spec: MetricSpec, answer: Answer) -> list[float]:
     if negative := [each for each in times if each < 0]:
         raise Unanswered(f"{name} has the time {negative[0]:g} ms")
     return times
-
-
-def _times(
-    spec: MetricSpec, since: str, until: str, stable: Sequence[float], candidate: Sequence[float]
-) -> Samples:
-    return Samples(
-        metric=spec.id,
-        since=since,
-        until=until,
-        stable=_beyond(spec, stable, [1] * len(stable)),
-        candidate=_beyond(spec, candidate, [1] * len(candidate)),
-        marks=marks_of_values(spec, stable, candidate),
-        observed=observed_values(spec, stable, candidate),
-    )
 
 
 def _beyond(spec: MetricSpec, times: Sequence[float], counts: Sequence[int]) -> Counts:
@@ -113,47 +107,19 @@ def _histograms(
     )
 
 
-def _scored(spec: MetricSpec, answer: Answer, name: str | None = None) -> list[float]:
-    name = name or _names(spec)[0]
+def _scored(answer: Answer, name: str) -> list[float]:
     scores = [number(each, name) for each in answer.many(name)]
     if outside := [each for each in scores if not 0 <= each <= 1]:
         raise Unanswered(f"{name} has the score {outside[0]:g}, which is not between 0 and 1")
     return scores
 
 
-def _scores(
-    spec: MetricSpec, since: str, until: str, stable: Sequence[float], candidate: Sequence[float]
-) -> Samples:
-    return Samples(
-        metric=spec.id,
-        since=since,
-        until=until,
-        stable=Counts(total=len(stable), bad=0),
-        candidate=Counts(total=len(candidate), bad=0),
-        moments=(_moments(stable), _moments(candidate)),
-        observed={"mean": (_mean(stable), _mean(candidate))},
-    )
-
-
-def _pairs(spec: MetricSpec, since: str, until: str, answer: Answer) -> Samples:
-    stable, candidate = (_scored(spec, answer, name) for name in _names(spec))
+def _paired(spec: MetricSpec, answer: Answer) -> list[tuple[float, float]]:
+    stable, candidate = (_scored(answer, name) for name in _names(spec))
     if len(stable) != len(candidate):
         raise Unanswered(f"{len(stable)} scores of stable and {len(candidate)} of the candidate are no pairs")
-    arm = Counts(total=len(stable), bad=0)
-    return Samples(
-        metric=spec.id,
-        since=since,
-        until=until,
-        stable=arm,
-        candidate=arm,
-        differences=tuple(mine - theirs for theirs, mine in zip(stable, candidate, strict=True)),
-        observed={"mean": (_mean(stable), _mean(candidate))},
-    )
+    return list(zip(stable, candidate, strict=True))
 
 
 def _moments(scores: Sequence[float]) -> Moments:
     return Moments(number=len(scores), sum=fsum(scores), squares=fsum(each * each for each in scores))
-
-
-def _mean(scores: Sequence[float]) -> float | None:
-    return fsum(scores) / len(scores) if scores else None
