@@ -69,7 +69,10 @@ def _complaints(samples: Samples, spec: MetricSpec) -> Iterator[str]:
     if samples.clusters is not None and not _are_possible(samples.clusters, samples.stable):
         yield "clusters of requests that were not bad"
     yield from _impossible_marks(samples, spec)
-    yield from _impossible_scores(samples)
+    if spec.kind is Kind.LATENCY and not spec.by_length and _lacks_marks(samples, spec):
+        yield "answers of both arms, and whose the slowest are of not all of what was asked for"
+    if spec.kind is Kind.SCORE:
+        yield from _impossible_scores(samples)
 
 
 def _unreadable(samples: Samples) -> Iterator[str]:
@@ -97,6 +100,14 @@ def _impossible_marks(samples: Samples, spec: MetricSpec) -> Iterator[str]:
             yield "more marks than answers"
 
 
+def _lacks_marks(samples: Samples, spec: MetricSpec) -> bool:
+    if not all(arm is not None and arm.total for arm in (samples.stable, samples.candidate)):
+        return False
+    return len({(marks.quantile, marks.test) for marks in samples.marks}) < len(set(spec.quantiles)) * len(
+        Test
+    )
+
+
 def _fit(samples: Samples, quantile: float, test: Test) -> bool:
     """Whether the strata of one quantile and question have no more answers than there were."""
     if samples.stable is None or samples.candidate is None:
@@ -120,6 +131,8 @@ def _impossible_scores(samples: Samples) -> Iterator[str]:
             yield "moments of other answers than there were"
         if not all(_is_of_scores(arm) for arm in samples.moments):
             yield "moments of what is no score"
+    elif any(totals):
+        yield "answers without their scores"
 
 
 def _is_of_scores(moments: Moments) -> bool:
