@@ -51,10 +51,10 @@ def percent(share: float) -> str:
 def projected(log_e: float, *, needed: float, seen: int, alternatives: Sequence[float]) -> int | None:
     """After how many requests in all the evidence will do, if it goes on to grow as it did; None if it does not grow.
 
-    A mixture pays for its alternatives once, before it grows.
+    A mixture pays for its alternatives once, before it grows. Exactly none is what nothing was learned from.
     """
     price = log(len(alternatives))
-    if log_e + price <= 0 or not seen:
+    if log_e == 0 or log_e + price <= 0 or not seen:
         return None
     return round(min(seen * (needed + price) / (log_e + price), 1e12))
 

@@ -42,8 +42,15 @@ def weigh_rate(spec: MetricSpec, evidence: Evidence, *, confidence: float) -> Ba
         harm=mixed_log_e(evidence.log_e) / effect,
         proof=mixed_log_e(proofs),
         told=f"{rate_of(spec, evidence.candidate_bad, candidate)} in the candidate, "
-        f"{rate_of(spec, evidence.stable_bad, stable)} in stable",
+        f"{rate_of(spec, evidence.stable_bad, stable)} in stable{_hint(spec, evidence)}",
         claim=" or ".join(claims),
         effect=sign * difference,
         interval=Interval(low=bounds[0], high=bounds[1], confidence=confidence),
     )
+
+
+def _hint(spec: MetricSpec, evidence: Evidence) -> str:
+    """What to do about a proof that may never come."""
+    if spec.max_abs is not None or evidence.candidate_bad or evidence.stable_bad:
+        return ""
+    return " (odds say nothing where nothing is bad: `max_abs` would)"

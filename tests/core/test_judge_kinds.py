@@ -1,0 +1,271 @@
+"""Each kind of metric is judged for harm and for no worse, and says so in a sentence that a person understands."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from rollout.core.judge import Evidence, judge, observe
+from rollout.core.metric import Clusters, MetricSpec, Requirement, Samples, Stage
+from rollout.core.verdict import Outcome
+from tests.core.judging import NOON, averaged, counted, judged, latency, paired, rate, score, seen, timed
+
+DRAWS = np.random.default_rng(23)
+
+
+def times(scale: float, number: int) -> list[float]:
+    return [float(each) for each in DRAWS.lognormal(6, 0.6, number) * scale]
+
+
+def slow_looks(spec: MetricSpec, scale: float, number: int) -> list[Samples]:
+    return [timed(spec, times(1, 950), times(scale, 50)) for _ in range(number)]
+
+
+def test_a_slower_candidate_is_harm_with_both_times_in_the_sentence() -> None:
+    verdict = judged(latency(), *slow_looks(latency(), 1.6, 4))
+    assert verdict.outcome is Outcome.FAIL
+    assert verdict.reason.startswith("worse: P50 ")
+    assert " ms in the candidate, " in verdict.reason
+    assert verdict.reason.endswith("against no worse (limit 100 : 1)")
+    assert verdict.effect == pytest.approx(0.6, abs=0.3)
+    assert verdict.interval is not None
+    assert verdict.interval.low < 0.6 < verdict.interval.high
+
+
+def test_a_slower_tail_alone_is_harm_and_never_proven_no_worse() -> None:
+    """An average over quantiles would let a good median buy a bad tail."""
+    spec = latency()
+    looks = []
+    for _ in range(12):
+        own = np.array(times(1, 50))
+        looks.append(timed(spec, times(1, 950), np.where(own > 870, own * 1.6, own).tolist()))
+    verdict = judged(spec, *looks, alpha=1e-12)
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert "P95 at most 1.2 times stable's" in verdict.reason
+    assert judged(spec, *looks).outcome is Outcome.FAIL
+
+
+def test_an_equal_candidate_is_proven_as_quick_within_a_few_looks() -> None:
+    verdict = judged(latency(), *slow_looks(latency(), 1.0, 25))
+    assert verdict.outcome is Outcome.PASS
+    assert verdict.reason.startswith("P")
+    assert "at most 1.2 times stable's" in verdict.reason
+    assert "(20 : 1 is enough)" in verdict.reason
+
+
+def test_a_tolerated_ratio_is_not_called_harm() -> None:
+    spec = latency(tolerance=1.3, max_ratio=1.5)
+    assert judged(spec, *slow_looks(spec, 1.2, 30)).outcome is not Outcome.FAIL
+
+
+def test_lengths_of_answers_are_strata_of_their_own() -> None:
+    """A chattier adapter is slower over all and as quick at each length: that is no harm."""
+    spec = latency(by_length=True)
+    short, long = [100.0 + each for each in range(60)], [1000.0 + each for each in range(60)]
+    looks = []
+    for _ in range(8):
+        theirs = timed(spec, short, short[:12])
+        own = timed(spec, long[:12], long[:60])
+        looks.append(counted((72, 0), (72, 0), marks=(*theirs.marks, *own.marks)))
+        assert judged(spec, *looks).outcome is not Outcome.FAIL
+    pooled = [timed(spec, short + long[:12], short[:12] + long) for _ in range(8)]
+    assert judged(spec, *pooled).outcome is Outcome.FAIL
+
+
+def test_odds_prove_what_a_margin_of_rates_cannot() -> None:
+    looks = [counted((3800, 38), (200, 2))] * 12
+    assert judged(rate(max_abs=0.005), *looks).outcome is Outcome.INCONCLUSIVE
+    verdict = judged(rate(max_abs=0.005, max_odds=2), *looks)
+    assert verdict.outcome is Outcome.PASS
+    assert "no worse by more than 0.50% or at odds of at most 2 times stable's" in verdict.reason
+
+
+def test_a_margin_proves_what_odds_cannot_where_nothing_fails() -> None:
+    """F6: two failure-free arms promote, though no ratio can be told of nothing."""
+    looks = [counted((950, 0), (50, 0))] * 12
+    by_odds = judged(rate(max_odds=2), *looks)
+    assert (by_odds.outcome, by_odds.projected) == (Outcome.INCONCLUSIVE, None)
+    assert "odds say nothing where nothing is bad: `max_abs` would" in by_odds.reason
+    verdict = judged(rate(max_abs=0.02, max_odds=2), *looks)
+    assert verdict.outcome is Outcome.PASS
+    assert "0/600 (0.0%) in the candidate" in verdict.reason
+
+
+def test_both_ways_to_prove_share_one_alpha() -> None:
+    """Half of the evidence is each one's, so that a proof by either is twice as strong as one that stands alone."""
+    spec = rate(max_abs=0.02, max_odds=2)
+    looks = [counted((950, 0), (50, 0))] * 8
+    alone, both = judged(rate(max_abs=0.02), *looks), judged(spec, *looks)
+    assert alone.proof is not None
+    assert both.proof is not None
+    assert both.proof == pytest.approx((alone.proof + 1) / 2), "the odds say nothing: their e-value is 1"
+
+
+def test_a_rate_that_is_better_when_higher_is_judged_by_what_it_lacks() -> None:
+    spec = rate(
+        id="conversions",
+        event=None,
+        direction="higher_is_better",
+        source={"provider": "shop", "ask": "/conversions"},
+        max_abs=0.1,
+    )
+    verdict = judged(spec, *[counted((500, 400), (100, 40))] * 3)
+    assert verdict.outcome is Outcome.FAIL
+    assert "120/300 (40.0%) in the candidate, 1,200/1,500 (80.0%) in stable" in verdict.reason
+    assert verdict.effect == pytest.approx(-0.4)
+    assert verdict.interval is not None
+    assert verdict.interval.low < -0.4 < verdict.interval.high < 0
+    assert judged(spec, *[counted((500, 400), (100, 80))] * 6).outcome is Outcome.PASS
+
+
+@pytest.mark.parametrize(
+    ("loss", "outcome"), [(0.25, Outcome.FAIL), (0.0, Outcome.PASS), (-0.2, Outcome.PASS)]
+)
+def test_pairs_of_scores_show_a_loss_and_prove_that_there_is_none(loss: float, outcome: Outcome) -> None:
+    pairs = np.clip(DRAWS.normal(-loss, 0.15, 500), -1, 1).tolist()
+    verdict = judged(score(), paired(*pairs), stage=Stage.SHADOW)
+    assert verdict.outcome is outcome
+    assert "over 500 pairs" in verdict.reason
+    assert verdict.effect == pytest.approx(-loss, abs=0.05)
+
+
+@pytest.mark.parametrize(("mean", "outcome"), [(0.5, Outcome.FAIL), (0.7, Outcome.PASS)])
+def test_means_of_scores_are_compared_where_nobody_paired_them(mean: float, outcome: Outcome) -> None:
+    def arm(middle: float, number: int) -> list[float]:
+        return [float(each) for each in np.clip(DRAWS.normal(middle, 0.2, number), 0, 1)]
+
+    looks = [averaged(arm(0.7, 300), arm(mean, 100)) for _ in range(6)]
+    verdict = judged(score(), *looks)
+    assert verdict.outcome is outcome
+    assert "on average of 600 against 1,800" in verdict.reason
+    assert verdict.effect == pytest.approx(mean - 0.7, abs=0.05)
+
+
+def test_means_of_few_scores_are_no_evidence_at_all() -> None:
+    """Under 100 values of an arm nothing says that a mean is nearly normal."""
+    verdict = judged(score(), averaged([1.0] * 500, [0.0] * 99))
+    assert (verdict.outcome, verdict.e_value, verdict.proof) == (Outcome.INCONCLUSIVE, 1.0, 1.0)
+
+
+def test_a_shift_of_both_means_between_looks_is_nobodys_harm() -> None:
+    """A hard hour with much of the candidate's traffic is not the candidate's: each look is a stratum."""
+    looks = [
+        averaged([0.9] * 900 + [0.8] * 100, [0.9] * 90 + [0.8] * 10),
+        averaged([0.4] * 500 + [0.3] * 500, [0.4] * 500 + [0.3] * 500),
+    ]
+    verdict = judged(score(), *looks * 3)
+    assert verdict.outcome is Outcome.PASS
+    assert "as high as stable's" in verdict.reason
+
+
+def test_declared_dependence_divides_the_evidence_and_is_told() -> None:
+    looks = [counted((950, 10), (50, 8))] * 2
+    free, bound = judged(rate(), *looks), judged(rate(design_effect=5), *looks)
+    assert free.e_value is not None
+    assert bound.e_value == pytest.approx(free.e_value ** (1 / 5))
+    assert free.outcome is Outcome.FAIL
+    assert bound.outcome is not Outcome.FAIL
+    assert "5 requests say as much as one" in judged(rate(design_effect=5), *looks * 10).reason
+
+
+def test_dependence_is_estimated_from_the_heaps_of_stable_and_never_below_one() -> None:
+    heaped = [counted((950, 30), (50, 8), clusters=Clusters(bad=30, squares=150))] * 4
+    single = [counted((950, 30), (50, 8), clusters=Clusters(bad=30, squares=30))] * 4
+    free, few, many = (
+        judged(rate(), *[counted((950, 30), (50, 8))] * 4),
+        judged(rate(), *single),
+        judged(rate(), *heaped),
+    )
+    assert free.e_value is not None
+    assert few.e_value is not None
+    assert many.e_value is not None
+    assert free.e_value > few.e_value > many.e_value
+    assert "4.9 requests say as much as one, for they come in heaps" in many.reason
+    assert "heaps" not in few.reason
+
+
+def test_few_heaps_are_taken_to_be_larger_than_they_look() -> None:
+    """Conservative with little data: one bad request alone does not prove that they come alone."""
+    known = judged(rate(), *[counted((950, 1), (50, 8), clusters=Clusters(bad=1, squares=1))])
+    free = judged(rate(), counted((950, 1), (50, 8)))
+    assert known.e_value is not None
+    assert free.e_value is not None
+    assert known.e_value < free.e_value**0.8
+
+
+def test_no_harm_passes_where_no_worse_is_not_yet_proven() -> None:
+    looks = [counted((950, 10), (60, 1))]
+    verdict = judged(rate(), *looks, requires=Requirement.NO_HARM)
+    assert verdict.outcome is Outcome.PASS
+    assert verdict.reason.startswith("no harm shown: 1/60 (1.7%) in the candidate")
+    assert judged(rate(), *looks).outcome is Outcome.INCONCLUSIVE
+
+
+def test_no_harm_asks_for_samples_of_both_arms_and_for_no_harm() -> None:
+    short = judged(rate(), counted((950, 10), (49, 0)), requires=Requirement.NO_HARM)
+    assert (short.outcome, short.reason) == (Outcome.INCONCLUSIVE, "49 of 50 samples so far")
+    assert short.projected == 50
+    harm = judged(rate(), *[counted((950, 10), (60, 12))] * 3, requires=Requirement.NO_HARM)
+    assert harm.outcome is Outcome.FAIL
+
+
+def test_a_projection_is_near_what_it_takes_and_absent_where_nothing_grows() -> None:
+    """Failure-free arms at a margin of 2 points: the requests that the proof will really take are known."""
+    spec, look = rate(), counted((950, 0), (50, 0))
+    taken = next(number for number in range(1, 50) if judged(spec, *[look] * number).outcome is Outcome.PASS)
+    early = judged(spec, *[look] * (taken // 2))
+    assert early.projected == pytest.approx(50 * taken, rel=0.3)
+    worse = judged(spec, counted((950, 10), (50, 3)), alpha=1e-9)
+    assert worse.projected is None or worse.projected > 50
+    assert judged(spec, *[look] * taken).projected is None
+
+
+def test_at_the_whole_share_a_latency_keeps_its_limit_at_the_largest_quantile() -> None:
+    spec = latency(max_ms=2000)
+    kept = judged(spec, counted((0, 0), (4000, 80)), stage=Stage.BAKE)
+    assert kept.outcome is Outcome.PASS
+    assert kept.reason.startswith("80/4,000 (2.0%) longer than 2,000 ms, at most 3.")
+    broken = judged(spec, counted((0, 0), (4000, 400)), stage=Stage.BAKE)
+    assert broken.outcome is Outcome.FAIL
+    assert broken.reason == "400/4,000 (10.0%) longer than 2,000 ms is above the limit of 5.0%"
+
+
+@pytest.mark.parametrize(
+    ("spec", "why"),
+    [
+        (latency(), "has no `max_ms`"),
+        (score(), "a score has no absolute limit"),
+        (rate(), "has no `max_rate`"),
+    ],
+    ids=["latency", "score", "rate"],
+)
+def test_what_has_no_absolute_limit_is_not_required_at_the_whole_share(spec: MetricSpec, why: str) -> None:
+    verdict = judged(spec, counted((0, 0), (500, 0)), stage=Stage.BAKE)
+    assert (verdict.outcome, verdict.required) == (Outcome.INCONCLUSIVE, False)
+    assert why in verdict.reason
+
+
+def test_evidence_of_no_worse_begins_anew_with_each_step_and_that_of_harm_goes_on() -> None:
+    """Rates, times and scores: what was proven at 5 % says nothing of 50 %, and harm that grows is not forgotten."""
+    cases = [
+        (rate(max_odds=2), counted((950, 10), (50, 2))),
+        (latency(), timed(latency(), times(1, 950), times(1.3, 50))),
+        (score(), paired(*[-0.1, 0.05] * 60)),
+        (score(), averaged([0.6, 0.8] * 300, [0.55, 0.75] * 60)),
+    ]
+    for spec, look in cases:
+        before = seen(spec, look, look)
+        after = observe(before.carried_into_next_step(), spec, look, now=NOON)
+        alone = judged(spec, look)
+        went_on = judge(spec, after, stage=Stage.CANARY, alpha=0.01, alpha_advance=0.05)
+        assert went_on.proof == pytest.approx(alone.proof)
+        assert went_on.e_value == pytest.approx(judged(spec, look, look, look).e_value)
+        assert went_on.samples == alone.samples
+
+
+def test_a_step_just_begun_has_nothing_to_compare() -> None:
+    for spec, look in ((rate(), counted((950, 10), (50, 2))), (score(), averaged([0.5] * 900, [0.5] * 200))):
+        carried = seen(spec, look).carried_into_next_step()
+        verdict = judge(spec, carried, stage=Stage.CANARY, alpha=0.01, alpha_advance=0.05)
+        assert (verdict.outcome, verdict.reason) == (Outcome.NO_DATA, "no requests of either arm yet")
+    assert Evidence().carried_into_next_step() == Evidence()
