@@ -42,6 +42,7 @@ VERBS: dict[str, str] = {
     "retry": "Let a version that was taken back begin once more.",
     "adopt": "Record what serves today as stable.",
     "status": "Show what is live, the step, the evidence and the last events.",
+    "plan": "Show what will happen to a manifest: each step, when, what it can detect, and what it costs in requests.",
     "coverage": "Show what each replica serves of an adapter: listed, from its digest's folder, with an effect.",
     "routes": "Show the routes in force, or render them for another gateway.",
     "gateway": "Run the stand-alone gateway.",

@@ -34,8 +34,8 @@ def as_markdown(analysis: Analysis) -> list[str]:
     if not analysis.verdicts:
         return []
     rows = [
-        f"| {_cell(verdict.subject)} | {verdict.outcome} | {verdict.samples[0]} / {verdict.samples[1]} "
-        f"| {_evidence(verdict)} | {_cell(verdict.reason)} |"
+        f"| {cell(verdict.subject)} | {verdict.outcome} | {verdict.samples[0]} / {verdict.samples[1]} "
+        f"| {_evidence(verdict)} | {cell(verdict.reason)} |"
         for verdict in analysis.verdicts
     ]
     head = "| metric | outcome | stable / candidate | evidence of harm | because |"
@@ -51,5 +51,6 @@ def _evidence(verdict: Verdict) -> str:
     return "-" if verdict.e_value is None else f"{verdict.e_value:.3g} : 1"
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
+    """A text that stays in one cell of a Markdown table."""
     return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
