@@ -25,6 +25,7 @@ VERBS: dict[str, str] = {
     "manifest": "Draft manifests.",
     "validate": "Check manifests against their schema and the policy rules.",
     "policy": "List, explain and test the policy rules.",
+    "metrics": "List the metrics, and ask for each of them once.",
     "fetch": "Fetch a manifest's adapter, verify it and print its folder.",
     "sign": "Sign a manifest's adapter in the form of OpenSSF model signing.",
     "inspect": "Show what an adapter's bytes are: files, config, ranks, norms, and what is wrong.",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
-from datetime import timedelta
 
 from rollout.core.exposure import Exposure
 from rollout.core.metric import Comparison, MetricSpec, Samples
@@ -14,6 +14,8 @@ from rollout.ports import MetricSource
 
 _PART = re.compile(r"([a-z0-9-]{1,63})=([^|=\s]{1,300})")
 _BAR = "|"
+PRIMARY = ""
+"""Among providers: what the gateways count."""
 
 Counts = Callable[[MetricSpec, Comparison], bool]
 """Whether `counted_by` can count a metric of the gateways in a comparison."""
@@ -42,62 +44,56 @@ class MetricSources:
         counts: Counts = lambda spec, comparison: True,  # noqa: ARG005 - the shape of `Counts`
     ) -> None:
         self._primary = primary
-        self._providers = dict(providers)
+        self._sources = {**providers, PRIMARY: primary}
         self._counted_by = counted_by
         self._counts = counts
 
     def edge(self) -> str:
         """The edges of now. A provider that has none is left out; without the primary's there is none at all."""
-        return self._joined(lambda source: source.edge())
-
-    def edge_before(self, window: timedelta) -> str:
-        """The edges that a look would have had that long ago; of a source that cannot tell, those of now."""
-
-        def before(source: MetricSource) -> str:
-            earlier = getattr(source, "edge_before", None)
-            return source.edge() if earlier is None else str(earlier(window))
-
-        return self._joined(before)
+        parts = [self._primary.edge()]
+        for name, source in sorted(self._sources.items()):
+            if name != PRIMARY:
+                with suppress(
+                    Unavailable
+                ):  # The others still show what they saw; its own metrics say that it is down.
+                    parts.append(_part(name, source.edge()))
+        return _BAR.join(parts)
 
     def samples(self, spec: MetricSpec, comparison: Comparison, *, since: str, until: str) -> Samples:
         """What the metric's source saw in (since, until]. Raises MetricsUnavailable, naming the metric."""
-        first, last, name = _split(since), _split(until), self.source_of(spec, comparison)
-        if name is None:
-            found = self._primary.samples(spec, comparison, since=first[""], until=last[""])
-            return replace(found, since=since, until=until)
-        if name not in self._providers:
-            raise MetricsUnavailable(f"{spec.id}: this environment has no provider {name!r}")
+        (first, last), (name, source) = (_split(since), _split(until)), self.asked(spec, comparison)
         if name not in last:
             raise MetricsUnavailable(f"{spec.id}: provider {name!r} could not say how far it is")
         if name not in first:
             return Samples(metric=spec.id, since=since, until=until, stable=None, candidate=None)
-        found = self._providers[name].samples(spec, comparison, since=first[name], until=last[name])
+        found = source.samples(spec, comparison, since=first[name], until=last[name])
         return replace(found, since=since, until=until)
 
     def exposure(self, comparison: Comparison, *, since: str, until: str, flag_version: int) -> Exposure:
         """Who was served what in (since, until], which the primary alone knows."""
-        first, last = _split(since)[""], _split(until)[""]
+        first, last = _split(since)[PRIMARY], _split(until)[PRIMARY]
         return self._primary.exposure(comparison, since=first, until=last, flag_version=flag_version)
 
-    def source_of(self, spec: MetricSpec, comparison: Comparison) -> str | None:
-        """The provider that is asked for a metric; None for the primary."""
+    def asked(self, spec: MetricSpec, comparison: Comparison) -> tuple[str, MetricSource]:
+        """Who is asked for a metric, by name (PRIMARY for the gateways). Raises MetricsUnavailable if it is not there."""
+        name = PRIMARY
         if spec.source is not None:
-            return spec.source.provider
-        if self._counted_by is not None and self._counts(spec, comparison):
-            return self._counted_by
-        return None
+            name = spec.source.provider
+        elif self._counted_by is not None and self._counts(spec, comparison):
+            name = self._counted_by
+        if name not in self._sources:
+            raise MetricsUnavailable(
+                f"{spec.id}: this environment has no provider {name!r}",
+                advice="Its document names them in `providers`.",
+            )
+        return name, self._sources[name]
 
-    def _joined(self, edge_of: Callable[[MetricSource], str]) -> str:
-        parts = [edge_of(self._primary)]
-        for name, source in sorted(self._providers.items()):
-            try:
-                part = f"{name}={edge_of(source)}"
-            except Unavailable:
-                continue  # The others still show what they saw; its metrics say that it is down.
-            if not _PART.fullmatch(part):
-                raise MetricsUnavailable(f"the edge of provider {name!r} cannot stand beside others")
-            parts.append(part)
-        return _BAR.join(parts)
+
+def _part(name: str, edge: str) -> str:
+    """One provider's part of an edge. Raises ValueError for one that could not be told from another's."""
+    if not _PART.fullmatch(part := f"{name}={edge}"):
+        raise ValueError(f"the edge of provider {name!r} cannot stand beside others")
+    return part
 
 
 def _split(edge: str) -> dict[str, str]:
@@ -106,4 +102,4 @@ def _split(edge: str) -> dict[str, str]:
     found = {match[1]: match[2] for each in others if (match := _PART.fullmatch(each))}
     if not primary or len(found) != len(others):
         raise MetricsUnavailable(f"{edge[:200]!r} is no edge of this environment's metrics")
-    return {"": primary, **found}
+    return {PRIMARY: primary, **found}
