@@ -141,6 +141,6 @@ def test_the_command_tells_each_and_sums_them_up(site: Site) -> None:
     assert ended.out.startswith("broken: failed: line 1 of the ledger of broken cannot be read")
     assert ended.out.splitlines()[-1].startswith("2 adapters: ")
     data = json.loads(rollout_command("advance", *where, "--format", "json").out)
-    assert [(each["name"], each["exit_status"]) for each in data["adapters"]][0] == ("broken", 5)
+    assert next((each["name"], each["exit_status"]) for each in data["adapters"]) == ("broken", 5)
     assert data["exit_status"] == 5
     assert "| broken | **failed** |" in rollout_command("advance", *where, "--format", "markdown").out

@@ -107,18 +107,18 @@ class Walk(RuleBasedStateMachine):
         self.site.clock.time += timedelta(seconds=seconds)
         self._tick(self.site.world)
 
-    @rule(ticks=st.integers(1, 4))
-    def walk_on(self, ticks: int) -> None:
-        """The usual: good answers, some time, a tick."""
+    @rule(ticks=st.integers(1, 4), bad=st.sampled_from([0, 0, 0, 12]))
+    def walk_on(self, ticks: int, bad: int) -> None:
+        """The usual: good answers, or some that prove nothing either way, some time, a tick."""
         for _ in range(ticks):
             if self.site.state.candidate is not None:
-                self.answer(bad=0, enough=True)
+                self.answer(bad=bad, enough=True)
             self.tick(seconds=4)
 
     @rule(seconds=st.sampled_from([4, 700_000]))
     def walk_on_later(self, seconds: int) -> None:
         """As usual, but for when; a week settles what was promoted."""
-        self.walk_on(ticks=1)
+        self.walk_on(ticks=1, bad=0)
         self.tick(seconds=seconds)
 
     @rule(at=st.integers(0, 9), before=st.booleans())
