@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import time
 from contextlib import suppress
 from pathlib import Path
 
+from rollout.durable import exclusive
 from rollout.errors import LedgerConflict, RemoteUnavailable, Unavailable
 from rollout.integrations.ledger.objects import Git, is_part
 
@@ -15,6 +17,11 @@ _STALE_AFTER_S = 5.0
 _ATTEMPTS = 4
 # A server that sends nothing for a minute is away; nobody is asked for a password.
 _PATIENCE = {"GIT_HTTP_LOW_SPEED_LIMIT": "1000", "GIT_HTTP_LOW_SPEED_TIME": "60"}
+_QUIETLY = (
+    *("--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules"),
+    "--refmap=",  # Only what is asked for: no reference of the user's moves.
+)
+_FIRST_WAIT_S = 120.0
 _REFUSED = re.compile(r"(?m)^ ! (\[(?:remote )?rejected\].*)$")
 
 
@@ -49,12 +56,13 @@ class Tip:
         tip = self._ask()
         if tip == known:
             return tip
+        if known is None:
+            return self._begun()
         if tip is not None:
-            self._fetch(tip, known or self._resolve(self._tracked))
-        if known is not None and (tip is None or not is_part(self._git, known, tip)):
+            self._fetch(f"--negotiation-tip={known}")
+        if tip is None or not is_part(self._git, known, tip):
             raise self._rewritten(known)
-        if tip is not None:
-            self._keep(tip)
+        self._keep(tip)
         return tip
 
     def move(self, commit: str, tip: str | None) -> str | None:
@@ -90,21 +98,24 @@ class Tip:
             f" `git update-ref -d {self._kept}`.",
         )
 
-    def _fetch(self, tip: str, known: str | None) -> None:
-        """Bring a commit here. Without anything to build on, it alone: no history of any length."""
+    def _begun(self) -> str | None:
+        """The first look of a clone: one commit without its history, or what is new where git had followed the branch.
+
+        One process at a time: two commits without a history would hide that one comes before the other.
+        """
+        with exclusive(self._in_git_folder("rollout-ledger"), wait_s=_FIRST_WAIT_S):
+            while (known := self.known()) is None and (tip := self._ask()) is not None:
+                tracked = self._resolve(self._tracked)
+                self._fetch(f"--negotiation-tip={tracked}" if tracked else "--depth=1")
+                # The branch may have moved on in between; then only what came after was brought here.
+                if self._resolve(tip) is not None:
+                    self._keep(tip)
+        return known
+
+    def _fetch(self, extent: str) -> None:
         assert self._remote is not None
-        extent = ("--depth=1",) if known is None else (f"--negotiation-tip={known}",)
-        words = (
-            "fetch",
-            "--quiet",
-            "--no-tags",
-            "--no-write-fetch-head",
-            "--no-recurse-submodules",
-            "--refmap=",
-        )
         try:
-            self._git.run(*words, *extent, self._remote, self._branch, environment=_PATIENCE)
-            self._git.run("cat-file", "-e", f"{tip}^{{tree}}")
+            self._git.run("fetch", *_QUIETLY, extent, self._remote, self._branch, environment=_PATIENCE)
         except Unavailable as error:
             raise self._away("fetching", error) from None
 
@@ -128,12 +139,14 @@ class Tip:
 
     def _outlast_lock(self, reference: str) -> None:
         """A reference is locked for milliseconds; what a killed git has left is removed."""
-        path = self._git.run("rev-parse", "--git-path", f"{reference}.lock").decode().strip()
-        lock = self._root / path
+        lock = self._in_git_folder(f"{reference}.lock")
         with suppress(OSError):
             if time.time() - lock.stat().st_mtime > _STALE_AFTER_S:
                 lock.unlink()
         time.sleep(random.uniform(0.01, 0.1))  # noqa: S311 - jitter
+
+    def _in_git_folder(self, name: str) -> Path:
+        return self._root / os.fsdecode(self._git.run("rev-parse", "--git-path", name)).rstrip("\n")
 
     def _resolve(self, name: str) -> str | None:
         try:
