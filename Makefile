@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: help demo test chromium libnuma check fast bench clean
+.PHONY: help demo test chromium libnuma prometheus check fast bench clean
 .DEFAULT_GOAL := help
 
 help: ## Show what there is
@@ -18,7 +18,7 @@ help: ## Show what there is
 demo: $(VENV)/.local ## Install, then run the demo (about 3 minutes)
 	$(BIN)/rollout demo
 
-test: $(VENV)/.dev chromium libnuma check ## Install, then run every check and every test
+test: $(VENV)/.dev chromium libnuma prometheus check ## Install, then run every check and every test
 	$(BIN)/python -m pytest -q
 
 # Pages are tested in a real browser. Root, as in a container of CI, installs it; anybody else is told how.
@@ -41,6 +41,15 @@ libnuma:
 	  echo "There is no libnuma, so the tests of vLLM will not run: sudo apt-get install libnuma1"; \
 	fi
 
+# The judge may ask one instead of the traffic log. The package starts a server of its own, which nobody here needs.
+prometheus:
+	@if command -v prometheus >/dev/null; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq && apt-get install -y -qq --no-install-recommends prometheus; \
+	else \
+	  echo "There is no Prometheus, so the tests of judging with one will not run: sudo apt-get install prometheus"; \
+	fi
+
 check: $(VENV)/.dev ## Lint, types and architecture
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -48,7 +57,7 @@ check: $(VENV)/.dev ## Lint, types and architecture
 	$(BIN)/lint-imports
 
 fast: $(VENV)/.dev ## Only the tests that need neither the model nor processes
-	$(BIN)/python -m pytest -q -m "not model and not vllm and not e2e and not browser"
+	$(BIN)/python -m pytest -q -m "not model and not vllm and not e2e and not browser and not prometheus"
 
 bench: $(VENV)/.dev ## Print the figures of all benchmarks
 	for each in startup validation gateways flags telemetry killpath serving rollback inspector engines lm_eval judge; do $(BIN)/python -m tests.benchmarks.$$each || exit 1; done
