@@ -1,0 +1,85 @@
+"""How far counters rose between two times: whole numbers of what was seen, nothing extrapolated.
+
+`increase()` of Prometheus stretches what it saw to the ends of its window, so that it answers 10.3 requests; and it
+leaves out the first value of a series. Both would make counts that no exact test can take.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from math import inf
+
+from rollout.errors import MetricsUnavailable
+from rollout.integrations.prometheus.scrapes import Scrape
+from rollout.integrations.prometheus.tracks import COUNT, Key, Point, Track, Vector
+
+_CLOSE = 1e-6
+
+
+def increments_of(track: Track, scrapes: Sequence[Scrape], *, since: float, until: float) -> Vector:
+    """What a series of a gateway counted in (since, until], from the scrapes of that gateway.
+
+    A scrape without the series is one of a process that had counted nothing; a process that began is known by its
+    start, even if its counter is higher than that of the one before.
+    """
+    points = dict(track.points)
+    found: Counter[Key] = Counter()
+    base = max((scrape.at for scrape in scrapes if scrape.at <= since), default=-inf)
+    known: tuple[float, Vector] = (-inf, {})
+    for scrape in scrapes:
+        if scrape.at > until:
+            break
+        vector = points.get(scrape.at, {})
+        if scrape.at > base:
+            before = known[1] if known[0] == scrape.started else {}
+            _add(found, track, before, vector)
+        known = scrape.started, vector
+    return found
+
+
+def increments_alone(track: Track, scraped: Sequence[float], *, since: float, until: float) -> Vector:
+    """What a series that somebody else exposes counted in (since, until]; `scraped` is when its target was scraped.
+
+    A series that begins counts from 0 if its target was scraped before without it. If not, nobody knows how much of
+    its first value is new, and that is left out.
+    """
+    found: Counter[Key] = Counter()
+    for before, (at, vector) in _steps(track.points, scraped):
+        if since < at <= until and before is not None:
+            _add(found, track, before, vector)
+    return found
+
+
+def integer(value: float, what: str) -> int:
+    """A count as the whole number it is. Raises MetricsUnavailable if it is none."""
+    if abs(value - round(value)) > _CLOSE * max(1.0, abs(value)):
+        raise MetricsUnavailable(f"{what} rose by {value:g}, which is no count of anything")
+    return round(value)
+
+
+def _steps(points: Sequence[Point], scraped: Sequence[float]) -> Iterator[tuple[Vector | None, Point]]:
+    """Each point with what stood before it."""
+    if points:
+        was_absent = any(at < points[0][0] for at in scraped)
+        yield ({} if was_absent else None), points[0]
+    for (_, before), point in pairwise(points):
+        yield before, point
+
+
+def _add(found: Counter[Key], track: Track, before: Vector, vector: Vector) -> None:
+    if not vector:
+        return
+    if fell := [key for key, value in before.items() if vector.get(key, 0) < value]:
+        if COUNT in vector and COUNT not in fell:
+            raise MetricsUnavailable(
+                f"the native histogram {_name(track.labels)} changed its resolution within the window"
+            )
+        before = {}
+    for key, value in vector.items():
+        found[key] += value - before.get(key, 0)  # type: ignore[assignment]
+
+
+def _name(labels: Mapping[str, str]) -> str:
+    return labels.get("__name__", "without a name")
