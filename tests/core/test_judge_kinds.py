@@ -11,6 +11,12 @@ from rollout.core.verdict import Outcome
 from tests.core.judging import NOON, averaged, counted, judged, latency, paired, rate, score, seen, timed
 
 DRAWS = np.random.default_rng(23)
+_BEGINNING = DRAWS.bit_generator.state
+
+
+@pytest.fixture(autouse=True)
+def _the_same_draws_for_every_test() -> None:
+    DRAWS.bit_generator.state = _BEGINNING
 
 
 def times(scale: float, number: int) -> list[float]:
