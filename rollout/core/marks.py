@@ -21,6 +21,8 @@ from rollout.core.metric import Counts, Marks, MetricSpec, Test
 _LENGTHS = (16, 64, 256, 1024)
 _CLOSE = 1e-9
 """What a product of two numbers may be off: an edge at 105 is at 1.05 times 100."""
+_SAME = 1e-12
+"""What a quotient of two numbers may be off, where equal ones were divided."""
 
 
 def marks_of_values(
@@ -39,9 +41,10 @@ def marks_of_values(
         return marks_of_histogram(spec, edges, *counted, stratum=stratum)
     if not stable or not candidate:
         return ()
-    theirs, whole, found = sorted(stable), (len(stable), len(candidate)), []
+    theirs, own, whole, found = sorted(stable), sorted(candidate), (len(stable), len(candidate)), []
     for test in Test:
-        scaled = sorted(_scaled(candidate, _ratio(spec, test)))
+        ratio = _ratio(spec, test)
+        scaled = [each / ratio for each in own]
         found += [
             _marks(test, quantile, stratum, whole, _beyond(theirs, scaled, quantile))
             for quantile in spec.quantiles
@@ -106,10 +109,10 @@ def _beyond(stable: list[float], candidate: list[float], quantile: float) -> tup
     wanted = _wanted(everything, quantile)
     # Only the last `wanted` of each arm can be among the last of both.
     mark = sorted(stable[-wanted:] + candidate[-wanted:])[-wanted]
-    tails = [
-        (len(stable) - beside(stable, mark), len(candidate) - beside(candidate, mark))
-        for beside in (bisect_left, bisect_right)
-    ]
+    # Whole milliseconds that were equal still are, though one of them was divided.
+    from_it = bisect_left(stable, mark * (1 - _SAME)), bisect_left(candidate, mark * (1 - _SAME))
+    beyond = bisect_right(stable, mark * (1 + _SAME)), bisect_right(candidate, mark * (1 + _SAME))
+    tails = [(len(stable) - one, len(candidate) - other) for one, other in (from_it, beyond)]
     return _nearest(tails, everything, quantile)
 
 
@@ -160,11 +163,6 @@ def _marks(
         stable=Counts(total=whole[0], bad=marked[0]),
         candidate=Counts(total=whole[1], bad=marked[1]),
     )
-
-
-def _scaled(times: Sequence[float], ratio: float) -> Sequence[float]:
-    """Rounded to a nanosecond, so that whole milliseconds are as equal to stable's as they were before."""
-    return times if ratio == 1 else [round(each / ratio, 6) for each in times]
 
 
 def _in_order(spec: MetricSpec, found: Sequence[Marks]) -> tuple[Marks, ...]:
