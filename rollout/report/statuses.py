@@ -12,7 +12,7 @@ import click
 
 from rollout.core.exposure import percent
 from rollout.core.lifecycle import LedgerEntry, RolloutState
-from rollout.report import verdicts
+from rollout.report import verdicts, waits
 from rollout.report.events import tell
 from rollout.report.ticks import place
 from rollout.usecases.status import Status
@@ -54,6 +54,7 @@ def _block(status: Status, now: datetime, events: int) -> list[str]:
         lines.append(click.style(f"  mismatch   {status.mismatch}", fg="red"))
     if state.phase.under_way and status.analysis.verdicts:
         lines += ["  evidence", *verdicts.as_lines(status.analysis, indent="    ")]
+    lines += _going_on(status)
     if state.rolled_back:
         lines.append(f"  taken back {state.rolled_back.at:%Y-%m-%d %H:%M:%S}: {state.rolled_back.reason}")
     lines += [click.style(f"  unknown    {sentence}", fg="red") for sentence in status.unknown]
@@ -62,20 +63,43 @@ def _block(status: Status, now: datetime, events: int) -> list[str]:
     return lines
 
 
+def _going_on(status: Status) -> list[str]:
+    late = waits.overdue(status)
+    lines = [] if late is None else [click.style(f"  overdue    {late}", fg="red")]
+    return lines + [
+        f"  {'to go on' if not place else '':<10} {each}" for place, each in enumerate(waits.to_go_on(status))
+    ]
+
+
 def _section(status: Status, now: datetime, events: int) -> list[str]:
     state = status.state
-    lines = [f"### {status.name} in {status.environment}: {place(state)}", ""]
+    lines = [f"### {status.name} in {status.environment}: {place(state)}", "", *why(status)]
     lines += [f"- {what}: {told}" for what, told in _facts(status, now)]
     if status.mismatch:
         lines.append(f"- **mismatch: {status.mismatch}**")
     if state.rolled_back:
         lines.append(f"- taken back {state.rolled_back.at:%Y-%m-%d %H:%M:%S}: {state.rolled_back.reason}")
     lines += [f"- **unknown: {sentence}**" for sentence in status.unknown]
-    if state.phase.under_way and (evidence := verdicts.as_markdown(status.analysis)):
+    if state.phase.under_way and (evidence := evidence_of(status)):
         lines += ["", *evidence]
     if events:
         lines += ["", *(f"- {line}" for line in _events(status.entries, events))]
     return lines
+
+
+def why(status: Status) -> list[str]:
+    """Why it is where it is, as a Markdown alert; nothing for what is at rest."""
+    late, going_on = waits.overdue(status), waits.to_go_on(status)
+    if not (late or going_on):
+        return []
+    told = [] if late is None else [f"> **{verdicts.cell(late)}**", ">"]
+    todo = [f"> - {verdicts.cell(each)}" for each in going_on]
+    return ["> [!WARNING]" if late else "> [!NOTE]", *told, "> To go on:", ">", *todo, ""]
+
+
+def evidence_of(status: Status) -> list[str]:
+    """The table of its metrics in Markdown."""
+    return verdicts.as_markdown(status.analysis, kinds=status.kinds, act_at=status.act_at)
 
 
 def _facts(status: Status, now: datetime) -> list[tuple[str, str]]:
@@ -144,6 +168,17 @@ def _data(status: Status, events: int) -> dict[str, Any]:
         "exposure": None if status.exposure is None else asdict(status.exposure),
         "mismatch": status.mismatch,
         "outcome": str(status.analysis.outcome),
+        "overdue": status.overdue,
+        "waits": [
+            {
+                "cause": str(wait.cause),
+                "until": waits.told(wait),
+                "requests": wait.requests,
+                "seconds": None if wait.time is None else wait.time.total_seconds(),
+            }
+            for wait in status.waits
+        ],
+        "to_go_on": waits.to_go_on(status),
         "verdicts": verdicts.as_data(status.analysis.verdicts),
         "unknown": list(status.unknown),
         "events": [entry.model_dump(mode="json") for entry in status.entries[-events:]] if events else [],

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 
+from rollout.core.drift import drift
 from rollout.core.exposure import Exposure
 from rollout.core.flag import FlagState
 from rollout.core.lifecycle import LedgerEntry, Phase, RolloutState
+from rollout.core.metric import Kind
 from rollout.core.plan import Plan
 from rollout.core.verdict import Analysis
+from rollout.core.waiting import Surroundings, Wait, is_overdue, per_second, waits
+from rollout.core.window import closed_until
 from rollout.errors import RolloutError, Unreadable
 from rollout.ports import GatewayStatus, World
 from rollout.usecases.book import Book, Signature
+from rollout.usecases.calendar import frozen
 from rollout.usecases.exposed import exposed
 from rollout.usecases.look import analyse, comparison_of
-from rollout.usecases.release import read_manifest, read_policy
+from rollout.usecases.release import ReleasePolicy, find_desire, read_manifest, read_policy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
     """One adapter in one environment. What could not be read is in `unknown`, by sentence.
 
-    `exposure` is who was served since the present step began, and `mismatch` what is wrong with it.
+    `exposure` is who was served since the present step began, and `mismatch` what is wrong with it. `waits` is all that
+    stands between a release under way and its next step, but for what only a tick can see: the replicas. `act_at` are
+    the odds at which harm is acted on, and at which no worse is proven.
     """
 
     name: str
@@ -35,6 +44,12 @@ class Status:
     mismatch: str | None
     entries: tuple[LedgerEntry, ...]
     unknown: tuple[str, ...]
+    now: datetime
+    waits: tuple[Wait, ...] = ()
+    overdue: bool = False
+    act_at: tuple[float, float] | None = None
+    kinds: Mapping[str, Kind] = field(default_factory=dict)
+    candidate_per_second: float | None = None
 
 
 def status(world: World, name: str) -> Status:
@@ -51,21 +66,91 @@ def status(world: World, name: str) -> Status:
         flag = world.flags.read(world.environment.flag_key(name))
     except RolloutError as error:
         unknown.append(f"the flag: {error.message}")
-    plan, analysis = _evidence(world, book.state, unknown)
+    now = world.clock.now()
+    policy = _policy(world, book.state, unknown)
+    plan = policy.plan if policy is not None else None
+    analysis = (
+        Analysis() if policy is None or not book.state.phase.under_way else analyse(policy, book.state, now)
+    )
     exposure, mismatch = _exposure(world, name, book.state, plan, unknown)
+    gateways = _gateways(world, unknown)
+    waiting: tuple[Wait, ...] = ()
+    if plan is not None:
+        around = _surroundings(world, book.state, plan, flag, gateways, mismatch, now)
+        waiting = waits(plan, book.state, analysis, now, around)
+        if not waiting:
+            waiting = waits(
+                plan, book.state, analysis, now, _as_git_says(world, name, book.state, around, now)
+            )
     return Status(
         name=name,
         environment=world.environment.name,
         state=book.state,
         flag=flag,
-        gateways=_gateways(world, unknown),
+        gateways=gateways,
         plan=plan,
         analysis=analysis,
         exposure=exposure,
         mismatch=mismatch,
         entries=book.entries,
         unknown=tuple(unknown),
+        now=now,
+        waits=waiting,
+        overdue=plan is not None and book.state.phase.under_way and is_overdue(plan, book.state, now),
+        act_at=None if policy is None else (1 / policy.alpha, 1 / policy.plan.alpha_advance),
+        kinds={} if policy is None else {spec.id: spec.kind for spec in policy.metrics.values()},
+        candidate_per_second=per_second(book.state, analysis, now),
     )
+
+
+def _surroundings(
+    world: World,
+    state: RolloutState,
+    plan: Plan,
+    flag: FlagState | None,
+    gateways: Mapping[str, GatewayStatus],
+    mismatch: str | None,
+    now: datetime,
+) -> Surroundings:
+    """What was read of the world, and the windows. Git is not asked."""
+    drifted = drift(state, flag) if state.phase.under_way else None
+    return Surroundings(
+        gateways=tuple(_complaints(world, state, flag, gateways)),
+        mismatch=mismatch,
+        drifted=None if drifted is None else drifted.reason,
+        opens=closed_until(plan.windows, now),
+    )
+
+
+def _complaints(
+    world: World, state: RolloutState, flag: FlagState | None, gateways: Mapping[str, GatewayStatus]
+) -> Iterator[str]:
+    served = state.candidate.served_name if state.candidate else ""
+    for gateway in world.gateways:
+        found = gateways.get(gateway.name)
+        if found is None:
+            yield f"{gateway.name} did not answer"
+        elif flag is not None and not found.has_heard(flag.key, state.flag_version, 0):
+            yield f"{gateway.name} has not read the latest flag yet"
+        elif served in found.held:
+            yield f"{gateway.name} holds {served}"
+
+
+def _as_git_says(
+    world: World, name: str, state: RolloutState, around: Surroundings, now: datetime
+) -> Surroundings:
+    """With the freezes and the steering of the newest commit: asked only of a release that nothing else holds."""
+    try:
+        desire = find_desire(world, name)
+    except RolloutError as error:
+        return replace(around, frozen=f"git does not say: {error.message}")
+    same = (
+        desire is not None
+        and state.candidate is not None
+        and desire.version.identity == state.candidate.identity
+    )
+    steering = desire.manifest.value.rollout if same and desire is not None else None
+    return replace(around, frozen=frozen(world, now), steering=steering)
 
 
 def _gateways(world: World, unknown: list[str]) -> dict[str, GatewayStatus]:
@@ -78,16 +163,16 @@ def _gateways(world: World, unknown: list[str]) -> dict[str, GatewayStatus]:
     return found
 
 
-def _evidence(world: World, state: RolloutState, unknown: list[str]) -> tuple[Plan | None, Analysis]:
+def _policy(world: World, state: RolloutState, unknown: list[str]) -> ReleasePolicy | None:
+    """That of the release under way; None if none is, or it cannot be read."""
     if state.candidate is None or state.started is None:
-        return None, Analysis()
+        return None
     try:
         manifest = read_manifest(world, state.candidate).value
-        policy = read_policy(world, manifest, state.started.policy_commit)
+        return read_policy(world, manifest, state.started.policy_commit)
     except RolloutError as error:
         unknown.append(f"the policy of the release: {error.message}")
-        return None, Analysis()
-    return policy.plan, analyse(policy, state, world.clock.now())
+        return None
 
 
 def _exposure(
