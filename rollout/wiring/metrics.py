@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rollout.bearer import token_from
 from rollout.core.environment import PrometheusProvider, Reach
-from rollout.core.metric import Stage, Unit
+from rollout.core.metric import Event, Kind, Stage, Unit
+from rollout.errors import Usage
 
 if TYPE_CHECKING:
-    from rollout.core.environment import Environment, Provider
+    from rollout.core.environment import Environment
     from rollout.core.metric import Comparison, MetricSpec
     from rollout.integrations.metricsources import MetricSources
     from rollout.ports import MetricSource
@@ -29,13 +32,17 @@ def metric_source(environment: Environment, root: Path) -> MetricSource:
 def metric_sources(environment: Environment, root: Path) -> MetricSources:
     """All sources of an environment, by provider."""
     from rollout.integrations.metricsources import MetricSources
+    from rollout.integrations.providers import provider_metrics
 
-    found = {
-        name: _provider(environment, name, document, root) for name, document in environment.providers.items()
+    found: dict[str, MetricSource] = {
+        name: prometheus_source(environment, name, document)
+        if isinstance(document, PrometheusProvider)
+        else provider_metrics(name, document, root)
+        for name, document in environment.providers.items()
     }
     return MetricSources(
         gateway_counts(environment, root),
-        {name: source for name, source in found.items() if source is not None},
+        found,
         counted_by=environment.counted_by,
         counts=counted_in_series,
     )
@@ -53,19 +60,19 @@ def gateway_counts(environment: Environment, root: Path) -> MetricSource:
 
 
 def counted_in_series(spec: MetricSpec, comparison: Comparison) -> bool:
-    """Whether the gateways' series can count a metric: pairs, scores, units and like lengths are in the log only."""
-    plain = spec.per is Unit.REQUEST and not spec.by_length and spec.score is None
-    return plain and comparison.stage is not Stage.SHADOW
+    """Whether the gateways' series can count a metric: pairs, and what only the log counts by unit, they do not have."""
+    by_unit = spec.kind is Kind.RATE and spec.event not in (Event.SLOW, Event.THUMBS_DOWN)
+    return comparison.stage is not Stage.SHADOW and (spec.per is Unit.REQUEST or by_unit)
 
 
-def _provider(
-    environment: Environment,  # noqa: ARG001 - a Prometheus is told which gateways are this environment's
-    name: str,
-    document: Provider,
-    root: Path,
-) -> MetricSource | None:
-    from rollout.integrations.providers import provider_metrics
+def prometheus_source(environment: Environment, name: str, document: PrometheusProvider) -> MetricSource:
+    """A Prometheus, which counts the gateways' requests where the environment says so.
 
-    if isinstance(document, PrometheusProvider):
-        return None
-    return provider_metrics(name, document, root)
+    A token that is none is not sent: what the Prometheus says to that is an error of its metrics, and of nothing else.
+    """
+    from rollout.integrations.prometheus import PrometheusMetrics
+
+    token = None
+    with suppress(Usage):
+        token = token_from(document.token_env)
+    return PrometheusMetrics(name, document, token=token, counts_gateways=name == environment.counted_by)
