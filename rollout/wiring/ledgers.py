@@ -10,7 +10,7 @@ from rollout.errors import Unsupported
 
 if TYPE_CHECKING:
     from rollout.integrations.ledger import FolderLedger, Seal
-    from rollout.ports import Ledger
+    from rollout.ports import ArtifactStore, Ledger
 
 
 def open_ledger(document: environment.Environment, root: Path) -> Ledger:
@@ -50,3 +50,10 @@ def _seal(document: environment.Environment) -> Seal:
     return Seal(
         key_env=ledger.signing_key_env, verify_keys=ledger.verify_keys, signed_from=ledger.signed_from
     )
+
+
+def open_evidence(document: environment.Environment, root: Path) -> ArtifactStore:
+    """Where its evidence is kept."""
+    from rollout.integrations.evidence import EvidenceFolder
+
+    return EvidenceFolder(root / document.evidence)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -84,10 +84,11 @@ def require_anchor(event: Anchored, last: LedgerEntry | None) -> None:
 @contextmanager
 def lease(folder: Path, name: str) -> Iterator[None]:
     """Be the only tick on this machine. The kernel ends the lease with the process, however that dies."""
-    try:
-        with exclusive(folder / f"{require_name(name)}.tick", wait_s=0):
-            yield
-    except Busy:
-        raise Busy(
-            f"another tick of {name} is running here", advice="Wait for it, or run the command again."
-        ) from None
+    with ExitStack() as held:
+        try:
+            held.enter_context(exclusive(folder / f"{require_name(name)}.tick", wait_s=0))
+        except Busy:
+            raise Busy(
+                f"another tick of {name} is running here", advice="Wait for it, or run the command again."
+            ) from None
+        yield
