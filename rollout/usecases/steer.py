@@ -46,6 +46,10 @@ def hasten(world: World, name: str, *, reason: str, signature: Signature) -> Rol
     def check(state: RolloutState) -> None:
         if not state.phase.under_way:
             raise _nothing_under_way(name)
+        if state.hastened is not None:
+            raise Usage(
+                f"{state.hastened.actor} has asked for {name} everywhere already: the next tick does it"
+            )
         if state.lowered is not None:
             raise Usage(f"{state.lowered.reason}", advice="Resume the release first, or take it back.")
 

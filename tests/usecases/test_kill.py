@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -17,12 +18,14 @@ import pytest
 from rollout.core.lifecycle import Settling
 from rollout.core.plan import Share
 from rollout.demo.scratch import NAME, ScratchRepository
-from rollout.errors import Unavailable
+from rollout.errors import Unavailable, Usage
 from rollout.integrations.trafficlog import TrafficLogRecorder
 from rollout.usecases.adopt import adopt
 from rollout.usecases.book import Book
 from rollout.usecases.publish import publish
+from rollout.usecases.resume import resume
 from rollout.usecases.rollback import rollback
+from rollout.usecases.steer import hasten, pause, retry
 from rollout.usecases.tick import Move
 from tests.support.aftermath import Workbench, assert_allowed, fingerprint, left_over, outcome
 from tests.support.kill import await_orphans, die_at, points_of
@@ -54,6 +57,18 @@ def adopt_again(site: Site) -> None:
     _patiently(lambda: adopt(site.world, NAME, signature=SIGNATURE))
 
 
+def say(site: Site, verb: Callable[..., object]) -> None:
+    """What a person types once, or again because their terminal died: said already is as good."""
+    with suppress(Usage):
+        verb(site.world, NAME, reason="because", signature=SIGNATURE)
+
+
+def resume_what_is_paused(site: Site) -> None:
+    """What is not paused any more would begin its step anew."""
+    if site.state.paused is not None:
+        say(site, resume)
+
+
 def _patiently(command: Callable[[], T]) -> T:
     """What may be refused while an orphan of the dead still holds a lock of git is tried again."""
     for _ in range(5):
@@ -83,6 +98,12 @@ TRANSITIONS = {
     "promote": Transition("100%", Site.tick, tick_again),
     "settle": Transition("over", Site.tick, tick_again),
     "automatic rollback": Transition("harmed", Site.tick, tick_again),
+    "supersede": Transition("superseded", Site.tick, tick_again),
+    "hasten to 100 %": Transition("hastened", Site.tick, tick_again),
+    "pause": Transition("10%", lambda site: say(site, pause), lambda site: say(site, pause)),
+    "hasten": Transition("10%", lambda site: say(site, hasten), lambda site: say(site, hasten)),
+    "resume": Transition("paused", resume_what_is_paused, resume_what_is_paused),
+    "retry": Transition("taken back", lambda site: say(site, retry), lambda site: say(site, retry)),
     "rollback in the shadow": Transition("shadow", take_back, take_back_again),
     "rollback in the ramp": Transition("50%", take_back, take_back_again),
     "rollback after the promotion": Transition("promoted", take_back, take_back_again),
@@ -102,6 +123,8 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Site]:
     kept = {"nothing": site.copy(folder / "nothing"), "first": site.copy(folder / "first")}
     kept["first"].record_evaluation()
     adopt_again(site)
+    kept["superseded"] = site.copy(folder / "superseded")
+    _let_a_newer_one_wait(kept["superseded"])
     site.propose("1.1.0")
     kept["proposed"] = site.copy(folder / "proposed")
     site.tick()
@@ -113,6 +136,9 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Site]:
         site.clock.sleep(4)
         kept[name] = site.copy(folder / name)
         site.tick()
+    for state, verb in (("hastened", hasten), ("paused", pause), ("taken back", rollback)):
+        kept[state] = kept["10%"].copy(folder / state.replace(" ", "-"))
+        verb(kept[state].world, NAME, reason="because", signature=SIGNATURE)
     kept["promoted"] = site.copy(folder / "promoted")
     site.clock.sleep(8 * 86_400)
     kept["over"] = site.copy(folder / "over")
@@ -121,6 +147,18 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Site]:
     book.add(Settling, site.clock.now(), reason="the rollback window is over")
     publish(kept["settling"].world, book, mirror=Share.ZERO)
     return kept
+
+
+def _let_a_newer_one_wait(site: Site) -> None:
+    """1.1.0 has 10 %, its plan lets newer ones supersede it, and 1.2.0 is evaluated."""
+    plan = site.repository.root / "policies" / "plans" / "demo.yaml"
+    plan.write_text(plan.read_text().replace("on_new_version: queue", "on_new_version: supersede"))
+    site.repository.git("commit", "-q", "-a", "-m", "let newer versions supersede")
+    site.repository.git("push", "-q", "origin", "main")
+    site.propose("1.1.0")
+    site.tick()
+    site.walk_to("10%")
+    site.propose("1.2.0")
 
 
 @pytest.fixture(autouse=True)

@@ -113,6 +113,8 @@ def test_what_is_not_under_way_cannot_be_paused_or_hastened(site: Site) -> None:
 def test_a_hastened_release_goes_everywhere_without_proof_and_says_so(site: Site) -> None:
     begin(site)
     hasten(site.world, NAME, reason="stable answers nonsense", signature=SIGNATURE)
+    with pytest.raises(Usage, match=r"ann has asked for .* everywhere already"):
+        hasten(site.world, NAME, reason="hurry", signature=SIGNATURE)
     tick = site.tick()
     assert (tick.move, tick.reason) == (Move.ADVANCED, "ann does not wait for proof: on to 100%")
     intents = [e.event for e in site.world.ledger.read(NAME) if isinstance(e.event, Intended)]
