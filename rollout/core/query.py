@@ -169,7 +169,12 @@ def _of_pointers(query: Query) -> Iterator[Complaint]:
 
 
 def _of_expressions(query: Query) -> Iterator[Complaint]:
+    if query.ask is not None:
+        yield ("source", "ask"), "a Prometheus is asked for `total` and `bad`, or `values`: leave it out"
     for field in ("total", "bad", "values"):
-        for name in re.findall(r"\{(\w+)\}", getattr(query, field) or ""):
-            if name not in PLACEHOLDERS:
-                yield ("source", field), f"there is no placeholder {{{name}}}"
+        expression = getattr(query, field)
+        found = set(re.findall(r"\{(\w+)\}", expression or ""))
+        for unknown in sorted(found - PLACEHOLDERS):
+            yield ("source", field), f"there is no placeholder {{{unknown}}}"
+        if expression is not None and "served" not in found:
+            yield ("source", field), "lacks {served}: both arms would be the same"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from rollout.core.exposure import Exposure
 from rollout.core.metric import Comparison, MetricSpec, Samples
-from rollout.errors import MetricsUnavailable, Unavailable
+from rollout.errors import MetricsUnavailable, RolloutError
 from rollout.ports import MetricSource
 
 _PART = re.compile(r"([a-z0-9-]{1,63})=([^|=\s]{1,300})")
@@ -53,20 +53,21 @@ class MetricSources:
         parts = [self._primary.edge()]
         for name, source in sorted(self._sources.items()):
             if name != PRIMARY:
-                with suppress(
-                    Unavailable
-                ):  # The others still show what they saw; its own metrics say that it is down.
+                # The others still show what they saw; its own metrics say that it is down.
+                with suppress(RolloutError):
                     parts.append(_part(name, source.edge()))
         return _BAR.join(parts)
 
     def samples(self, spec: MetricSpec, comparison: Comparison, *, since: str, until: str) -> Samples:
         """What the metric's source saw in (since, until]. Raises MetricsUnavailable, naming the metric."""
         (first, last), (name, source) = (_split(since), _split(until)), self.asked(spec, comparison)
-        if name not in last:
-            raise MetricsUnavailable(f"{spec.id}: provider {name!r} could not say how far it is")
-        if name not in first:
-            return Samples(metric=spec.id, since=since, until=until, stable=None, candidate=None)
-        found = source.samples(spec, comparison, since=first[name], until=last[name])
+        with _naming(spec, name):
+            if name not in last:
+                source.edge()  # It says itself what is wrong.
+                raise MetricsUnavailable(f"provider {name!r} could not say how far it was")
+            if name not in first:
+                return Samples(metric=spec.id, since=since, until=until, stable=None, candidate=None)
+            found = source.samples(spec, comparison, since=first[name], until=last[name])
         return replace(found, since=since, until=until)
 
     def exposure(self, comparison: Comparison, *, since: str, until: str, flag_version: int) -> Exposure:
@@ -87,6 +88,18 @@ class MetricSources:
                 advice="Its document names them in `providers`.",
             )
         return name, self._sources[name]
+
+
+@contextmanager
+def _naming(spec: MetricSpec, name: str) -> Iterator[None]:
+    """Whatever keeps a provider from answering is unavailable, with the metric's name: it must not hide the others."""
+    try:
+        yield
+    except RolloutError as error:
+        if name == PRIMARY:
+            raise
+        said = error.message if spec.id in error.message else f"{spec.id}: {error.message}"
+        raise MetricsUnavailable(said, advice=error.advice) from error
 
 
 def _part(name: str, edge: str) -> str:
