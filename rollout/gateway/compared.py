@@ -27,6 +27,7 @@ _PATIENCE_MS = 10_000
 _IDLE_S = 3600.0
 _MOST_ARMS = 256
 _REMEMBERED = 10_000
+_MOST_EARLY, _MOST_WORDS = 1000, 4
 _EVENTS = (*(event.value for event in Event if event is not Event.SLOW), ERROR_AT_100)
 _UNITS = tuple(event for event in _EVENTS if event != Event.THUMBS_DOWN)
 _NUMBERS = [name for name in RequestRecord.__dataclass_fields__ if name.endswith(("_ms", "_tokens"))]
@@ -55,6 +56,7 @@ class Compared:
         self._scores: defaultdict[tuple[Arm, str], float] = defaultdict(float)
         self._units = {event: UnitMinutes() for event in _UNITS}
         self._unspoken: dict[str, tuple[Arm, set[str]]] = {}
+        self._early: dict[str, list[Feedback]] = {}
         self._overflow = 0
 
     def take(self, record: RequestRecord) -> None:
@@ -72,15 +74,13 @@ class Compared:
     def take_feedback(self, feedback: Feedback) -> None:
         """Somebody said something of an answer: the first word of each kind counts."""
         with self._lock:
-            arm, awaited = self._unspoken.get(feedback.request_id, (None, set[str]()))
-            if arm is None:
-                return
-            if feedback.thumbs is not None and "thumbs" in awaited:
-                awaited.discard("thumbs")
-                self._count(arm, Event.THUMBS_DOWN, Unit.REQUEST, bad=feedback.thumbs < 0)
-            if feedback.score is not None and "score" in awaited:
-                awaited.discard("score")
-                self._take_score(arm, feedback.score)
+            if feedback.request_id in self._unspoken:
+                self._take_words(feedback)
+            else:
+                # Its answer may still be looked at.
+                words = self._early.setdefault(feedback.request_id, [])
+                words += [feedback] if len(words) < _MOST_WORDS else []
+                _keep(self._early, _MOST_EARLY)
 
     def show(self, page: Page) -> None:
         """Put all of it on a page, with the zeros of both arms of every release."""
@@ -148,6 +148,15 @@ class Compared:
             spread = self._spread[name, arm, length] = Distribution(edges_ms, per=1000)
         spread.add(time_ms)
 
+    def _take_words(self, feedback: Feedback) -> None:
+        arm, awaited = self._unspoken[feedback.request_id]
+        if feedback.thumbs is not None and "thumbs" in awaited:
+            awaited.discard("thumbs")
+            self._count(arm, Event.THUMBS_DOWN, Unit.REQUEST, bad=feedback.thumbs < 0)
+        if feedback.score is not None and "score" in awaited:
+            awaited.discard("score")
+            self._take_score(arm, feedback.score)
+
     def _take_score(self, arm: Arm, score: float) -> None:
         if 0 <= score <= 1:
             for of, value in (("number", 1.0), ("sum", score), ("squares", score * score)):
@@ -155,8 +164,9 @@ class Compared:
 
     def _await_words(self, arm: Arm, record: RequestRecord) -> None:
         self._unspoken[record.request_id] = arm, {"thumbs", "score"}
-        if len(self._unspoken) > _REMEMBERED:
-            del self._unspoken[next(iter(self._unspoken))]
+        for feedback in self._early.pop(record.request_id, ()):
+            self._take_words(feedback)
+        _keep(self._unspoken, _REMEMBERED)
 
     def _has_room(self, arm: Arm) -> bool:
         if arm not in self._seen_at and len(self._seen_at) >= _MOST_ARMS:
@@ -186,6 +196,11 @@ class Compared:
             _drop(self._counts, arm)
             _drop(self._spread, arm)
             _drop(self._scores, arm)
+
+
+def _keep(remembered: dict[str, V], most: int) -> None:
+    while len(remembered) > most:
+        del remembered[next(iter(remembered))]
 
 
 def _drop(counts: dict[K, V], arm: Arm) -> None:

@@ -21,6 +21,7 @@ from rollout.gateway.series import PREFIX, SERIES, Page
 from rollout.integrations.trafficlog import TrafficLog, TrafficLogRecorder
 from tests.contracts.test_metric_source import CANDIDATE, STABLE, comparison, record, spec
 
+TOTALS = "compared_total", "compared_bad_total"
 RELEASES = {"bot": (STABLE, CANDIDATE)}
 ROUNDS = settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 _folders = itertools.count()
@@ -125,10 +126,7 @@ def test_events_of_both_arms_are_those_of_the_log(
             keyed = {each.keyed for each in records if each.served == served}
             if per == "unit_minute" and len(keyed) > 1 and not (stage is Stage.CANARY and served == STABLE):
                 continue
-            seen = [
-                of_arm(values, name, served, stage, label, per)
-                for name in ("compared_total", "compared_bad_total")
-            ]
+            seen = [of_arm(values, name, served, stage, label, per) for name in TOTALS]
             assert seen == [arm.total, arm.bad], (event, served)
 
 
@@ -217,13 +215,30 @@ def test_first_words_of_users_count_as_in_the_log(tmp_path: Path) -> None:
     found = log.samples(thumbs, comparison(), since=since, until=log.edge())
     for served, arm in ((STABLE, found.stable), (CANDIDATE, found.candidate)):
         assert arm is not None
-        seen = [
-            of_arm(values, name, served, Stage.CANARY, "thumbs_down", "request")
-            for name in ("compared_total", "compared_bad_total")
-        ]
+        seen = [of_arm(values, name, served, Stage.CANARY, "thumbs_down", "request") for name in TOTALS]
         assert seen == [arm.total, arm.bad]
     arm_of = ("compared_scores_total", "bot", CANDIDATE, "1")
     assert [values[*arm_of, of] for of in ("number", "sum", "squares")] == [2, 0.75, 0.3125]
+
+
+def test_a_word_that_comes_before_its_answer_was_looked_at_counts() -> None:
+    compared, answer = Compared(lambda: RELEASES), record(CANDIDATE)
+    compared.take_feedback(word(answer, thumbs=-1))
+    compared.take_feedback(word(answer, thumbs=1))
+    compared.take(answer)
+    values = shown(compared)
+    seen = [of_arm(values, name, CANDIDATE, Stage.CANARY, "thumbs_down", "request") for name in TOTALS]
+    assert seen == [1, 1]
+
+
+def test_only_so_many_words_wait_for_their_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MOST_EARLY", 1)
+    compared, answers = Compared(lambda: RELEASES), [record(CANDIDATE), record(CANDIDATE)]
+    for answer in answers:
+        compared.take_feedback(word(answer, thumbs=-1))
+    for answer in answers:
+        compared.take(answer)
+    assert of_arm(shown(compared), "compared_total", CANDIDATE, Stage.CANARY, "thumbs_down", "request") == 1
 
 
 def test_arms_beyond_the_limit_are_overflow_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:

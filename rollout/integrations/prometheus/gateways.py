@@ -83,6 +83,8 @@ class GatewayLook:
 
     def samples(self, spec: MetricSpec) -> Samples:
         """Of one metric. Raises Unsupported for what the gateways' series do not tell."""
+        # First of all, for without them nothing that is missing tells anything.
+        assert self._scrapes, "a window without scrapes is refused"
         match spec.kind:
             case Kind.RATE:
                 return self._slow(spec) if spec.event is Event.SLOW else self._rate(spec)

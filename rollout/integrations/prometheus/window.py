@@ -41,9 +41,8 @@ class Window:
 
         Raises MetricsUnavailable where they hold what no counter can hold.
         """
-        self.queries.append(
-            f"{asked}[{self.until - self.since + LOOKBACK_S:.3f}s] @ {self.until:.3f}".replace(".000s]", "s]")
-        )
+        length_ms = round((self.until - self.since + LOOKBACK_S) * 1000)
+        self.queries.append(f"{asked}[{length_ms}ms] @ {self.until:.3f}")
         found = self.api.tracks(asked, since=self.since - LOOKBACK_S, until=self.until)
         if (odd := odd_value(found)) is not None:
             raise MetricsUnavailable(f"{asked[:200]} holds {odd}, which no counter does")
