@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rollout.cli.metricsfile import metrics_file_option, require_folder, write_metrics
 from rollout.cli.options import ADAPTER, output_options, pull_request_option, site_options
 from rollout.cli.progress import shown_progress
-from rollout.errors import Usage
+from rollout.errors import RolloutError, Usage
 
 if TYPE_CHECKING:
     from rollout.ports import World
     from rollout.usecases.begin import Gatekeeper
     from rollout.usecases.book import Signature
     from rollout.usecases.fleet import Ended
+    from rollout.usecases.tick import Tick
 
 
 @click.command()
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 @site_options
 @output_options
 @pull_request_option
+@metrics_file_option
 def command(
     name: str | None,
     everything: bool,
@@ -33,6 +36,7 @@ def command(
     actor: str | None,
     form: str,
     pull_request: Path | None,
+    metrics_file: Path | None,
 ) -> int:
     """One tick: observe, judge, decide, and move an adapter one step at most.
 
@@ -48,6 +52,7 @@ def command(
 
     if (name is None) is not everything:
         raise Usage("name one adapter, or --all", advice="`rollout status` shows which there are.")
+    require_folder(metrics_file)
     place = wiring.find_root(root or Path.cwd())
     asked = wiring.read_pull_request(pull_request) if pull_request else None
     world = wiring.build_world(place, environment)
@@ -56,10 +61,26 @@ def command(
     if name is None:
         ended = list(_each(world, signature, gatekeeper))
         click.echo(fleets.render(ended, form), nl=False)
+        if metrics_file is not None:
+            names = [each.name for each in ended]
+            write_metrics(metrics_file, world, names, ticked_at=world.clock.now())
         return fleets.exit_status(ended)
     tick = advance(world, name, signature=signature, gatekeeper=gatekeeper)
-    click.echo(ticks.render(tick, form), nl=False)
+    click.echo(_summary(world, tick) if form == "markdown" else ticks.render(tick, form), nl=False)
+    if metrics_file is not None:
+        write_metrics(metrics_file, world, [name], ticked_at=world.clock.now())
     return ticks.exit_status(tick)
+
+
+def _summary(world: World, tick: Tick) -> str:
+    """With what the release waits for now, as far as that can be seen."""
+    from rollout.report import stepsummary, ticks
+    from rollout.usecases.status import status
+
+    try:
+        return stepsummary.render(tick, status(world, tick.name))
+    except RolloutError:
+        return ticks.render(tick, "markdown")
 
 
 def _each(world: World, signature: Signature, gatekeeper: Gatekeeper) -> Iterator[Ended]:

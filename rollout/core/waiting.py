@@ -91,12 +91,15 @@ def is_overdue(plan: Plan, state: RolloutState, now: datetime) -> bool:
     return state.entered_at is not None and now - state.entered_at > deadline_of(plan, state)
 
 
-def per_second(state: RolloutState, analysis: Analysis, now: datetime) -> float | None:
+def per_second(state: RolloutState, analysis: Analysis) -> float | None:
     """Requests of the candidate a second that were judged in this state, by the metric that has the fewest."""
-    if state.entered_at is None or now <= state.entered_at:
+    looks = [
+        each.candidate_heard_at for each in state.evidence.values() if each.candidate_heard_at is not None
+    ]
+    if state.entered_at is None or not looks or max(looks) <= state.entered_at:
         return None
     fewest = min((each.samples[1] for each in analysis.verdicts if each.required), default=0)
-    return fewest / (now - state.entered_at).total_seconds() or None
+    return fewest / (max(looks) - state.entered_at).total_seconds() or None
 
 
 def _stopped(plan: Plan, state: RolloutState, around: Surroundings) -> Iterator[Wait]:
@@ -146,7 +149,7 @@ def _missing(
         yield Wait(cause=Cause.TIME, until="its time at this share has passed", time=left)
     if around.mismatch is not None:
         yield Wait(cause=Cause.SHARE, until=f"users get what the flag says: {around.mismatch}")
-    pace = per_second(state, analysis, now)
+    pace = per_second(state, analysis)
     required = [each for each in analysis.verdicts if each.required]
     few = samples - min((each.samples[1] for each in required), default=0)
     if few > 0:

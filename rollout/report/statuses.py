@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import click
@@ -14,27 +14,30 @@ from rollout.core.exposure import percent
 from rollout.core.lifecycle import LedgerEntry, RolloutState
 from rollout.report import verdicts, waits
 from rollout.report.events import tell
+from rollout.report.spans import span
 from rollout.report.ticks import place
 from rollout.usecases.status import Status
 
 
 def render(found: Sequence[Status], now: datetime, events: int, form: str) -> str:
     """All of them in one of the forms `text`, `json`, `markdown`."""
-    return {"text": _as_text, "json": _as_json, "markdown": _as_markdown}[form](found, now, events)
+    if form == "json":
+        return _as_json(found, now, events)
+    return {"text": _as_text, "markdown": _as_markdown}[form](found, events)
 
 
-def _as_text(found: Sequence[Status], now: datetime, events: int) -> str:
+def _as_text(found: Sequence[Status], events: int) -> str:
     """One block an adapter."""
     if not found:
         return "the ledger of this environment is empty; begin with `rollout adopt NAME`\n"
-    return "\n".join("\n".join(_block(each, now, events)) for each in found) + "\n"
+    return "\n".join("\n".join(_block(each, events)) for each in found) + "\n"
 
 
-def _as_markdown(found: Sequence[Status], now: datetime, events: int) -> str:
+def _as_markdown(found: Sequence[Status], events: int) -> str:
     """One section an adapter: what is live, the evidence, and the last events."""
     if not found:
         return "The ledger of this environment is empty; begin with `rollout adopt NAME`.\n"
-    return "\n".join("\n".join(_section(each, now, events)) for each in found) + "\n"
+    return "\n".join("\n".join(_section(each, events)) for each in found) + "\n"
 
 
 def _as_json(found: Sequence[Status], now: datetime, events: int) -> str:
@@ -46,10 +49,10 @@ def _as_json(found: Sequence[Status], now: datetime, events: int) -> str:
     )
 
 
-def _block(status: Status, now: datetime, events: int) -> list[str]:
+def _block(status: Status, events: int) -> list[str]:
     state = status.state
     lines = [click.style(f"{status.name} @ {status.environment}: {place(state)}", bold=True)]
-    lines += [f"  {what:<10} {told}" for what, told in _facts(status, now)]
+    lines += [f"  {what:<10} {told}" for what, told in facts(status)]
     if status.mismatch:
         lines.append(click.style(f"  mismatch   {status.mismatch}", fg="red"))
     if state.phase.under_way and status.analysis.verdicts:
@@ -71,10 +74,10 @@ def _going_on(status: Status) -> list[str]:
     ]
 
 
-def _section(status: Status, now: datetime, events: int) -> list[str]:
+def _section(status: Status, events: int) -> list[str]:
     state = status.state
     lines = [f"### {status.name} in {status.environment}: {place(state)}", "", *why(status)]
-    lines += [f"- {what}: {told}" for what, told in _facts(status, now)]
+    lines += [f"- {what}: {told}" for what, told in facts(status)]
     if status.mismatch:
         lines.append(f"- **mismatch: {status.mismatch}**")
     if state.rolled_back:
@@ -102,14 +105,14 @@ def evidence_of(status: Status) -> list[str]:
     return verdicts.as_markdown(status.analysis, kinds=status.kinds, act_at=status.act_at)
 
 
-def _facts(status: Status, now: datetime) -> list[tuple[str, str]]:
+def facts(status: Status) -> list[tuple[str, str]]:
     """(what, how it is), in the order in which people ask."""
     state = status.state
     facts = [("stable", state.stable.served_name if state.stable else "the base model")]
     if state.candidate:
         facts.append(("candidate", state.candidate.served_name))
     if state.phase.under_way and status.plan and state.entered_at:
-        facts.append(("step", f"{_step(status)}, for {_length(now - state.entered_at)} now"))
+        facts.append(("step", f"{_step(status)}, for {span(status.now - state.entered_at)} now"))
     facts.append(("flag", _flag(status)))
     if status.exposure is not None:
         facts.append(("served", _served(status)))
@@ -146,10 +149,6 @@ def _flag(status: Status) -> str:
         return "there is none"
     dial = f"on, {flag.share} to the candidate" if flag.on else "off, stable for everyone"
     return f"{flag.key}: {dial} (version {flag.version}, by {flag.changed_by})"
-
-
-def _length(elapsed: timedelta) -> str:
-    return str(timedelta(seconds=max(0, round(elapsed.total_seconds()))))
 
 
 def _events(entries: Sequence[LedgerEntry], events: int) -> list[str]:

@@ -33,6 +33,18 @@ def render(tick: Tick, form: str) -> str:
     return {"text": _as_text, "json": _as_json, "markdown": _as_markdown}[form](tick)
 
 
+def headline(tick: Tick) -> list[str]:
+    """What it came to, in Markdown."""
+    alert = "CAUTION" if exit_status(tick) else "NOTE"
+    return [
+        f"### {tick.name} in {tick.environment}: {tick.move.replace('_', ' ')}",
+        "",
+        f"> [!{alert}]",
+        f"> {place(tick.before)} → {place(tick.after)}: {verdicts.cell(tick.reason)}",
+        "",
+    ]
+
+
 def place(state: RolloutState) -> str:
     """Where a state is, in two words."""
     return f"{state.phase} {state.share}" if state.phase.under_way else str(state.phase)
@@ -70,15 +82,7 @@ def _as_json(tick: Tick) -> str:
 
 
 def _as_markdown(tick: Tick) -> str:
-    alert = "CAUTION" if exit_status(tick) else "NOTE"
-    lines = [
-        f"### {tick.name} in {tick.environment}: {tick.move.replace('_', ' ')}",
-        "",
-        f"> [!{alert}]",
-        f"> {place(tick.before)} → {place(tick.after)}: {tick.reason}",
-        "",
-        *verdicts.as_markdown(tick.analysis),
-    ]
+    lines = [*headline(tick), *verdicts.as_markdown(tick.analysis)]
     if tick.rollback:
         lines += ["", *rollbacks.as_markdown_table(tick.rollback)]
     return "\n".join(lines) + "\n"

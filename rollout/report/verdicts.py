@@ -69,7 +69,8 @@ def effect(verdict: Verdict, kind: Kind | None) -> str:
     """How the candidate differs, with its interval: points of a rate, per cent of a time, or a score's own unit."""
     if verdict.effect is None:
         return "-"
-    told = _in_unit(verdict.effect, kind)
+    unit = " points" if kind is Kind.RATE else ""
+    told = f"{_in_unit(verdict.effect, kind)}{unit}"
     if verdict.interval is None:
         return told
     low, high = verdict.interval.low, verdict.interval.high
@@ -80,7 +81,7 @@ def _in_unit(value: float, kind: Kind | None) -> str:
     if not isfinite(value):
         return "unbounded"
     if kind is Kind.RATE:
-        return f"{100 * value:+.2g} points"
+        return f"{100 * value:+.2g}"
     return f"{100 * value:+.0f}%" if kind is Kind.LATENCY else f"{value:+.2g}"
 
 

@@ -99,7 +99,7 @@ def status(world: World, name: str) -> Status:
         overdue=plan is not None and book.state.phase.under_way and is_overdue(plan, book.state, now),
         act_at=None if policy is None else (1 / policy.alpha, 1 / policy.plan.alpha_advance),
         kinds={} if policy is None else {spec.id: spec.kind for spec in policy.metrics.values()},
-        candidate_per_second=per_second(book.state, analysis, now),
+        candidate_per_second=per_second(book.state, analysis),
     )
 
 
