@@ -88,8 +88,6 @@ def _each(world: World, signature: Signature, gatekeeper: Gatekeeper) -> Iterato
 
     fleet = muster(world)
     with shown_progress() as progress:
-        for done, ended in enumerate(
-            advance_all(world, fleet, signature=signature, gatekeeper=gatekeeper), 1
-        ):
+        for done, ended in enumerate(advance_all(fleet, signature=signature, gatekeeper=gatekeeper), 1):
             progress("adapters", done, len(fleet.names))
             yield ended

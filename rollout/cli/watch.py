@@ -75,7 +75,7 @@ def _ticks(
     world = wiring.build_world(place, environment)
     gatekeeper = wiring.build_gatekeeper(place, environment, None)
     fleet = muster(world).only(names)
-    for ended in advance_all(world, fleet, signature=signature, gatekeeper=gatekeeper):
+    for ended in advance_all(fleet, signature=signature, gatekeeper=gatekeeper):
         yield ended.name, fleets.as_line(ended)
 
 

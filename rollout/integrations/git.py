@@ -129,9 +129,12 @@ class CommitTree:
             raise Unreadable(f"{path} at {self._commit[:12]} is not a plain file")
         if entry.blob not in self._contents and entry.blob in self._awaited:
             self._read_awaited()
-        if entry.blob in self._contents:
-            return self._contents[entry.blob]
-        return self._repository.run("cat-file", "blob", entry.blob)
+        if entry.blob not in self._contents:
+            content = self._repository.run("cat-file", "blob", entry.blob)
+            if len(content) > _SMALL:
+                return content
+            self._contents[entry.blob] = content
+        return self._contents[entry.blob]
 
     def exists(self, path: PurePosixPath) -> bool:
         """Whether there is such a plain file."""

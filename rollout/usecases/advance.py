@@ -11,6 +11,7 @@ from rollout.ports import World
 from rollout.usecases.begin import Gatekeeper, perhaps_begin
 from rollout.usecases.book import Signature
 from rollout.usecases.settle import after_promotion
+from rollout.usecases.steady import steady
 from rollout.usecases.tick import Tick, Ticking
 from rollout.usecases.walk import walk
 
@@ -21,7 +22,7 @@ def advance(world: World, name: str, *, signature: Signature, gatekeeper: Gateke
     Raises Busy if another one runs, WorldChanged on a lost race, Unreadable for a name that nothing knows.
     """
     with world.ledger.lease(name):
-        ticking = Ticking(world, name, signature)
+        ticking = Ticking(steady(world), name, signature)
         if (unfinished := ticking.state.unfinished_rollback) is not None:
             return ticking.take_back(unfinished.reason, again=True)
         if ticking.state.phase.under_way:

@@ -19,8 +19,8 @@ from rollout.ports import ServedModel, Serving, Tree, World
 from rollout.usecases.advance import advance
 from rollout.usecases.begin import Gatekeeper, is_version_of
 from rollout.usecases.book import Signature
+from rollout.usecases.steady import names_of, steady
 from rollout.usecases.tick import Move, Tick
-from rollout.usecases.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +36,7 @@ class Ended:
 class Fleet:
     """The adapters of an environment, in the order of their ticks, and those of them that are at rest."""
 
+    world: World
     names: Sequence[str]
     at_rest: Mapping[str, RolloutState]
 
@@ -61,19 +62,19 @@ class _Picture:
 
 def muster(world: World) -> Fleet:
     """All adapters that git or the ledger knows: unfinished rollbacks first, then releases under way, then the rest."""
+    world = steady(world)
     picture = _take(world)
     recorded = world.ledger.names()
     states = {name: state for name in recorded if (state := _state(world, name)) is not None}
     known = {*picture.manifests, *recorded}
     names = sorted(known, key=lambda name: (_urgency(states.get(name)), name))
     at_rest = {name: state for name, state in states.items() if _is_at_rest(world, name, state, picture)}
-    return Fleet(names=names, at_rest=at_rest)
+    return Fleet(world=world, names=names, at_rest=at_rest)
 
 
-def advance_all(
-    world: World, fleet: Fleet, *, signature: Signature, gatekeeper: Gatekeeper
-) -> Iterator[Ended]:
-    """One tick each. What stops one adapter stops no other."""
+def advance_all(fleet: Fleet, *, signature: Signature, gatekeeper: Gatekeeper) -> Iterator[Ended]:
+    """One tick each. What stops one adapter stops no other. Git is seen as it was when they were mustered."""
+    world = fleet.world
     for name in fleet.names:
         if (state := fleet.at_rest.get(name)) is not None:
             yield Ended(name=name, tick=_rest(world, name, state))
@@ -87,15 +88,13 @@ def advance_all(
 
 
 def _take(world: World) -> _Picture:
-    tree = world.manifests.tree()
-    workspace = Workspace(tree, world.documents)
     manifests: dict[str, list[PurePosixPath]] = {}
-    for path in workspace.manifest_paths():
-        if (name := workspace.manifest_name(path)) is not None:
+    for path, name in names_of(world).items():
+        if name is not None:
             manifests.setdefault(name, []).append(path)
     return _Picture(
         manifests=manifests,
-        tree=tree,
+        tree=world.manifests.tree(),
         routes=world.routes.read(),
         models=[_models(replica) for replica in world.replicas],
     )

@@ -18,6 +18,7 @@ from rollout.errors import Unreadable
 from rollout.ports import Manifests, World
 from rollout.usecases.measured import unjudged
 from rollout.usecases.required import load_goldens
+from rollout.usecases.steady import names_of
 from rollout.usecases.workspace import Workspace
 
 
@@ -78,7 +79,7 @@ def find_desire(world: World, name: str) -> Desire | None:
     Raises Unreadable if it has two, or none while one cannot be read: that may be it.
     """
     workspace = Workspace(world.manifests.tree(), world.documents)
-    names = {path: workspace.manifest_name(path) for path in workspace.manifest_paths()}
+    names = names_of(world)
     paths = [path for path, found in names.items() if found == name]
     if len(paths) > 1:
         both = " and ".join(str(path) for path in paths)

@@ -32,6 +32,7 @@ from rollout.usecases.coverage import keep_loaded
 from rollout.usecases.publish import publish
 from rollout.usecases.release import Desire, ReleasePolicy, find_desire, read_manifest, read_policy
 from rollout.usecases.rollback import RollbackReport, rollback
+from rollout.usecases.steady import newest
 
 _APPENDS = 20
 _PROPAGATION_S = 10.0
@@ -246,7 +247,7 @@ class Ticking:
     def take_back(self, reason: str, *, again: bool = False, analysis: Analysis = NOTHING_JUDGED) -> Tick:
         """Roll back, and end with that; `again` where an earlier rollback is gone on with."""
         report = rollback(
-            self.world,
+            newest(self.world),
             self.book.name,
             reason=reason,
             signature=self._signature,

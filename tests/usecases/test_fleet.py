@@ -28,7 +28,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 
 def all_of(site: Site) -> list[Ended]:
-    return list(advance_all(site.world, muster(site.world), signature=SIGNATURE, gatekeeper=lambda *_: None))
+    return list(advance_all(muster(site.world), signature=SIGNATURE, gatekeeper=lambda *_: None))
 
 
 def moves(site: Site) -> dict[str, Move | str]:
