@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from math import inf
 from typing import Final
 
 from rollout.errors import MetricsUnavailable, RolloutError, Unreadable, Usage
@@ -75,6 +76,17 @@ class PrometheusApi:
             else:
                 begin = end
         return joined(parts)
+
+    def standing(self, selector: str, *, at: float) -> list[Track]:
+        """The series that there were at a time, without those that had ended, each with one sample."""
+        answer = self._ask(selector, at)
+        if not isinstance(answer, dict) or answer.get("resultType") != "vector":
+            raise self._odd(selector)
+        try:
+            result = [{**series, "values": [series["value"]]} for series in answer["result"]]
+            return tracks_of(result, since=-inf, until=inf)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise self._odd(selector) from error
 
     def _part(self, selector: str, since: float, until: float) -> list[Track]:
         # A millisecond more, for some count a sample at the beginning and others do not; it is left out below.

@@ -30,8 +30,6 @@ from rollout.integrations.prometheus.named import latency_samples, score_samples
 from rollout.integrations.prometheus.scrapes import (
     Scrape,
     Target,
-    place_of,
-    refuse_down,
     refuse_gaps,
     scrapes_of,
     target_of,
@@ -227,7 +225,6 @@ class GatewayLook:
         window = self._window
         tracks = window.tracks(selector(f"{PREFIX}started_seconds", self._labels))
         scrapes, ups = scrapes_of(tracks, _OWN), window.ups(tracks)
-        refuse_down(ups, {place_of(track.labels) for track in tracks})
         refuse_gaps(scrapes, ups, since=window.since, until=window.until)
         return scrapes
 

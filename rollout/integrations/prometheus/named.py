@@ -13,7 +13,7 @@ from rollout.errors import MetricsUnavailable, Unsupported
 from rollout.integrations.prometheus.expression import filled
 from rollout.integrations.prometheus.histogram import Histogram, common_edges, histogram_of
 from rollout.integrations.prometheus.increments import increments_alone, integer
-from rollout.integrations.prometheus.scrapes import is_fresh, place_of, refuse_down, times_up
+from rollout.integrations.prometheus.scrapes import is_fresh, place_of, times_up
 from rollout.integrations.prometheus.tracks import COUNT, SUM, VALUE, Track, Vector, whole
 from rollout.integrations.prometheus.window import Window
 
@@ -168,7 +168,6 @@ def _seen(expression: str, served: str, comparison: Comparison, window: Window) 
     }
     tracks = whole(window.tracks(filled(expression, facts)))
     ups = window.ups(tracks)
-    refuse_down(ups, {place_of(track.labels) for track in tracks})
     if not any(is_fresh([at for at, _ in track.points], window.until) for track in tracks):
         return _Seen((), ())
     window.refuse_emptied(tracks)

@@ -61,7 +61,10 @@ def is_fresh(times: Sequence[float], until: float) -> bool:
 
 
 def refuse_down(ups: Iterable[Track], places: Collection[tuple[str, str]]) -> None:
-    """Raise MetricsUnavailable where the last try at one of these places failed: it may be counting unseen."""
+    """Raise MetricsUnavailable where the last try at one of these places failed: it may be counting unseen.
+
+    `ups` are those that stand at the end of the window: a target that was taken out has none.
+    """
     for track in ups:
         if place_of(track.labels) in places and track.points[-1][1][VALUE] != 1:
             raise MetricsUnavailable(

@@ -10,7 +10,7 @@ from rollout.core.metric import Counts, Marks, MetricSpec, Moments, Samples
 from rollout.errors import MetricsUnavailable
 from rollout.integrations.prometheus.api import PrometheusApi
 from rollout.integrations.prometheus.expression import selector
-from rollout.integrations.prometheus.scrapes import LOOKBACK_S, place_of
+from rollout.integrations.prometheus.scrapes import LOOKBACK_S, place_of, refuse_down
 from rollout.integrations.prometheus.tracks import Track, odd_value
 
 _EDGE = re.compile(r"prometheus@([0-9]{1,11}\.[0-9]{3})")
@@ -49,13 +49,16 @@ class Window:
         return found
 
     def ups(self, tracks: Sequence[Track]) -> list[Track]:
-        """`up` of where these series come from."""
-        places = sorted({place_of(track.labels) for track in tracks} - {("", "")})
-        return self.ups_of({"instance": tuple(place for _, place in places[:_MOST_PLACES])}) if places else []
+        """`up` of where these series come from, which tells when that was tried to be scraped.
 
-    def ups_of(self, matchers: Mapping[str, str | tuple[str, ...]]) -> list[Track]:
-        """`up` of targets by their labels."""
-        return self.api.tracks(selector("up", matchers), since=self.since - LOOKBACK_S, until=self.until)
+        Raises MetricsUnavailable where the last try failed: it may be counting unseen.
+        """
+        places = sorted({place_of(track.labels) for track in tracks} - {("", "")})
+        if not places:
+            return []
+        asked = selector("up", {"instance": tuple(place for _, place in places[:_MOST_PLACES])})
+        refuse_down(self.api.standing(asked, at=self.until), places)
+        return self.api.tracks(asked, since=self.since - LOOKBACK_S, until=self.until)
 
     def refuse_emptied(self, tracks: Collection[Track]) -> None:
         """Raise MetricsUnavailable unless Prometheus has anything from before the window."""
