@@ -102,10 +102,10 @@ ARM = f"""
 """
 """Rows of an arm whose stage is not the shadow."""
 PAIRED = """
-    requests AS c JOIN requests AS s
+    requests AS c CROSS JOIN requests AS s INDEXED BY requests_by_request
       ON s.request_id = c.pair AND s.shadow = 0 AND s.mirrored = 1 AND s.name = c.name
 """
-"""Copies beside the requests of stable that they copy."""
+"""Copies beside the requests of stable that they copy. Left to itself, SQLite would look at all of stable's for each."""
 COMPLETE = f"NOT {LEFT.format(row='c')} AND {DEALT.format(row='c')} AND {DEALT.format(row='s')}"
 """No client waits for a copy: one whose client left was given up by the gateway itself."""
 PAIR = f"c.name = :name AND c.served = :candidate AND c.shadow = 1 AND s.served = :stable AND {COMPLETE}"
@@ -119,7 +119,8 @@ def within(id_: str) -> str:
 def first_words(column: str) -> str:
     """Feedback beside its answers: the first word counts, so that each answer counts once however often one presses."""
     return f"""
-        feedback AS f CROSS JOIN requests AS r ON r.request_id = f.request_id AND f.{column} IS NOT NULL
+        feedback AS f CROSS JOIN requests AS r INDEXED BY requests_by_request
+          ON r.request_id = f.request_id AND f.{column} IS NOT NULL
           AND NOT EXISTS (SELECT 1 FROM feedback AS earlier WHERE earlier.request_id = f.request_id
                           AND earlier.{column} IS NOT NULL AND earlier.id < f.id)
     """  # noqa: S608 - built from constants
