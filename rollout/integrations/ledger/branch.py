@@ -74,12 +74,9 @@ class BranchLedger:
         tip = self._tip.now()
         blobs = list_blobs(self._git, tip, self._environment) if tip else ()
         whole = contents(self._git, blobs)
-        for folder, group in groupby(whole, key=lambda each: each[0].path.parent):
-            name, parts = folder.name, list(group)
+        for name, group in groupby(whole, key=lambda each: each[0].path.parts[:3][-1]):
             try:
-                if folder != self._folder(name) or not is_name(name):
-                    raise _out_of_place(str(folder))
-                entries = self._chain(name, parts)
+                entries = self._chain(name, list(group))
                 self._seal.check(entries, name=name)
             except LedgerConflict as error:
                 yield name, error
