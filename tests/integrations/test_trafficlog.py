@@ -6,15 +6,28 @@ import multiprocessing
 import sqlite3
 import threading
 import time
+from math import inf, nan
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 
+from rollout.core.metric import MetricSpec, Query, Stage
 from rollout.errors import MetricsUnavailable, Unreadable
 from rollout.integrations.trafficlog import Retention, ServedCounts, TrafficLog, TrafficLogRecorder
 from rollout.integrations.trafficlog.exposed import _COUNTS
-from tests.contracts.test_metric_source import CANDIDATE, ERROR, STABLE, comparison, pair, record, spec
+from rollout.integrations.trafficlog.looks import look_at
+from tests.contracts.test_metric_kinds import latency, score
+from tests.contracts.test_metric_source import (
+    CANDIDATE,
+    ERROR,
+    STABLE,
+    THUMBS,
+    comparison,
+    pair,
+    record,
+    spec,
+)
 from tests.support.gateway import eventually
 
 NOWHERE = "000000000000:0"
@@ -235,9 +248,11 @@ def test_rows_that_wait_when_the_gateway_ends_are_counted_as_lost(path: Path) ->
 def test_a_metric_of_a_provider_is_none_of_the_logs(path: Path) -> None:
     TrafficLogRecorder(path).close()
     edge = TrafficLog(path).edge()
-    asked = {"event": None, "source": {"provider": "warehouse", "total": "t", "bad": "b"}}
-    with pytest.raises(Unreadable, match="the traffic log does not measure it"):
-        TrafficLog(path).samples(spec("sales", **asked), comparison(), since=edge, until=edge)
+    source = Query(provider="warehouse", total="t", bad="b")
+    for metric in (ERROR, latency(), score("format")):
+        asked = metric.model_copy(update={"event": None, "measure": None, "score": None, "source": source})
+        with pytest.raises(Unreadable, match="the traffic log does not measure it"):
+            TrafficLog(path).samples(asked, comparison(), since=edge, until=edge)
 
 
 def test_the_summary_tells_losses_failures_and_leavers_apart(path: Path) -> None:
@@ -272,3 +287,49 @@ def test_who_was_served_is_found_by_an_index_within_the_window_alone(path: Path)
     assert steps == [
         "SEARCH r USING INDEX requests_by_served (name=? AND served=? AND shadow=? AND id>? AND id<?)"
     ]
+
+
+LOOKS = [
+    *((metric, stage) for stage in Stage for metric in (ERROR, spec("invalid"), latency(), score("format"))),
+    *((metric, stage) for stage in (Stage.CANARY, Stage.BAKE) for metric in (THUMBS, score("feedback"))),
+    *((spec("error", per="unit_minute"), stage) for stage in Stage),
+]
+
+
+@pytest.mark.parametrize(("metric", "stage"), LOOKS, ids=lambda value: getattr(value, "id", str(value)))
+def test_a_look_reads_the_rows_of_its_window_by_their_index_and_no_others(
+    path: Path, metric: MetricSpec, stage: Stage
+) -> None:
+    TrafficLogRecorder(path).close()
+    asked: list[str] = []
+    with sqlite3.connect(path) as connection:
+        connection.set_trace_callback(asked.append)
+        look_at(connection, metric, comparison(stage), (3, 9), since="a", until="b")
+        connection.set_trace_callback(None)
+        found = {
+            step[3]
+            for statement in asked
+            for step in connection.execute(f"EXPLAIN QUERY PLAN {statement}")
+            if " USING " in step[3] and "TEMP" not in step[3]
+        }
+    window = "USING INDEX requests_by_served (name=? AND served=? AND shadow=? AND id>? AND id<?)"
+    by_request = "USING INDEX requests_by_request (request_id=?)"
+    if metric in (THUMBS, score("feedback")):
+        assert found == {
+            "SEARCH f USING INDEX feedback_by_window (behind>? AND behind<?)",
+            f"SEARCH r {by_request}",
+            "SEARCH earlier USING INDEX feedback_by_request (request_id=? AND rowid<?)",
+        }
+    elif stage is Stage.SHADOW:
+        assert found == {f"SEARCH c {window}", f"SEARCH s {by_request}"}
+    else:
+        assert found == {f"SEARCH r {window}"}
+
+
+def test_no_number_is_kept_as_what_no_time_can_be(path: Path) -> None:
+    recorder = TrafficLogRecorder(path)
+    recorder.record(record(latency_ms=nan, first_token_ms=nan, inter_token_ms=inf))
+    recorder.close()
+    ((_, kept),) = TrafficLog(path).records(after=0, limit=1)
+    assert (kept.latency_ms, kept.first_token_ms, kept.inter_token_ms) == (-inf, -inf, inf)
+    assert recorder.dropped == 0

@@ -19,6 +19,8 @@ from rollout.integrations.gateways.samples import SAME_VERSION, read_samples
 from rollout.ports import GatewayStatus
 
 _TIMEOUT_S: Final = 2.0
+_COUNTING_S: Final = 30.0
+"""A look after a long time is one at many rows: three seconds a metric for a million."""
 
 
 class _Held(BaseModel):
@@ -110,7 +112,7 @@ class GatewayClient:
             "until": until,
         }
         try:
-            body = self._line.ask("POST", "/rollout/samples", _body(wanted))
+            body = self._line.ask("POST", "/rollout/samples", _body(wanted), patience_s=_COUNTING_S)
         except Unreadable as error:
             raise MetricsUnavailable(
                 f"{error.message}: it does not know what {spec.id} asks", advice=SAME_VERSION

@@ -45,6 +45,7 @@ class Line:
 
         self.who = who
         self._token = token
+        self._timeout_s = timeout_s
         # Proxies of the environment are not for them; a redirect is an answer that nobody expects.
         self._client = httpx.Client(
             base_url=url.rstrip("/"),
@@ -57,13 +58,15 @@ class Line:
     def __repr__(self) -> str:
         return f"Line({self.who!r})"
 
-    def ask(self, method: str, path: str, content: bytes | None = None) -> bytes:
-        """The body of a 200.
+    def ask(
+        self, method: str, path: str, content: bytes | None = None, *, patience_s: float | None = None
+    ) -> bytes:
+        """The body of a 200, with `patience_s` for what takes longer than most.
 
         Raises what the gateway named as its error, Usage where it does not take the token, and
         ServingUnavailable for all else.
         """
-        status, body = self._exchange(method, path, content)
+        status, body = self._exchange(method, path, content, patience_s or self._timeout_s)
         if status != 200:
             raise self._error(status, body)
         return body
@@ -78,12 +81,15 @@ class Line:
                 f"{self.who} answered something that is not what {path} answers: {error.error_count()} flaws"
             ) from error
 
-    def _exchange(self, method: str, path: str, content: bytes | None) -> tuple[int, bytes]:
+    def _exchange(
+        self, method: str, path: str, content: bytes | None, patience_s: float
+    ) -> tuple[int, bytes]:
         import httpx
 
         body = bytearray()
+        timeout = httpx.Timeout(self._timeout_s, read=patience_s)
         try:
-            with self._client.stream(method, path, content=content) as response:
+            with self._client.stream(method, path, content=content, timeout=timeout) as response:
                 for chunk in response.iter_bytes():
                     body += chunk
                     if len(body) > _LARGEST:
