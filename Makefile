@@ -60,7 +60,7 @@ fast: $(VENV)/.dev ## Only the tests that need neither the model nor processes
 	$(BIN)/python -m pytest -q -m "not model and not vllm and not e2e and not browser and not prometheus"
 
 bench: $(VENV)/.dev ## Print the figures of all benchmarks
-	for each in startup validation gateways flags telemetry killpath serving rollback inspector engines lm_eval judge; do $(BIN)/python -m tests.benchmarks.$$each || exit 1; done
+	for each in startup validation gateways flags telemetry killpath serving rollback inspector engines lm_eval judge looks; do $(BIN)/python -m tests.benchmarks.$$each || exit 1; done
 
 clean: ## Remove the virtual environment and what tools left behind
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist
