@@ -6,10 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rollout.core.environment import Reach
+from rollout.errors import Unreadable
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from rollout.core.environment import Environment
     from rollout.integrations.trafficlog.past import PastTraffic
+    from rollout.integrations.trafficlog.replayed import ReplayedTraffic
 
 
 def past_traffic(environment: Environment, root: Path) -> PastTraffic | None:
@@ -19,3 +23,34 @@ def past_traffic(environment: Environment, root: Path) -> PastTraffic | None:
     if environment.reach is Reach.GATEWAYS:
         return None
     return PastTraffic(root / environment.metrics.path)
+
+
+def stable_served(root: Path, environment: str, name: str) -> str:
+    """What is stable by the environment's ledger; the base model if nothing is."""
+    from rollout.core.lifecycle import fold
+    from rollout.wiring.worlds import build_world
+
+    world = build_world(root, environment)
+    stable = fold(world.ledger.read(name)).stable
+    return world.environment.server.base if stable is None else stable.served_name
+
+
+def replayed(
+    root: Path,
+    environment: str,
+    name: str,
+    window: tuple[datetime, datetime],
+    *,
+    stable: str,
+    candidate: str | None,
+    seed: int,
+) -> ReplayedTraffic:
+    """Traffic of a time, to be let happen again. Raises Unreadable where there is none, or no log on this machine."""
+    from rollout.integrations.trafficlog.replayed import ReplayedTraffic
+    from rollout.wiring.places import load_environment
+
+    past = past_traffic(load_environment(environment, root), root)
+    if past is None:
+        raise Unreadable(f"the traffic log of {environment} does not lie on this machine")
+    rows = past.rows(name, since=window[0].timestamp(), until=window[1].timestamp())
+    return ReplayedTraffic(rows, stable=stable, candidate=candidate, seed=seed)
