@@ -59,7 +59,15 @@ def check_metrics(
 
 
 def served_names(name: str, state: RolloutState, base: str) -> tuple[str, str, str]:
-    """An adapter's own names; where none is under way, the candidate is what is stable."""
+    """An adapter's own names; where none is under way, the candidate is what is stable.
+
+    Raises Unreadable for one that the ledger does not know: the base in its place would be another question.
+    """
+    if state.stable is None and state.candidate is None:
+        raise Unreadable(
+            f"the ledger knows nothing of {name!r}, so nobody knows what it is served as",
+            advice="Without --adapter the queries are run about names that nobody serves.",
+        )
     stable = state.stable.served_name if state.stable else base
     return name, stable, state.candidate.served_name if state.candidate else stable
 

@@ -98,9 +98,10 @@ class _Asking:
     def _selected(self, connection: Connection) -> Rows:
         from sqlalchemy import text
 
-        reading = self._reading(connection.execution_options(stream_results=True))
+        reading = self._reading(connection)
         said = rewritten(self._statement, lambda name: f":{name}", lambda other: other.replace(":", r"\:"))
-        result = reading.execute(text(said), dict(self._bound))
+        # Only the statement is streamed: what came before it cannot be.
+        result = reading.execute(text(said).execution_options(stream_results=True), dict(self._bound))
         return fetched(list(result.keys()), result.fetchmany, self._columns)
 
     def _reading(self, connection: Connection) -> Connection:
