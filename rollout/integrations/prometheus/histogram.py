@@ -132,6 +132,6 @@ def _native(vector: Vector, unit_ms: float) -> _Part:
     rest = integer(vector[COUNT], "a histogram") - sum(number for *_, number in buckets)
     if rest < 0:
         raise MetricsUnavailable("a native histogram has more values in its buckets than in all")
-    if not buckets or buckets[-1][1] < inf:
+    if rest:
         buckets.append((buckets[-1][1] if buckets else 0.0, inf, rest))
     return _Part(tuple(buckets), is_native=True)
