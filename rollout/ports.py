@@ -17,7 +17,7 @@ from rollout.core.environment import Environment
 from rollout.core.exposure import Exposure
 from rollout.core.flag import FlagState, Slot
 from rollout.core.flagcheck import FlagCheck
-from rollout.core.lifecycle import Anchored, LedgerEntry, LedgerEvent
+from rollout.core.lifecycle import Anchored, LedgerEntry, LedgerEvent, RolloutState
 from rollout.core.manifest import AdapterManifest, Artifact
 from rollout.core.metric import Comparison, Copies, Feedback, MetricSpec, Pair, RequestRecord, Samples, Texts
 from rollout.core.plan import Share
@@ -472,6 +472,13 @@ class Ledger(Protocol):
 
     def read_all(self) -> Iterator[tuple[str, tuple[LedgerEntry, ...] | LedgerConflict]]:
         """`read` of every adapter by name, from one look at the whole; a broken one is given as its error."""
+        ...
+
+    def states(self) -> Iterator[tuple[str, RolloutState | LedgerConflict]]:
+        """The fold of every adapter's history by name, in any order, from one look at the whole.
+
+        What has not changed since this machine folded it is not read again.
+        """
         ...
 
     def verify(self, name: str, *, before: tuple[LedgerEntry, ...] = ()) -> tuple[LedgerEntry, ...]:

@@ -144,6 +144,8 @@ def _measure(kind: str, ledger: FolderLedger | BranchLedger) -> None:
         "read and fold of all",
         lambda: [fold(each) for _, each in ledger.read_all() if isinstance(each, tuple)],
     )
+    _timed("states of all, the first time", lambda: sum(1 for _ in ledger.states()))
+    _timed("states of all, nothing changed", lambda: sum(1 for _ in ledger.states()))
     times = []
     if isinstance(ledger, BranchLedger):
         _loose(ledger, name)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rollout.core.lifecycle import Anchored, IllegalHistory, fold
+from rollout.core.lifecycle import Anchored, IllegalHistory, RolloutState, fold
 from rollout.errors import Busy, LedgerConflict, Unavailable, Usage
 from rollout.ports import Ledger
 from tests.core.factories import started
@@ -78,6 +78,37 @@ def test_all_ledgers_are_read_in_one_look(place: Place) -> None:
     ledger = place.open("b")
     assert ledger.names() == tuple(sorted(names))
     assert dict(ledger.read_all()) == {name: ledger.read(name) for name in names}
+
+
+def test_states_are_those_of_the_histories_also_when_they_were_seen_before(place: Place) -> None:
+    ledger = place.open()
+    for name in ("bot", "cat", "dog"):
+        write(ledger, "one", "two", name=name)
+
+    def agree() -> bool:
+        histories = place.open().read_all()
+        expected = {name: fold(entries) for name, entries in histories if isinstance(entries, tuple)}
+        return dict(place.open().states()) == expected
+
+    assert agree()
+    assert agree(), "from what was remembered"
+    write(place.open("b"), "three", name="cat")
+    assert agree()
+    ledger.anchor("bot", anchor_of(ledger), after=ledger.read("bot")[-1].hash)
+    assert agree()
+    [remembered] = place.folder.rglob(".folds.json")
+    remembered.write_text(remembered.read_text()[:-9])
+    assert agree(), "without what was remembered"
+
+
+def test_a_history_that_cannot_be_folded_is_given_as_its_error(place: Place) -> None:
+    write(place.open(), "one", name="cat")
+    first = place.open().append("bot", started(), after=None)
+    place.open().append("bot", started(), after=first.hash)
+    for _ in range(2):
+        found = dict(place.open().states())
+        assert isinstance(found["bot"], IllegalHistory)
+        assert isinstance(found["cat"], RolloutState)
 
 
 def test_an_event_of_another_adapter_or_environment_does_not_read_as_one_of_these(place: Place) -> None:

@@ -10,13 +10,14 @@ import hashlib
 import random
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from itertools import groupby
 from pathlib import Path, PurePosixPath
 
 from rollout.core.lifecycle import Anchored, LedgerEntry, LedgerEvent, next_entry, verify_chain
 from rollout.errors import LedgerConflict, RemoteUnavailable
+from rollout.integrations.ledger.folds import Folded, Folds, Read
 from rollout.integrations.ledger.lines import (
     chained,
     is_name,
@@ -69,12 +70,27 @@ class BranchLedger:
         self._seal.check(entries, name=name)
         return entries
 
-    def read_all(self) -> Iterator[tuple[str, _Read | LedgerConflict]]:
+    def read_all(self) -> Iterator[Read]:
         """All ledgers as they are at one moment, by one fetch; a broken one is given as what is wrong with it."""
+        files = self._files()
+        return self._read_each(files, list(files))
+
+    def states(self) -> Iterator[Folded]:
+        """What each ledger led to at one moment, by one fetch; one whose files are what they were is not read again."""
+        files = self._files()
+        marks = {name: " ".join(blob.id for blob in blobs) for name, blobs in files.items()}
+        folds = Folds(self._leases / ".folds.json", terms=self._seal.terms)
+        return folds.states(marks, lambda names: self._read_each(files, names))
+
+    def _files(self) -> dict[str, tuple[Blob, ...]]:
+        """By adapter, as they are now."""
         tip = self._tip.now()
         blobs = list_blobs(self._git, tip, self._environment) if tip else ()
-        whole = contents(self._git, blobs)
-        for name, group in groupby(whole, key=lambda each: each[0].path.parts[:3][-1]):
+        return {name: tuple(group) for name, group in groupby(blobs, key=_name_of)}
+
+    def _read_each(self, files: Mapping[str, Sequence[Blob]], names: Sequence[str]) -> Iterator[Read]:
+        whole = contents(self._git, [blob for name in names for blob in files[name]])
+        for name, group in groupby(whole, key=lambda each: _name_of(each[0])):
             try:
                 entries = self._chain(name, list(group))
                 self._seal.check(entries, name=name)
@@ -92,9 +108,7 @@ class BranchLedger:
 
     def names(self) -> tuple[str, ...]:
         """The adapters that have a ledger here."""
-        tip = self._tip.now()
-        blobs = list_blobs(self._git, tip, self._environment) if tip else ()
-        return tuple(sorted({blob.path.parent.name for blob in blobs if is_name(blob.path.parent.name)}))
+        return tuple(sorted(name for name in self._files() if is_name(name)))
 
     def append(self, name: str, event: LedgerEvent, *, after: str | None) -> LedgerEntry:
         """Add one event behind `after`, at the remote before this returns."""
@@ -196,6 +210,11 @@ class BranchLedger:
     def _folder(self, name: str) -> PurePosixPath:
         digits = hashlib.sha256(name.encode()).hexdigest()[:2]
         return PurePosixPath(self._environment, digits, name)
+
+
+def _name_of(blob: Blob) -> str:
+    """The adapter whose folder a file lies in, wherever in it."""
+    return blob.path.parts[:3][-1]
 
 
 def _out_of_place(path: str) -> LedgerConflict:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
@@ -11,6 +11,7 @@ from pathlib import Path
 from rollout.core.lifecycle import Anchored, LedgerEntry, LedgerEvent, next_entry, verify_chain
 from rollout.durable import exclusive, replace, sync_file, sync_folder
 from rollout.errors import LedgerConflict, Unavailable
+from rollout.integrations.ledger.folds import Folded, Folds, Read
 from rollout.integrations.ledger.lines import (
     chained,
     is_name,
@@ -39,13 +40,28 @@ class FolderLedger:
         self._seal.check(entries, name=name)
         return entries
 
-    def read_all(self) -> Iterator[tuple[str, tuple[LedgerEntry, ...] | LedgerConflict]]:
+    def read_all(self) -> Iterator[Read]:
         """One ledger after the other; a broken one is given as what is wrong with it."""
-        for name in self.names():
+        return self._read_each(self.names())
+
+    def states(self) -> Iterator[Folded]:
+        """What each ledger led to; one whose file is what it was is not read again."""
+        marks = {name: self._mark(name) for name in self.names()}
+        return Folds(self._folder / ".folds.json", terms=self._seal.terms).states(marks, self._read_each)
+
+    def _read_each(self, names: Sequence[str]) -> Iterator[Read]:
+        for name in names:
             try:
                 yield name, self.read(name)
             except LedgerConflict as error:
                 yield name, error
+
+    def _mark(self, name: str) -> str:
+        try:
+            found = self._path(name).stat()
+        except OSError as error:
+            raise Unavailable(f"the ledger of {name} cannot be read: {error.strerror}") from error
+        return f"{found.st_ino} {found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
 
     def verify(self, name: str, *, before: tuple[LedgerEntry, ...] = ()) -> tuple[LedgerEntry, ...]:
         """All entries behind those `before`, with every signature verified."""

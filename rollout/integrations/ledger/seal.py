@@ -38,6 +38,11 @@ class Seal:
         self._signed_from = signed_from
         self._verified: set[str] = set()
 
+    @property
+    def terms(self) -> str:
+        """What decides whether a history is accepted: another answer to it may be another answer to that."""
+        return f"{self._verify_keys} {self._signed_from}"
+
     def sign(self, entry: LedgerEntry) -> LedgerEntry:
         """The entry as it is to be stored. Raises Unreadable without a key where there must be one."""
         if self._key_env is None:
