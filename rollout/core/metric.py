@@ -145,11 +145,15 @@ Quantile = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Query(Document):
-    """A metric that the gateways do not measure, asked of a provider of the environment.
+    """A metric that the gateways do not measure, asked of a provider of the environment, once for each arm and look.
 
-    `{name}`, `{served}`, `{stage}`, `{since}` and `{until}` stand for the comparison; it is asked once for each arm.
-    A Prometheus is asked for the expressions `total`, `bad` or `values` (counters, or a histogram). Of the others, `ask`
-    is what is asked (a path, a statement), and the rest name members or columns of the answer.
+    `{name}`, `{served}`, `{stable}`, `{stage}`, `{since}` and `{until}` (Unix seconds) stand for the comparison; a
+    statement binds them as `:served`. A Prometheus is asked for the selectors `total` and `bad`, or `values`. Of the
+    others, `ask` is what is asked (a path, a statement), and the rest name members (JSON pointers) or columns.
+
+    A rate has `total` and `bad`, which counts what the metric is about: where higher is better, the good ones. A
+    latency has `values` in milliseconds, or two names with a comma: a histogram's upper edges, the last one null, and
+    its counts. A score has `values` from 0 to 1, or in shadow two names: stable's and the candidate's, pair by pair.
     """
 
     provider: Name
