@@ -114,7 +114,7 @@ class Started(_Event):
     policy_commit: GitSha
     phase: Literal[Phase.SHADOW, Phase.CANARY]
     flag_version: int = Field(ge=0)
-    edge: Line
+    edge: Sentence
     report: Sha256
     further_reports: tuple[Sha256, ...] = ()
     cohort: Line | None = Field(default=None, description="Digest of what draws the flag's users.")
@@ -124,7 +124,7 @@ class Looked(_Event):
     """One look of the judge, up to `edge` of the metric source's clock."""
 
     kind: Literal["looked"] = "looked"
-    edge: Line
+    edge: Sentence
     outcome: Outcome
     evidence: dict[MetricId, Evidence]
     reasons: tuple[Sentence, ...] = ()
@@ -160,7 +160,7 @@ class Shifted(_Event):
     step: int = Field(ge=0)
     share: Share
     flag_version: int = Field(ge=0)
-    edge: Line
+    edge: Sentence
     heard: bool = True
 
 
@@ -168,7 +168,7 @@ class Heard(_Event):
     """By now every gateway decides by the step's flag version: the step's time begins."""
 
     kind: Literal["heard"] = "heard"
-    edge: Line
+    edge: Sentence
 
 
 class Forgone(_Event):
@@ -197,7 +197,7 @@ class Resumed(_Event):
 
     kind: Literal["resumed"] = "resumed"
     reason: Text
-    edge: Line | None = None
+    edge: Sentence | None = None
 
 
 class Paused(_Event):
