@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from rollout.cli import VERBS
 from rollout.cli.history import command as history_command
@@ -14,7 +16,9 @@ from rollout.cli.ledger import _COMMANDS
 from rollout.cli.ledger import command as ledger_command
 from rollout.core.lifecycle import Adopted, Anchored
 from rollout.demo.scratch import NAME
+from rollout.errors import Unreadable
 from rollout.usecases.book import Book
+from rollout.wiring import build_world
 from tests.support.commands import Ended, in_site, rollout
 from tests.support.site import SIGNATURE, Site
 
@@ -211,3 +215,41 @@ def test_a_release_goes_on_behind_an_anchor(adopted: Site) -> None:
     adopted.walk_to("10%")
     assert str(adopted.state.share) == "10%"
     assert record(adopted, "verify", "--archive").status == 0
+
+
+def on_branch(site: Site, **terms: str) -> None:
+    """The environment's ledger is on a branch from now on, and empty there."""
+    path = site.repository.root / "policies" / "environments" / "demo.yaml"
+    ledger = {"kind": "branch", "path": str(site.repository.state / "leases"), **terms}
+    lines = path.read_text().splitlines()
+    told = [f"ledger: {json.dumps(ledger)}" if line.startswith("ledger:") else line for line in lines]
+    path.write_text("\n".join(told) + "\n")
+
+
+def test_a_ledger_on_a_branch_is_read_where_the_remote_has_it(adopted: Site) -> None:
+    on_branch(adopted)
+    assert record(adopted, "verify", name=None).out == "the ledger of this environment is empty\n"
+    ledger = build_world(adopted.repository.root, "demo").ledger
+    Book(ledger, NAME, SIGNATURE).add(Adopted, adopted.clock.now(), stable=adopted.state.stable)
+    assert adopted.repository.git("ls-remote", "origin", "refs/heads/rollout-ledger")
+    assert "adopted as stable  [ann]" in in_site(adopted, "history").out
+    assert record(adopted, "verify").out.startswith(f"ok {NAME}: 1 entry in one chain, head ")
+    refused = record(adopted, "repair")
+    assert refused.status == 2
+    assert "on a branch, where no line can be torn" in refused.err
+
+
+def test_the_key_that_a_document_names_signs_and_is_never_shown(
+    adopted: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_branch(adopted, signing_key_env="ROLLOUT_LEDGER_KEY")
+    monkeypatch.setenv("ROLLOUT_LEDGER_KEY", "hush-hush")
+    ledger = build_world(adopted.repository.root, "demo").ledger
+    with pytest.raises(Unreadable, match="ROLLOUT_LEDGER_KEY holds no usable key") as caught:
+        Book(ledger, NAME, SIGNATURE).add(Adopted, adopted.clock.now(), stable=adopted.state.stable)
+    assert "hush" not in f"{caught.value!r} {caught.value.advice}"
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    key = Ed25519PrivateKey.generate().private_bytes(*form).decode()
+    monkeypatch.setenv("ROLLOUT_LEDGER_KEY", key)
+    Book(ledger, NAME, SIGNATURE).add(Adopted, adopted.clock.now(), stable=adopted.state.stable)
+    assert "1 entry in one chain, 1 signed" in record(adopted, "verify").out
