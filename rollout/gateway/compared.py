@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping
 from math import inf
 from typing import TypeVar
@@ -26,6 +26,8 @@ FAILED = "compared_failed_seconds"
 _PATIENCE_MS = 10_000
 _IDLE_S = 3600.0
 _MOST_ARMS = 256
+_MOST_TOKENS = 10**12
+_NOTHING = (0, 0)
 _REMEMBERED = 10_000
 _MOST_EARLY, _MOST_WORDS = 1000, 4
 _EVENTS = (*(event.value for event in Event if event is not Event.SLOW), ERROR_AT_100)
@@ -51,7 +53,7 @@ class Compared:
         self._releases = releases
         self._lock = threading.Lock()
         self._seen_at: dict[Arm, float] = {}
-        self._counts: Counter[tuple[str, Arm, str, str]] = Counter()
+        self._counts: dict[tuple[Arm, Unit], dict[str, list[int]]] = {}
         self._spread: dict[tuple[str, Arm, str], Distribution] = {}
         self._scores: defaultdict[tuple[Arm, str], float] = defaultdict(float)
         self._units = {event: UnitMinutes() for event in _UNITS}
@@ -102,27 +104,29 @@ class Compared:
             page.put("compared_overflow_total", self._lost())
 
     def _show_counts(self, arm: Arm, labels: str, page: Page) -> None:
-        kinds = [(event, Unit.REQUEST.value) for event in _EVENTS]
-        kinds += [(event, Unit.UNIT_MINUTE.value) for event in _UNITS]
-        for event, per in kinds:
-            further = f"{labels},{labelled(event=event, per=per)}"
-            for name in ("compared_total", "compared_bad_total"):
-                page.put(name, self._counts[name, arm, event, per], further)
+        for per, events in ((Unit.REQUEST, _EVENTS), (Unit.UNIT_MINUTE, _UNITS)):
+            counted = self._counts.get((arm, per), {})
+            for event in events:
+                further = f"{labels},{labelled(event=event, per=per.value)}"
+                total, bad = counted.get(event, _NOTHING)
+                page.put("compared_total", total, further)
+                page.put("compared_bad_total", bad, further)
 
     def _take_events(self, arm: Arm, record: RequestRecord) -> None:
         unit = record.key_hash or record.conversation_hash
+        requests, units = self._counted(arm, Unit.REQUEST), self._counted(arm, Unit.UNIT_MINUTE)
         for event, bad in events_of(record):
-            self._count(arm, event, Unit.REQUEST, bad=bad)
+            _add(requests, event, 1, bad)
             if unit is None:
-                self._count(arm, event, Unit.UNIT_MINUTE, bad=bad)
-                continue
-            seen, went_wrong = self._units[event].add(arm, unit, record.routed_at, bad=bad)
-            self._counts["compared_total", arm, event, Unit.UNIT_MINUTE.value] += seen
-            self._counts["compared_bad_total", arm, event, Unit.UNIT_MINUTE.value] += went_wrong
+                _add(units, event, 1, bad)
+            else:
+                _add(units, event, *self._units[event].add(arm, unit, record.routed_at, bad=bad))
 
-    def _count(self, arm: Arm, event: str, per: Unit, *, bad: bool) -> None:
-        self._counts["compared_total", arm, str(event), per.value] += 1
-        self._counts["compared_bad_total", arm, str(event), per.value] += bad
+    def _counted(self, arm: Arm, per: Unit) -> dict[str, list[int]]:
+        counted = self._counts.get((arm, per))
+        if counted is None:
+            counted = self._counts[arm, per] = {}
+        return counted
 
     def _take_times(self, arm: Arm, record: RequestRecord) -> None:
         if record.cold:
@@ -152,7 +156,7 @@ class Compared:
         arm, awaited = self._unspoken[feedback.request_id]
         if feedback.thumbs is not None and "thumbs" in awaited:
             awaited.discard("thumbs")
-            self._count(arm, Event.THUMBS_DOWN, Unit.REQUEST, bad=feedback.thumbs < 0)
+            _add(self._counted(arm, Unit.REQUEST), Event.THUMBS_DOWN.value, 1, feedback.thumbs < 0)
         if feedback.score is not None and "score" in awaited:
             awaited.discard("score")
             self._take_score(arm, feedback.score)
@@ -196,6 +200,14 @@ class Compared:
             _drop(self._counts, arm)
             _drop(self._spread, arm)
             _drop(self._scores, arm)
+
+
+def _add(counted: dict[str, list[int]], event: str, number: int, bad: int) -> None:
+    both = counted.get(event)
+    if both is None:
+        both = counted[event] = [0, 0]
+    both[0] += number
+    both[1] += bad
 
 
 def _keep(remembered: dict[str, V], most: int) -> None:
@@ -259,7 +271,9 @@ def _time(record: RequestRecord, measure: Measure) -> tuple[float | None, int | 
         case Measure.END_TO_END:
             return record.latency_ms, tokens
         case Measure.PER_TOKEN:
-            return (record.latency_ms / tokens if tokens is not None and tokens > 0 else None), tokens
+            # What no answer has is no number of tokens, and may be no float.
+            known = tokens is not None and 0 < tokens < _MOST_TOKENS
+            return (record.latency_ms / tokens if tokens and known else None), tokens
 
 
 def _labels(arm: Arm) -> str:

@@ -190,6 +190,12 @@ def test_both_arms_are_shown_with_zeros_before_anybody_asks() -> None:
         assert values["compared_total", "bot", served, keyed, "error", "request"] == 0
 
 
+def test_a_number_of_tokens_without_end_stops_nothing() -> None:
+    values = counted([record(CANDIDATE, completion_tokens=10**400)])
+    assert values["compared_total", "bot", CANDIDATE, "1", "error", "request"] == 1
+    assert not any(key[0] == "compared_per_token_seconds_count" for key in values)
+
+
 def test_without_a_candidate_nothing_is_compared() -> None:
     compared = Compared(dict)
     compared.take(record(STABLE))

@@ -37,6 +37,10 @@ class Watched(NamedTuple):
         for _ in range(number):
             assert self.world.ask("user").status_code == 200
 
+    def settle(self) -> None:
+        """Wait until all that was ever asked was scraped."""
+        settle(self.world, self.server, len(self.world.upstream.seen))
+
     def total(self, until: str) -> int:
         """What stable counted since the beginning."""
         seen = self.metrics.samples(spec("error"), compared(), since=self.since, until=until)
@@ -44,31 +48,29 @@ class Watched(NamedTuple):
         return seen.stable.total
 
 
-@pytest.fixture
-def watched(tmp_path: Path) -> Iterator[Watched]:
-    with _watched(tmp_path) as found:
-        yield found
-
-
-@contextmanager
-def _watched(root: Path) -> Iterator[Watched]:
-    with (
-        running(root) as world,
-        prometheus(root / "prometheus", {"gateways": [world.url]}) as server,
-    ):
+@pytest.fixture(scope="module")
+def around(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[World, RealPrometheus]]:
+    root = tmp_path_factory.mktemp("around")
+    with running(root) as world, prometheus(root / "prometheus", {"gateways": [world.url]}) as server:
         world.dial("0%")
-        metrics = metrics_of(server)
-        first = Watched(world, server, metrics, "")
-        first.ask(10)
-        settle(world, server, 10)
-        yield first._replace(since=metrics.edge())
+        yield world, server
+
+
+@pytest.fixture
+def watched(around: tuple[World, RealPrometheus]) -> Watched:
+    world, server = around
+    server.scrape({"gateways": [world.url]})
+    watched = Watched(world, server, metrics_of(server), "")
+    watched.ask(10)
+    watched.settle()
+    return watched._replace(since=watched.metrics.edge())
 
 
 def test_a_prometheus_that_is_away_is_an_error_and_what_it_kept_counts_when_it_is_back(
     watched: Watched,
 ) -> None:
     watched.ask(5)
-    settle(watched.world, watched.server, 15)
+    watched.settle()
     until = watched.metrics.edge()
     watched.server.stop()
     with pytest.raises(MetricsUnavailable, match="the Prometheus 'metrics' did not answer: ConnectError"):
@@ -77,22 +79,22 @@ def test_a_prometheus_that_is_away_is_an_error_and_what_it_kept_counts_when_it_i
         watched.metrics.edge()
     watched.ask(3)  # counted by the gateway while nobody looks
     watched.server.start()
-    settle(watched.world, watched.server, 18)
+    watched.settle()
     assert watched.total(until) == 5
     assert watched.total(watched.metrics.edge()) == 8
 
 
 def test_a_prometheus_that_lost_its_data_is_an_error_and_no_zero(watched: Watched) -> None:
     watched.ask(5)
-    settle(watched.world, watched.server, 15)
+    watched.settle()
     watched.server.lose_everything()
-    settle(watched.world, watched.server, 15)
+    watched.settle()
     until = watched.metrics.edge()
     with pytest.raises(MetricsUnavailable, match="its data were lost, or it was not scraped"):
         watched.total(until)
     # A look that begins with what is there now is whole.
     watched.ask(2)
-    settle(watched.world, watched.server, 17)
+    watched.settle()
     assert watched._replace(since=until).total(watched.metrics.edge()) == 2
 
 
