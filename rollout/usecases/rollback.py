@@ -318,7 +318,7 @@ class _TakingBack:
             then = self._world.documents.read(began, AdapterManifest, source=bad.path).value
             if desire is not None and desire.version.path == bad.path:
                 now = desire.manifest.value
-                if now.model_copy(update={"rollout": then.rollout}) == then:
+                if now != then and now.model_copy(update={"rollout": then.rollout}) == then:
                     return desire.manifest.content
         return began
 
