@@ -52,3 +52,10 @@ def everything(site: Site) -> dict[str, bytes | str]:
         "remote": git("ls-remote", "origin"),
         "tree": git("status", "-s"),
     }
+
+
+def lasting(site: Site) -> dict[str, bytes | str]:
+    """The same without what SQLite leaves beside a log that somebody reads."""
+    return {
+        name: content for name, content in everything(site).items() if not name.endswith(("-shm", "-wal"))
+    }
