@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
 from rollout.core.environment import HttpProvider
 from rollout.core.exposure import Exposure
+from rollout.core.lifecycle import Looked
 from rollout.core.metric import Comparison, Counts, MetricSpec, Samples, Stage
 from rollout.errors import MetricsUnavailable, RolloutError, Usage
 from rollout.integrations.metricsources import MetricSources
@@ -199,3 +201,11 @@ def test_an_error_of_a_real_provider_names_the_metric_once(log: TrafficLog, tmp_
         sources.samples(metric("rate", query), COMPARISON, since=since, until=until)
     assert error.value.message == "provider 'shop', asked for orders: it did not answer: ConnectError"
     assert "rollout metrics check orders" in error.value.advice
+
+
+def test_an_edge_of_many_sources_fits_into_the_ledger(log: TrafficLog) -> None:
+    names = [f"a-provider-with-a-long-name-{number:02}" for number in range(32)]
+    edge = MetricSources(log, {name: Counter("prometheus@1767225600.125") for name in names}).edge()
+    kept: str = TypeAdapter(Looked.model_fields["edge"].rebuild_annotation()).validate_python(edge)
+    assert kept == edge
+    assert len(edge) > 1000
