@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from rollout.cli import VERBS
+from rollout.cli.metrics import command
 from rollout.demo.scratch import ENVIRONMENT as ENVIRONMENT_NAME
 from rollout.demo.scratch import NAME
 from tests.support.adapters import write_repository
@@ -165,3 +167,7 @@ def test_an_adapter_is_asked_about_by_what_it_is_served_as_and_nothing_is_writte
     assert {each["name"] for each in asked} == {NAME}
     assert "gateways" in ended.out
     assert everything(ramping) == before
+
+
+def test_the_help_of_the_verb_is_its_line_among_the_verbs() -> None:
+    assert (command.help or "").split("\n")[0] == VERBS["metrics"]
