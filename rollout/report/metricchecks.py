@@ -12,7 +12,7 @@ from rollout.usecases.metricscheck import GATEWAYS, MetricCheck
 
 SCHEMA = "adapter-rollout/metric-checks/v1"
 _LIST_SCHEMA = "adapter-rollout/metric-list/v1"
-_QUERY = 100
+_QUERY = 240
 _COMPLAINT = 400
 
 
@@ -27,7 +27,10 @@ def as_text(checks: Sequence[MetricCheck]) -> str:
     provider = max(len(each.provider) for each in checks)
     lines = [line for each in checks for line in _lines(each, width, provider)]
     silent = sum(each.complaint is not None for each in checks)
-    lines.append(f"{len(checks)} metrics: " + (f"{silent} did not answer" if silent else "all answered"))
+    lines.append(
+        f"{len(checks)} metric{'s' * (len(checks) > 1)}: "
+        + (f"{silent} did not answer" if silent else "all answered")
+    )
     return "\n".join(lines) + "\n"
 
 

@@ -61,7 +61,7 @@ def test_a_metric_shows_what_came_back_for_both_arms_and_what_was_asked(root: Pa
     assert "orders  shop" in ended.out
     assert "stable 3 of 12, candidate 3 of 12" in ended.out
     assert "kpi.py <<<" in ended.out
-    assert ended.out.endswith("1 metrics: all answered\n")
+    assert ended.out.endswith("1 metric: all answered\n")
     asked = [json.loads(line) for line in (root / "asked").read_text().splitlines()]
     assert [each["served"] for each in asked] == ["metrics-check-stable", "metrics-check-candidate"]
     assert {each["until"] - each["since"] for each in asked} <= {3600, 3599, 3601}
