@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 import math
@@ -72,7 +73,7 @@ class Admin:
             case "/rollout/status":
                 await _send_json(send, 200, self._status())
             case "/rollout/metrics" | "/metrics":
-                await send_bytes(send, 200, self._metrics(), media_type=_METRICS_TYPE)
+                await send_bytes(send, 200, await self._metrics(), media_type=_METRICS_TYPE)
             case "/v1/models":
                 models = [_model(name) for name in self._table.names]
                 await _send_json(send, 200, {"object": "list", "data": models})
@@ -113,9 +114,13 @@ class Admin:
             **{name: figure() for name, figure in self._figures.items()},
         }
 
-    def _metrics(self) -> bytes:
+    async def _metrics(self) -> bytes:
+        page = await asyncio.to_thread(self._telemetry.comparisons)
         return self._telemetry.exposition(
-            self._flags.status(), routes_revision=self._table.revision, routes_age_s=self._routes.age_s
+            self._flags.status(),
+            routes_revision=self._table.revision,
+            routes_age_s=self._routes.age_s,
+            page=page,
         )
 
     async def _health(self, send: Send) -> None:

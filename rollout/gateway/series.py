@@ -6,6 +6,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 PREFIX = "rollout_gateway_"
@@ -208,13 +209,17 @@ class Distribution:
         """Its samples in Prometheus' text format."""
         lines, so_far = [], 0
         comma = "," if labels else ""
-        bounds = (round(bound / self._per, 9) for bound in map(float, self._bounds))
-        for bound, count in zip((*bounds, "+Inf"), self._counts, strict=True):
+        for bound, count in zip(_shown_bounds(self._bounds, self._per), self._counts, strict=True):
             so_far += count
             lines.append(f'{name}_bucket{{{labels}{comma}le="{bound}"}} {float(so_far)}')
         lines.append(f"{name}_count{{{labels}}} {float(so_far)}")
         lines.append(f"{name}_sum{{{labels}}} {self._sum / self._per}")
         return lines
+
+
+@lru_cache(maxsize=32)
+def _shown_bounds(bounds: tuple[float, ...], per: int) -> tuple[str, ...]:
+    return (*(str(round(bound / per, 9)) for bound in map(float, bounds)), "+Inf")
 
 
 class Page:

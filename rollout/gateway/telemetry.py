@@ -159,13 +159,20 @@ class Telemetry:
         """Rows that are missing in the traffic log."""
         return self._losses().rows + (0 if self._examiner is None else self._examiner.rows_lost)
 
-    def exposition(self, flags: FlagDataStatus, *, routes_revision: int, routes_age_s: float) -> bytes:
-        """Everything in Prometheus' text format."""
-        self._forget_the_departed()
+    def comparisons(self) -> Page:
+        """The series of releases under way, which are many: to be called on another thread."""
         page = Page()
+        self._compared.show(page)
+        return page
+
+    def exposition(
+        self, flags: FlagDataStatus, *, routes_revision: int, routes_age_s: float, page: Page | None = None
+    ) -> bytes:
+        """Everything in Prometheus' text format, with the `page` of the comparisons."""
+        self._forget_the_departed()
+        page = page or self.comparisons()
         for tally in self._tallies.values():
             tally.show(page)
-        self._compared.show(page)
         page.put("started_seconds", self._started)
         for (name, *labels), count in self._counts.items():
             page.put(name, count, _LABELLED[name](*labels))
