@@ -10,7 +10,7 @@ from rollout.cli import VERBS
 from rollout.cli.plan import command
 from rollout.demo.scratch import NAME
 from rollout.integrations.trafficlog import TrafficLogRecorder
-from tests.support.commands import lasting, in_site
+from tests.support.commands import in_site, lasting
 from tests.support.site import Site, record
 
 WINDOW = "{rule: 'FREQ=WEEKLY;BYDAY=MO;BYHOUR=9', duration: 1h, time_zone: Europe/Berlin}"

@@ -109,7 +109,8 @@ def test_a_step_that_wants_no_proof_needs_samples_only_and_one_that_does_needs_m
     first, second, *_ = way(rates={"errors": 0.01})
     (bare,), (proven,) = first.needs, second.needs
     assert (bare.clean, bare.usual) == (100, 100)
-    assert proven.clean is not None and proven.usual is not None
+    assert proven.clean is not None
+    assert proven.usual is not None
     assert 100 < proven.clean < proven.usual
     assert second.requests == proven.usual
 
@@ -122,7 +123,8 @@ def test_at_the_whole_a_rate_above_the_limit_is_never_proven_and_late() -> None:
 
 def test_more_requests_see_less_harm() -> None:
     few, many = way(per_second=1)[1].needs[0], way(per_second=100)[1].needs[0]
-    assert few.harm is not None and many.harm is not None
+    assert few.harm is not None
+    assert many.harm is not None
     assert many.seen > few.seen
     assert many.harm < few.harm
 
