@@ -17,6 +17,7 @@ from rollout.cli.shadow.options import Moment
 from rollout.errors import Usage
 
 if TYPE_CHECKING:
+    from rollout.core.metric import MetricSpec
     from rollout.core.played import Traffic
     from rollout.usecases.release import ReleasePolicy
 
@@ -240,6 +241,13 @@ def _made_up(
     )
 
 
+def _is_in_rows(spec: MetricSpec) -> bool:
+    """Whether rows alone tell a metric: not what other providers measure, nor what users said later."""
+    from rollout.core.metric import Event, Score
+
+    return spec.source is None and spec.event is not Event.THUMBS_DOWN and spec.score is not Score.FEEDBACK
+
+
 def _recorded(
     policy: ReleasePolicy,
     place: Path,
@@ -263,11 +271,14 @@ def _recorded(
     traffic = replayed(place, environment, name, (start, end), stable=stable, candidate=candidate, seed=seed)
     whose = f"{stable} against itself" if candidate is None else f"{stable} -> {candidate}, as it was"
     notes = ["the shadow is left out: a log has no second answers to the same requests"]
+    told = {metric: spec for metric, spec in policy.metrics.items() if _is_in_rows(spec)}
+    if left_out := sorted(policy.metrics.keys() - told.keys()):
+        notes.append(f"{', '.join(left_out)} left out: rows of requests do not hold them")
     length = timedelta(seconds=traffic.seconds)
     if length < sum((step.bake for step in policy.plan.steps), timedelta(0)):
         notes.append(f"the {span(length)} of traffic are shorter than the plan: they come again and again")
     return _Staged(
-        policy=policy,
+        policy=replace(policy, metrics=told),
         traffic=traffic,
         told=f"{traffic.requests:,} recorded requests of {span(length)}: {whose}",
         notes=notes,

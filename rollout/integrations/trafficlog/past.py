@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 
 from rollout.core.metric import RequestRecord
@@ -10,10 +11,11 @@ from rollout.integrations.trafficlog.rows import rows_behind
 from rollout.integrations.trafficlog.source import TrafficLog, _mark, _newest
 
 _AT_ONCE = 5_000
-_OLDER = "SELECT coalesce(max(id), 0) FROM requests WHERE routed_at < ?"
+# From the newest row back, so that no more is read than what came since.
+_OLDER = "SELECT id FROM requests WHERE routed_at < ? ORDER BY id DESC LIMIT 1"
 _ASKED = """
-    SELECT count(*), min(routed_at), max(routed_at) FROM requests
-    WHERE name = ? AND shadow = 0 AND routed_at >= ? AND retry_of IS NULL
+    SELECT count(*), min(routed_at) FROM requests
+    WHERE id > ? AND +name = ? AND shadow = 0 AND retry_of IS NULL
 """
 
 
@@ -21,26 +23,22 @@ class PastTraffic(TrafficLog):
     """A traffic log, asked by times of day. They are Unix seconds."""
 
     def edge_at(self, at: float) -> str:
-        """The edge behind the last row that was routed before `at` and is still known. Reads the whole log once."""
+        """The edge behind the last row that was routed before `at` and is still known."""
         with self._reading() as connection:
-            (older,) = connection.execute(_OLDER, (at,)).fetchone()
-            known = min(
-                max(older, removed_up_to(connection), removed_up_to(connection, feedback=True)),
-                _newest(connection),
-            )
-            return f"{_mark(connection)}:{known}"
+            return f"{_mark(connection)}:{_before(connection, at)}"
 
     def per_second(self, name: str, *, since: float, until: float) -> float | None:
         """Requests of users a second since then, or since the first one that is known; None for less than two."""
         with self._reading() as connection:
-            number, first, _ = connection.execute(_ASKED, (name, since)).fetchone()
+            number, first = connection.execute(_ASKED, (_before(connection, since), name)).fetchone()
         if number < 2 or until <= first:
             return None
         return float(number / (until - first))
 
     def rows(self, name: str, *, since: float, until: float) -> Iterator[RequestRecord]:
         """Requests of users that were routed in [since, until), in the order of their ends."""
-        after = int(self.edge_at(since).partition(":")[2])
+        with self._reading() as connection:
+            after = _before(connection, since)
         while True:
             with self._reading() as connection:
                 found = rows_behind(connection, after, _AT_ONCE)
@@ -50,3 +48,10 @@ class PastTraffic(TrafficLog):
             for _, row in found:
                 if row.name == name and not row.shadow and since <= row.routed_at < until:
                     yield row
+
+
+def _before(connection: sqlite3.Connection, at: float) -> int:
+    """The id of the last row that was routed before `at`, but no earlier than what is still there."""
+    older = connection.execute(_OLDER, (at,)).fetchone()
+    removed = removed_up_to(connection), removed_up_to(connection, feedback=True)
+    return min(max(older[0] if older else 0, *removed), _newest(connection))
