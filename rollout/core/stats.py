@@ -136,6 +136,28 @@ def mixed_log_e(sums: Sequence[float]) -> float:
     return log_sum_exp(sums) - log(len(sums))
 
 
+_IN_PLAY = 0.8
+"""The part of the judge's wealth that is staked on harm from the beginning; the rest waits for later steps."""
+
+
+def staked_anew(sums: Sequence[float], steps: int) -> tuple[float, ...]:
+    """Evidence of harm with a fresh stake on every alternative, behind `steps` earlier steps of the release.
+
+    A long time without harm would have to be outweighed first by harm that begins late. So a part of the wealth is
+    kept back, half of what is left of it for each step that follows: 0.1, 0.05, ... The whole is an e-process still.
+    Source: restarts as in Shin, Ramdas and Rinaldo, "E-detectors", 2023.
+    """
+    stake = log((1 - _IN_PLAY) / _IN_PLAY / 2) - steps * log(2)
+    return tuple(short(log_sum_exp((each, stake))) for each in sums)
+
+
+def harm_log_e(sums: Sequence[float], steps: int) -> float:
+    """log e-value of harm behind `steps` earlier steps: what is in play, and what is still kept back."""
+    kept = log(1 - _IN_PLAY) - steps * log(2)
+    # Rounded, so that nothing learned is exactly nothing.
+    return round(log_sum_exp((mixed_log_e(sums) + log(_IN_PLAY), kept)), 9)
+
+
 def log_beta(a: float, b: float) -> float:
     """Natural logarithm of the beta function."""
     return lgamma(a) + lgamma(b) - lgamma(a + b)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from rollout.core.judge import Evidence, judge, observe
 from rollout.core.metric import Counts, MetricSpec, Samples, Stage
+from rollout.core.stats import staked_anew
 from rollout.core.verdict import Outcome, Verdict
 from tests.core.factories import metric
 
@@ -107,7 +108,8 @@ def test_a_metric_without_an_absolute_limit_cannot_carry_the_whole_share() -> No
 def test_a_new_step_begins_its_counts_anew_and_keeps_the_evidence_of_harm() -> None:
     evidence = observe(Evidence(), metric(), samples((90, 1), (10, 4)))
     carried = evidence.carried_into_next_step()
-    assert carried.log_e == evidence.log_e
+    assert carried.log_e == staked_anew(evidence.log_e, 0)
+    assert all(after > before for after, before in zip(carried.log_e, evidence.log_e, strict=True))
     assert (carried.stable, carried.candidate) == (0, 0)
 
 

@@ -265,7 +265,11 @@ def test_evidence_of_no_worse_begins_anew_with_each_step_and_that_of_harm_goes_o
         alone = judged(spec, look)
         went_on = judge(spec, after, stage=Stage.CANARY, alpha=0.01, alpha_advance=0.05)
         assert went_on.proof == pytest.approx(alone.proof)
-        assert went_on.e_value == pytest.approx(judged(spec, look, look, look).e_value)
+        whole = judged(spec, look, look, look).e_value
+        assert went_on.e_value is not None
+        assert whole is not None
+        # What was staked for the new step earns from there on only: a little less, or more, than without it.
+        assert went_on.e_value == pytest.approx(whole, rel=0.2)
         assert went_on.samples == alone.samples
 
 
@@ -274,4 +278,8 @@ def test_a_step_just_begun_has_nothing_to_compare() -> None:
         carried = seen(spec, look).carried_into_next_step()
         verdict = judge(spec, carried, stage=Stage.CANARY, alpha=0.01, alpha_advance=0.05)
         assert (verdict.outcome, verdict.reason) == (Outcome.NO_DATA, "no requests of either arm yet")
-    assert Evidence().carried_into_next_step() == Evidence()
+    new = Evidence().carried_into_next_step()
+    assert (new.steps, judge(rate(), new, stage=Stage.CANARY, alpha=0.01, alpha_advance=0.05).e_value) == (
+        1,
+        None,
+    )

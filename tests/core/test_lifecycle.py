@@ -20,6 +20,7 @@ from rollout.core.lifecycle import (
     verify_chain,
 )
 from rollout.core.plan import Share
+from rollout.core.stats import staked_anew
 from rollout.core.verdict import Outcome
 from rollout.errors import LedgerConflict
 from tests.core.factories import (
@@ -172,7 +173,7 @@ def test_shadow_evidence_does_not_count_in_the_canary_but_canary_evidence_is_car
     shadow = state(ADOPTED, started(), looked(errors=harm), *shift(0, "10%"))
     assert dict(shadow.evidence) == {}
     canary = state(ADOPTED, started(), *shift(0, "10%"), looked(errors=harm), *shift(1, "50%"))
-    assert canary.evidence["errors"] == Evidence(log_e=(1.0,) * 6, earlier=10)
+    assert canary.evidence["errors"] == Evidence(log_e=staked_anew((1.0,) * 6, 0), earlier=10, steps=1)
 
 
 def test_looks_that_show_harm_are_counted() -> None:

@@ -11,13 +11,17 @@ from hypothesis import strategies as st
 from rollout.core.stats import (
     ADVANCE_ODDS,
     HARM_ODDS,
+    added,
     advance_increments,
     as_odds,
     harm_increments,
+    harm_log_e,
+    log_choose,
     log_sum_exp,
     log_tilt,
     mixed_log_e,
     odds_increments,
+    staked_anew,
 )
 
 
@@ -223,3 +227,51 @@ def test_all_alternatives_of_a_proof_are_better_than_what_is_accepted() -> None:
 )
 def test_evidence_is_told_as_odds(e_value: float, text: str) -> None:
     assert as_odds(log(e_value)) == text
+
+
+def test_what_is_staked_anew_is_never_more_than_was_kept_back() -> None:
+    """The whole is worth 1 before anything is learned, however many steps there were."""
+    sums: tuple[float, ...] = (0.0,) * 6
+    for steps in range(12):
+        assert harm_log_e(sums, steps) == pytest.approx(0.0, abs=1e-8)
+        sums = staked_anew(sums, steps)
+
+
+def test_harm_that_begins_late_does_not_have_to_outweigh_the_good_days_before() -> None:
+    """1 % becomes 5 % at the third step, behind a day without harm at each of the two before."""
+    good = {"candidate": 100, "candidate_bad": 1, "stable": 1900, "stable_bad": 19, "tolerance": 1.25}
+    bad = {"candidate": 500, "candidate_bad": 25, "stable": 1500, "stable_bad": 15, "tolerance": 1.25}
+
+    def looks_until_shown(stake: bool) -> int:
+        sums: tuple[float, ...] = (0.0,) * 6
+        for step in range(2):
+            for _ in range(288):
+                sums = added(sums, harm_increments(**good))  # type: ignore[arg-type]
+            sums = staked_anew(sums, step) if stake else sums
+        for look in range(1, 500):
+            sums = added(sums, harm_increments(**bad))  # type: ignore[arg-type]
+            if (harm_log_e(sums, 2) if stake else mixed_log_e(sums)) >= log(400):
+                return look
+        raise AssertionError("never shown")
+
+    assert looks_until_shown(stake=True) <= 3
+    assert looks_until_shown(stake=False) >= 10
+
+
+def test_evidence_with_stakes_for_later_steps_is_worth_no_more_than_one_where_nothing_is_wrong() -> None:
+    """E[e] <= 1 at the boundary, over two looks with a step between them, by enumeration."""
+    look = {"candidate": 6, "stable": 14, "tolerance": 1.0}
+    expected = 0.0
+    for first in range(4):
+        for second in range(4):
+            weight = exp(_chance(first) + _chance(second))
+            sums = added((0.0,) * 6, harm_increments(**look, candidate_bad=first, stable_bad=3 - first))  # type: ignore[arg-type]
+            sums = staked_anew(sums, 0)
+            sums = added(sums, harm_increments(**look, candidate_bad=second, stable_bad=3 - second))  # type: ignore[arg-type]
+            expected += weight * exp(harm_log_e(sums, 1))
+    assert expected == pytest.approx(1.0, abs=1e-6)
+
+
+def _chance(marked: int) -> float:
+    """log of the chance that so many of 3 marks fall on 6 of 20."""
+    return log_choose(6, marked) + log_choose(14, 3 - marked) - log_choose(20, 3)

@@ -21,6 +21,8 @@ Draw: TypeAlias = Callable[[np.random.Generator, tuple[int, int], int], Table]
 
 SPREAD = 0.6
 NEVER = 10**9
+KEPT = 0.2
+"""What the judge keeps back for later steps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +40,7 @@ class Process:
     boundary: float
     multiples: Sequence[float]
     runs: int
+    kept: float = 0.0
     sums: Table = field(init=False)
     _bases: dict[tuple[int, int, int], Table] = field(default_factory=dict)
 
@@ -55,9 +58,10 @@ class Process:
 
     @property
     def log_e(self) -> Table:
-        """Of each run, as `mixed_log_e` has it."""
+        """Of each run, as `harm_log_e` and `mixed_log_e` have it."""
         top = self.sums.max(axis=1, keepdims=True)
-        return np.asarray(top[:, 0] + np.log(np.exp(self.sums - top).mean(axis=1)))
+        mixed = np.asarray(top[:, 0] + np.log(np.exp(self.sums - top).mean(axis=1)))
+        return np.logaddexp(mixed + log(1 - self.kept), log(self.kept)) if self.kept else mixed
 
     def _base(self, look: Look, bad: int) -> Table:
         key = (look.stable, look.candidate, bad)
@@ -77,7 +81,7 @@ class Process:
 
 def harm_process(runs: int, tolerated: float = 1.0) -> Process:
     """Evidence of harm."""
-    return Process(tolerated, HARM_ODDS, runs)
+    return Process(tolerated, HARM_ODDS, runs, kept=KEPT)
 
 
 def proof_process(runs: int, accepted: float = 1.0) -> Process:

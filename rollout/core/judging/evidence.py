@@ -1,8 +1,9 @@
 """What the judge remembers of one metric: sums, never requests. The same looks give the same sums, byte for byte.
 
 Evidence of *harm* is multiplied on over all looks of a release's steps: each look is a stratum of its own, so that it
-may. Evidence of *no worse* begins anew with every step, for a step asks whether the candidate is no worse at its own
-share: what was proven at 5 % says nothing of how both fare at 50 %.
+may. A part of the stake is kept for each later step, so that harm which begins late does not take long to show.
+Evidence of *no worse* begins anew with every step, for a step asks whether the candidate is no worse at its own share:
+what was proven at 5 % says nothing of how both fare at 50 %.
 """
 
 from __future__ import annotations
@@ -20,7 +21,15 @@ from rollout.core.metric import (
     Quantile,
     Test,
 )
-from rollout.core.stats import ADVANCE_ODDS, HARM_ODDS, added, advance_increments, harm_increments, short
+from rollout.core.stats import (
+    ADVANCE_ODDS,
+    HARM_ODDS,
+    added,
+    advance_increments,
+    harm_increments,
+    short,
+    staked_anew,
+)
 
 Count = Annotated[int, Field(ge=0)]
 _NO_HARM_YET = (0.0,) * len(HARM_ODDS)
@@ -102,16 +111,21 @@ class Evidence(Document):
         default=None, description="Bad requests of stable that have a unit, and the squares of them by unit."
     )
     earlier: Count = Field(default=0, description="Requests of the candidate in the steps before this one.")
+    steps: Count = Field(default=0, description="Steps before this one whose evidence of harm it carries on.")
 
     def carried_into_next_step(self) -> Evidence:
-        """The same evidence of harm, with the counts and the proof begun anew."""
+        """The same evidence of harm, staked anew, with the counts and the proof begun anew."""
         return Evidence(
-            log_e=self.log_e,
-            quantiles=tuple(Exceedance(quantile=each.quantile, harm=each.harm) for each in self.quantiles),
-            paired=self.paired and Paired(harm=self.paired.harm),
+            log_e=staked_anew(self.log_e, self.steps),
+            quantiles=tuple(
+                Exceedance(quantile=each.quantile, harm=staked_anew(each.harm, self.steps))
+                for each in self.quantiles
+            ),
+            paired=self.paired and Paired(harm=staked_anew(self.paired.harm, self.steps)),
             unpaired=self.unpaired and self.unpaired.model_copy(update={"step": Strata()}),
             heaps=self.heaps,
             earlier=self.earlier + self.candidate,
+            steps=self.steps + 1,
         )
 
 

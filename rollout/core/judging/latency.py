@@ -9,7 +9,7 @@ from rollout.core.judging.evidence import Evidence, Exceedance
 from rollout.core.metric import MetricSpec
 from rollout.core.observed import quantile_name
 from rollout.core.ratebounds import rate_bounds
-from rollout.core.stats import mixed_log_e
+from rollout.core.stats import harm_log_e, mixed_log_e
 from rollout.core.verdict import Interval
 
 
@@ -25,7 +25,7 @@ def weigh_latency(spec: MetricSpec, evidence: Evidence, *, confidence: float) ->
     # Harm is any quantile's, so that their evidence is averaged. No worse is all of theirs: the least counts.
     least = min(seen, key=lambda each: mixed_log_e(each.advance))
     return Balance(
-        harm=mixed_log_e([mixed_log_e(each.harm) for each in seen]) / effect,
+        harm=mixed_log_e([harm_log_e(each.harm, evidence.steps) for each in seen]) / effect,
         proof=mixed_log_e(least.advance) / effect,
         told=", ".join(_times(each) for each in seen),
         claim=f"{quantile_name(least.quantile)} at most {spec.max_ratio:g} times stable's",

@@ -6,7 +6,7 @@ from rollout.core.judging.balance import Balance, design_effect, percent
 from rollout.core.judging.evidence import Evidence
 from rollout.core.metric import Direction, MetricSpec
 from rollout.core.ratebounds import difference_bounds, margin_log_e
-from rollout.core.stats import mixed_log_e
+from rollout.core.stats import harm_log_e, mixed_log_e
 from rollout.core.verdict import Interval
 
 
@@ -39,7 +39,7 @@ def weigh_rate(spec: MetricSpec, evidence: Evidence, *, confidence: float) -> Ba
         proofs.append(mixed_log_e(evidence.advance or (0.0,)) / effect)
         claims.append(f"at odds of at most {spec.max_odds:g} times stable's")
     return Balance(
-        harm=mixed_log_e(evidence.log_e) / effect,
+        harm=harm_log_e(evidence.log_e, evidence.steps) / effect,
         proof=mixed_log_e(proofs),
         told=f"{rate_of(spec, evidence.candidate_bad, candidate)} in the candidate, "
         f"{rate_of(spec, evidence.stable_bad, stable)} in stable{_hint(spec, evidence)}",

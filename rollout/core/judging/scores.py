@@ -7,7 +7,7 @@ from rollout.core.judging.balance import Balance, design_effect
 from rollout.core.judging.evidence import Evidence
 from rollout.core.judging.scored import Paired, Strata, Unpaired
 from rollout.core.metric import MetricSpec
-from rollout.core.stats import mixed_log_e
+from rollout.core.stats import harm_log_e, mixed_log_e
 from rollout.core.verdict import Interval
 
 
@@ -17,7 +17,7 @@ def weigh_score(spec: MetricSpec, evidence: Evidence, *, confidence: float) -> B
     assert spec.max_abs is not None
     claim = f"no worse by more than {spec.max_abs:.3g}"
     if evidence.paired is not None and evidence.paired.pairs:
-        return _of_pairs(evidence.paired, claim, effect, confidence)
+        return _of_pairs(evidence.paired, evidence.steps, claim, effect, confidence)
     means = evidence.unpaired
     if means is None or not means.step.weight:
         return None
@@ -40,13 +40,13 @@ def weigh_score(spec: MetricSpec, evidence: Evidence, *, confidence: float) -> B
     )
 
 
-def _of_pairs(paired: Paired, claim: str, effect: float, confidence: float) -> Balance:
+def _of_pairs(paired: Paired, steps: int, claim: str, effect: float, confidence: float) -> Balance:
     mean = paired.sum / paired.pairs
     # As if one pair more had differed each way: pairs that are all equal are not certain.
     variance = ((paired.squares + 2) / (paired.pairs + 2) - mean * mean) / paired.pairs * effect
     half = mean_half_width(max(variance, 1e-12), paired.pairs / effect, 1 - confidence)
     return Balance(
-        harm=mixed_log_e(paired.harm) / effect,
+        harm=harm_log_e(paired.harm, steps) / effect,
         proof=mixed_log_e(paired.advance) / effect,
         told=_difference(mean, f"over {paired.pairs:,} pairs"),
         claim=claim,
