@@ -21,7 +21,7 @@ from rollout.report.verdicts import cell
 from rollout.usecases.forecast import Forecast
 
 _STATES = ("", "state", "share", "left at the earliest", "requests")
-_METRICS = ("metric", "requires", "no failures", "as usual", "has seen by then", "in")
+_METRICS = ("metric", "requires", "no failures", "as usual", "sees", "in")
 
 
 def render(found: Forecast, form: str) -> str:
