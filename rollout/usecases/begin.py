@@ -20,6 +20,7 @@ from rollout.ports import World
 from rollout.usecases.audit import why_not_about
 from rollout.usecases.calendar import frozen
 from rollout.usecases.coverage import cover
+from rollout.usecases.measured import lacking
 from rollout.usecases.release import Desire, ReleasePolicy, read_policy
 from rollout.usecases.room import no_room
 from rollout.usecases.tick import Move, Tick, Ticking
@@ -52,7 +53,10 @@ def perhaps_begin(ticking: Ticking, gatekeeper: Gatekeeper) -> Tick:
         _doubt(ticking.world, desire, report, golden)
         for report, golden in zip(verdict.reports, policy.goldens, strict=True)
     )
-    blocked = next((doubt for doubt in doubts if doubt), None) or gatekeeper(ticking.world, desire)
+    unasked = lacking(tuple(policy.metrics.values()), ticking.world.environment)
+    blocked = next((doubt for doubt in (*doubts, *unasked) if doubt), None) or gatekeeper(
+        ticking.world, desire
+    )
     if blocked is not None:
         return ticking.end(Move.BLOCKED, blocked)
     if (waits := _why_not_now(ticking, desire)) is not None:

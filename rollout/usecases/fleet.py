@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
-from rollout.core.lifecycle import Phase, RolloutState, fold
+from rollout.core.lifecycle import Phase, RolloutState
 from rollout.core.plan import Share
 from rollout.core.routes import Routes, route_of
 from rollout.errors import RolloutError, Unreadable
@@ -64,9 +64,9 @@ def muster(world: World) -> Fleet:
     """All adapters that git or the ledger knows: unfinished rollbacks first, then releases under way, then the rest."""
     world = steady(world)
     picture = _take(world)
-    recorded = world.ledger.names()
-    states = {name: state for name in recorded if (state := _state(world, name)) is not None}
-    known = {*picture.manifests, *recorded}
+    found = dict(world.ledger.states())
+    states = {name: state for name, state in found.items() if isinstance(state, RolloutState)}
+    known = {*picture.manifests, *found}
     names = sorted(known, key=lambda name: (_urgency(states.get(name)), name))
     at_rest = {name: state for name, state in states.items() if _is_at_rest(world, name, state, picture)}
     return Fleet(world=world, names=names, at_rest=at_rest)
@@ -98,14 +98,6 @@ def _take(world: World) -> _Picture:
         routes=world.routes.read(),
         models=[_models(replica) for replica in world.replicas],
     )
-
-
-def _state(world: World, name: str) -> RolloutState | None:
-    """None where the ledger is not in order: the tick of that adapter says so."""
-    try:
-        return fold(world.ledger.read(name))
-    except RolloutError:
-        return None
 
 
 def _models(replica: Serving) -> Sequence[ServedModel]:

@@ -85,7 +85,12 @@ def look(world: World, book: Book, policy: ReleasePolicy) -> Analysis:
         try:
             seen.append(world.metrics.samples(spec, comparison, since=state.edge, until=edge))
         except Unavailable as error:
-            silent.append(f"{spec.id}: {error.message}")
+            if spec.required:
+                silent.append(f"{spec.id}: {error.message}")
+            else:  # What no step asks for keeps nothing from going on; this look is lost to it.
+                seen.append(
+                    Samples(metric=spec.id, since=state.edge, until=edge, stable=None, candidate=None)
+                )
     evidence = observed(policy, state, seen, now)
     analysis = analyse(policy, replace(state, evidence=evidence), now)
     if silent and analysis.outcome is not Outcome.FAIL:

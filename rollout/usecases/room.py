@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from rollout.core.lifecycle import fold
+from rollout.core.lifecycle import RolloutState
+from rollout.errors import LedgerConflict
 from rollout.ports import World
 
 _COMPARED = 2
@@ -11,7 +12,7 @@ _COMPARED = 2
 
 def no_room(world: World, name: str) -> str | None:
     """Why another release must not begin beside those under way, or None. One alone may always."""
-    others = [other for other in world.ledger.names() if other != name and _is_under_way(world, other)]
+    others = [other for other, state in world.ledger.states() if other != name and _may_be_under_way(state)]
     most = world.environment.fleet.max_releases
     if most is not None and len(others) >= most:
         return f"{len(others)} of {most} releases are under way: {_some(others)}"
@@ -21,8 +22,9 @@ def no_room(world: World, name: str) -> str | None:
     return None
 
 
-def _is_under_way(world: World, name: str) -> bool:
-    return fold(world.ledger.read(name)).phase.under_way
+def _may_be_under_way(state: RolloutState | LedgerConflict) -> bool:
+    """A ledger that is not in order may hide a release."""
+    return not isinstance(state, RolloutState) or state.phase.under_way
 
 
 def _some(names: list[str]) -> str:
