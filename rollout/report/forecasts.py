@@ -99,10 +99,7 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, ...]], right: tuple[int,
 
 
 def _headline(found: Forecast) -> str:
-    what = f"{found.candidate} replaces {found.stable or 'the base model'}"
-    if found.is_stable:
-        what = f"what follows {found.candidate}"
-    return f"{found.name} @ {found.environment}: {what} by plan {found.plan.name}"
+    return f"{found.name} @ {found.environment}, by plan {found.plan.name}"
 
 
 def _facts(found: Forecast) -> list[tuple[str, str]]:
@@ -111,6 +108,8 @@ def _facts(found: Forecast) -> list[tuple[str, str]]:
     asked = "not known" if per_second is None else f"{per_second:.3g} requests/s ({found.traffic.told_by})"
     plan = found.plan
     return [
+        ("candidate", "the next version" if found.is_stable else found.candidate),
+        ("replaces", found.stable or "the base model"),
         ("traffic", asked),
         ("failures", _rates(found)),
         ("begins", f"{_begins(found).astimezone(zone):%a %Y-%m-%d %H:%M} {zone}"),
@@ -129,7 +128,7 @@ def _facts(found: Forecast) -> list[tuple[str, str]]:
 def _rates(found: Forecast) -> str:
     known = found.traffic.base_rates
     rates = ", ".join(f"{metric} {per_cent(rate)}" for metric, rate in known.items())
-    return f"{rates} of stable, by the traffic log" if known else "stable's are not known, and taken as none"
+    return f"{rates} of stable" if known else "stable's are not known, and taken as none"
 
 
 def _begins(found: Forecast) -> datetime:
@@ -190,7 +189,7 @@ def _metric(stay: Stay, need: Need) -> tuple[str, ...]:
 
 def _requires(stay: Stay) -> str:
     if stay.share == Share.FULL and stay.phase is Phase.CANARY:
-        return "below its limit"
+        return "its limit"
     return "no harm" if stay.requires is Requirement.NO_HARM else "no worse"
 
 

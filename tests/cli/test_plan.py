@@ -45,9 +45,9 @@ def test_before_a_release_every_state_is_told_with_its_needs(adopted: Site) -> N
     ended = in_site(adopted, "plan", "--rate", "6.7", "--releases-per-year", "200")
     assert (ended.status, ended.err) == (0, "")
     lines = ended.out.splitlines()
-    assert lines[0].startswith("support-triage @ demo: support-triage-1.1.0-")
-    assert " replaces support-triage-1.0.0-" in lines[0]
-    assert lines[0].endswith(" by plan demo")
+    assert lines[0] == "support-triage @ demo, by plan demo"
+    assert lines[1].startswith("  candidate support-triage-1.1.0-")
+    assert lines[2].startswith("  replaces  support-triage-1.0.0-")
     assert "  traffic   6.7 requests/s (as given)" in lines
     assert "  alpha     1% false rollbacks, 2 a year at 200 releases" in lines
     states = [line.split() for line in lines if line.lstrip().startswith(("shadow ", "step ", "rollback "))]
@@ -62,7 +62,7 @@ def test_before_a_release_every_state_is_told_with_its_needs(adopted: Site) -> N
     assert "  step 1, 10%: 3 s and 40 requests at least, 1 min 30 s at most" in lines
     told = [line.split() for line in lines]
     assert ["errors", "no", "worse", "40", "0%", "->", "17%", "40"] in told
-    assert max(map(len, lines[1:])) <= 80
+    assert max(map(len, lines)) <= 80
 
 
 def test_looking_ahead_changes_nothing_and_reaches_nobody(
