@@ -36,8 +36,8 @@ def command(
 ) -> int:
     """Show what will happen to a manifest: each step, when, what it can detect, and what it costs in requests.
 
-    Before a release it is told by the manifest and the policies as they lie here, during one by those that it began
-    with. Nothing is changed, and nobody is asked but the ledger and the traffic log.
+    Before a release it is told by the manifest and the policies that lie here, during one by those that it began with.
+    Nothing is changed, and nobody is asked but the ledger and the traffic log.
     """
     from rollout import wiring
     from rollout.report import forecasts

@@ -50,7 +50,7 @@ def screen(status: Status, *, width: int, height: int, events: int) -> list[str]
     lines = [part for line in _lines(status, events) for part in line.wrapped(width)]
     if len(lines) > height:
         lines = [*lines[: max(1, height - 1)], _Line(text="…")]
-    return [click.style(_cut(line.text, width), fg=line.colour, bold=line.bold or None) for line in lines]
+    return [_styled(_cut(line.text, width), line) for line in lines]
 
 
 def in_place(text: str) -> str:
@@ -75,6 +75,10 @@ def news(status: Status) -> object:
     )
 
 
+def _styled(text: str, line: _Line) -> str:
+    return click.style(text, fg=line.colour, bold=line.bold or None) if line.colour or line.bold else text
+
+
 def _cut(text: str, width: int) -> str:
     return text if len(text) <= width else f"{text[: max(0, width - 1)]}…"
 
@@ -96,6 +100,8 @@ def _lines(status: Status, events: int) -> Iterator[_Line]:
         yield _Line(text=f"  {what:<9} {told}")
     if status.mismatch:
         yield _Line(text=f"  mismatch  {status.mismatch}", colour="red", wraps=True)
+    if (back := status.state.rolled_back) is not None:
+        yield _Line(text=f"  taken back {back.at:%m-%d %H:%M:%S}: {back.reason}", colour="red", wraps=True)
     for sentence in status.unknown:
         yield _Line(text=f"  unknown   {sentence}", colour="red", wraps=True)
     if events:
@@ -137,7 +143,7 @@ def _evidence(status: Status) -> Iterator[_Line]:
     rows = [head, *(_row(verdict) for verdict in verdicts)]
     for line, verdict in zip(aligned(rows, right=frozenset({2, 3, 4})), (None, *verdicts), strict=True):
         yield _Line(text=f"  {line}", colour=None if verdict is None else COLOURS[verdict.outcome])
-    if status.act_at is not None:
+    if status.act_at is not None and any(verdict.e_value is not None for verdict in verdicts):
         harm, proof = (odds(each) for each in status.act_at)
         yield _Line(text=f"  (harm is acted on at {harm}, no worse is proven at {proof})")
     yield _Line()
