@@ -32,7 +32,10 @@ PLAN = Plan.model_validate(
     {
         "schema": "adapter-rollout/plan/v1",
         "name": "quick",
-        "steps": [{"share": "100%", "bake": "1s", "min_samples": 1}],
+        "steps": [
+            {"share": "50%", "bake": "1s", "min_samples": 1},
+            {"share": "100%", "bake": "1s", "min_samples": 1},
+        ],
         "deadline": "1h",
         "metrics": ["errors"],
     }
