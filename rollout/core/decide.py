@@ -115,7 +115,12 @@ def decide(
     elapsed = now - state.entered_at
     if elapsed < timedelta(0):
         return Halt(reason=f"the clock is {-elapsed} behind the ledger")
+    may_end = plan.on_inconclusive is OnInconclusive.ROLL_BACK and not _waits_for_a_person(state)
     if state.errors > plan.error_budget:
+        if elapsed > deadline and may_end:
+            return RollBack(
+                reason=f"the deadline of {deadline} passed: {state.errors} looks could not be taken"
+            )
         return Halt(
             reason=f"{state.errors} looks in a row could not be taken; the error budget is {plan.error_budget}"
         )
@@ -124,10 +129,15 @@ def decide(
     if unproven is None:
         return _unless_stopped(plan, state, forward, closed, steering, overdue=elapsed > deadline)
     if elapsed > deadline:
-        if plan.on_inconclusive is OnInconclusive.ROLL_BACK and state.paused is None:
+        if may_end:
             return RollBack(reason=f"the deadline of {deadline} passed without proof: {unproven}")
         return Hold(reason=f"the deadline of {deadline} passed: {unproven}", final=True)
     return Hold(reason=unproven)
+
+
+def _waits_for_a_person(state: RolloutState) -> bool:
+    """Somebody paused it or turned it down: to wait for them is never harm."""
+    return state.paused is not None or state.lowered is not None
 
 
 def shown_harm(plan: Plan, state: RolloutState, analysis: Analysis) -> RollBack | None:
@@ -169,6 +179,10 @@ def _what_is_missing(
         return f"paused by {state.paused.actor}: {state.paused.reason}; resume the release or take it back"
     if not coverage.complete:
         return coverage.complaint
+    if (
+        analysis.outcome is Outcome.FAIL
+    ):  # Within the failure budget: nobody more gets it meanwhile, skipped or not.
+        return "; ".join(analysis.failures)
     if state.phase is Phase.CANARY and (state.step < 0 or _was_resumed(plan, state)):
         return None  # Nobody is served as this step says yet, so there is nothing to judge.
     if state.hastened is not None or _is_skipped(plan, state, steering):

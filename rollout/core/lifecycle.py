@@ -575,7 +575,17 @@ def _after(state: RolloutState, event: LedgerEvent) -> RolloutState:
             return replace(state, intent=None)
         case Heard():
             _require(state.phase.under_way and not state.heard, state, event)
-            return replace(state, heard=True, entered_at=event.at, step_edge=event.edge)
+            # What was served before by gateways that had not heard was served at another share.
+            return replace(
+                state,
+                heard=True,
+                entered_at=event.at,
+                edge=event.edge,
+                step_edge=event.edge,
+                evidence=MappingProxyType(
+                    {key: value.carried_into_next_step() for key, value in state.evidence.items()}
+                ),
+            )
         case Lowered():
             canary = state.phase is Phase.CANARY or (state.phase is Phase.PROMOTED and not state.settling)
             _require(canary and event.share < state.share, state, event)
@@ -699,7 +709,7 @@ def _shifted(state: RolloutState, event: Shifted) -> RolloutState:
         step_edge=event.edge,
         heard=event.heard,
         lowered_from=None,
-        hastened=None,
+        hastened=None if event.share == Share.FULL else state.hastened,
         failures_in_a_row=0,
         passes_in_a_row=0,
         evidence=MappingProxyType({key: value.carried_into_next_step() for key, value in carried.items()}),

@@ -25,6 +25,10 @@ def after_promotion(ticking: Ticking) -> Tick:
             return ticking.end(
                 Move.HELD, f"{ticking.state.lowered.reason}; resume the release or take it back"
             )
+        if (paused := ticking.state.paused) is not None:
+            return ticking.end(
+                Move.HELD, f"paused by {paused.actor}: {paused.reason}; resume the release or take it back"
+            )
         over = _window_over(ticking)
         if over is None:
             return ticking.end(Move.HELD, "promoted; the previous version stays one flag write away")
@@ -36,7 +40,8 @@ def _window_over(ticking: Ticking) -> str | None:
     state, desire = ticking.state, ticking.desire
     assert state.entered_at is not None
     assert state.candidate is not None
-    if desire is not None and desire.version.identity != state.candidate.identity:
+    newer = desire is not None and desire.version.identity != state.candidate.identity
+    if desire is not None and newer and ticking.git_still_says_so():
         return f"the next release, {desire.version.served_name}, is waiting"
     _, policy = ticking.release()
     if ticking.world.clock.now() - state.entered_at >= policy.plan.rollback_window:

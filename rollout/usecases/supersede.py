@@ -8,19 +8,31 @@ from rollout.core.decide import Begin, admit
 from rollout.core.lifecycle import Superseded
 from rollout.core.plan import Share
 from rollout.core.verdict import Analysis
+from rollout.errors import RolloutError
+from rollout.usecases.calendar import frozen
 from rollout.usecases.release import Desire, read_policy
 from rollout.usecases.tick import Move, Tick, Ticking
 
 
 def newer_version(ticking: Ticking) -> Desire | None:
-    """What git asks for instead of the candidate, if nothing that is recorded stands against it."""
+    """What git asks for instead of the candidate, if nothing that is recorded stands against it.
+
+    A release that somebody paused, and one in a freeze, stays: nothing could begin in its place.
+    """
     candidate, desire = ticking.state.candidate, ticking.desire
     if desire is None or candidate is None or desire.version.identity == candidate.identity:
         return None
-    policy = read_policy(ticking.world, desire.manifest.value, desire.policy_commit)
+    if ticking.state.paused is not None or frozen(ticking.world, ticking.world.clock.now()):
+        return None
+    try:
+        policy = read_policy(ticking.world, desire.manifest.value, desire.policy_commit)
+    except (
+        RolloutError
+    ):  # It could not begin either, and must not keep the release under way from being watched.
+        return None
     alone = replace(ticking.state, candidate=None)
     verdict = admit(desired=desire.version, state=alone, plan=policy.plan, suites=policy.asked)
-    return desire if isinstance(verdict, Begin) else None
+    return desire if isinstance(verdict, Begin) and ticking.git_still_says_so() else None
 
 
 def supersede(ticking: Ticking, newer: Desire, analysis: Analysis) -> Tick:

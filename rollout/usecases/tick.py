@@ -130,8 +130,19 @@ class Ticking:
         desired = self.desire.version.identity if self.desire else None
         if self.blind or desired != stable or (state.candidate and desired == state.candidate.identity):
             return None
+        if not self.git_still_says_so():
+            return None
         what = state.stable.served_name if state.stable else "no adapter"
         return f"the manifest in git asks for {what} again"
+
+    def git_still_says_so(self) -> bool:
+        """Whether git still asks for what it was seen to ask for: the view of a long tick may be older than the release."""
+        try:
+            now = find_desire(newest(self.world), self.book.name)
+        except RolloutError:
+            return False
+        seen = self.desire.version.identity if self.desire else None
+        return (now.version.identity if now else None) == seen
 
     def record(self, kind: type[LedgerEvent], **fields: object) -> None:
         """Record an event; if a rollback came in between, make sure that it stands, and give up."""

@@ -131,6 +131,10 @@ def _coverage(ticking: Ticking, candidate: AdapterManifest, policy: ReleasePolic
     except (LoadRefused, Unreadable, Unavailable) as error:
         return Coverage(replicas=len(world.replicas), missing=(error.message,))
     silent = [f"git: {ticking.blind}"] if ticking.blind else []
+    if ticking.desire is None and not ticking.blind:
+        silent.append(
+            "git asks for no version of it any more: bring its manifest back, or take the release back"
+        )
     behind = ticking.behind(ticking.state.flag_version, revision)
     missing = (*replicas.missing, *behind, *_unfit(ticking), *silent)
     return Coverage(replicas=replicas.replicas, missing=missing)

@@ -14,10 +14,12 @@ from rollout.core.lifecycle import Intended, Phase
 from rollout.core.plan import Share
 from rollout.demo.scratch import MANIFEST, NAME
 from rollout.errors import Usage
+from rollout.usecases.advance import advance
 from rollout.usecases.book import Signature
 from rollout.usecases.resume import resume
 from rollout.usecases.rollback import rollback
 from rollout.usecases.room import no_room
+from rollout.usecases.steady import steady
 from rollout.usecases.steer import hasten, pause, retry
 from rollout.usecases.tick import Move
 from tests.support.aftermath import manifest_on_origin, reverts
@@ -278,3 +280,61 @@ def test_a_release_waits_for_room_in_the_fleet(site: Site) -> None:
     assert (
         no_room(few, "another") == f"the 3 adapter slots of the servers are taken by the releases of {NAME}"
     )
+
+
+def test_an_old_view_of_git_takes_nothing_back(site: Site) -> None:
+    """A tick over a whole fleet may have looked at git before the release was merged and begun by another."""
+    old = steady(site.world)
+    old.manifests.tree()
+    begin(site)
+    site.answer_well()
+    site.clock.sleep(4)
+    tick = advance(old, NAME, signature=SIGNATURE, gatekeeper=lambda *_: None)
+    assert tick.move in (Move.HELD, Move.ADVANCED)
+    assert site.state.candidate is not None
+    assert not site.state.quarantine
+
+
+def test_a_release_whose_manifest_was_deleted_goes_no_further(site: Site) -> None:
+    begin(site)
+    site.repository.pull()
+    site.repository.git("rm", "-q", str(MANIFEST))
+    site.repository.git("commit", "-q", "-m", "retire it")
+    site.repository.git("push", "-q", "origin", "main")
+    move, reason = passing_tick(site)
+    assert move is Move.HELD
+    assert "git asks for no version of it any more" in reason
+
+
+def test_harm_within_the_failure_budget_keeps_even_a_skipped_step_from_rising(site: Site) -> None:
+    merge(site, PLAN, lambda text: text + "failure_budget: 2\n")
+    site.propose("1.1.0")
+    merge(site, MANIFEST, steered("skip: {shares: [10%], reason: a known fix}"))
+    site.tick()
+    site.answer(stable=120, candidate=120, bad=100, shadow=True)
+    tick = site.tick_after(4)
+    assert tick.move is Move.HELD
+    assert "format_failures: worse" in tick.reason
+
+
+def test_a_newer_version_with_a_plan_that_nobody_has_keeps_nothing_from_being_watched(site: Site) -> None:
+    merge(site, PLAN, lambda text: text.replace("on_new_version: queue", "on_new_version: supersede"))
+    begin(site)
+    site.propose("1.2.0", evaluate=False)
+    merge(site, MANIFEST, lambda text: text.replace("  plan: demo\n", "  plan: nowhere\n"))
+    site.answer(stable=400, candidate=200, bad=120)
+    assert site.tick_after(4).move is Move.ROLLED_BACK
+
+
+def test_a_release_that_was_promoted_and_paused_says_so_until_it_is_resumed(site: Site) -> None:
+    begin(site, "100%")
+    site.answer_well()
+    assert site.tick_after(4).move is Move.PROMOTED
+    pause(site.world, NAME, reason="audit", signature=SIGNATURE)
+    tick = site.tick_after(30 * 86_400)
+    assert (tick.move, tick.reason) == (
+        Move.HELD,
+        "paused by ann: audit; resume the release or take it back",
+    )
+    resume(site.world, NAME, reason="done", signature=SIGNATURE)
+    assert site.tick().move is Move.SETTLED
