@@ -456,7 +456,8 @@ def test_without_a_log_samples_are_unavailable_and_the_gateway_lives(
 ) -> None:
     for path in world.root.glob("traffic.sqlite*"):
         path.unlink()
-    with pytest.raises(MetricsUnavailable, match="there is no traffic log"):
+    # The recorder may be making it anew at this very moment.
+    with pytest.raises(MetricsUnavailable, match=r"there is no traffic log|has schema 0"):
         client.edge()
     assert served(world) == STABLE
 

@@ -207,6 +207,7 @@ def test_silence_in_the_middle_of_an_answer_breaks_it_off(tmp_path: Path) -> Non
         world.upstream.models[STABLE] = Behaviour(token_delay_s=60)
         with pytest.raises(httpx.RemoteProtocolError):
             world.client.post("/v1/completions", json=STREAM)
+        eventually(world.rows)
         row = world.rows()[0]
         assert (row["status"], row["error_class"]) == (200, "broken_off")
 

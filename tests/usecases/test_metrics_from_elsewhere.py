@@ -61,7 +61,11 @@ def site(tmp_path: Path) -> Site:
     shop = ProviderMetrics(
         "shop", document, CommandAsked(document, site.folder), now=lambda: site.clock.time.timestamp()
     )
-    site.world = replace(site.world, metrics=MetricSources(site.world.metrics, {"shop": shop}))
+    site.world = replace(
+        site.world,
+        environment=site.world.environment.model_copy(update={"providers": {"shop": document}}),
+        metrics=MetricSources(site.world.metrics, {"shop": shop}),
+    )
     tell(site, stable=GOOD, candidate=GOOD)
     site.propose("1.1.0")
     return site
