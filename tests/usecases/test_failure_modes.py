@@ -292,9 +292,6 @@ def test_a_first_release_whose_manifest_is_removed_is_taken_back(site: Site) -> 
     assert site.state.phase is Phase.TAKEN_BACK
 
 
-@pytest.mark.xfail(
-    reason="open: a release goes on although its manifest is gone", raises=AssertionError, strict=True
-)
 def test_a_release_whose_manifest_is_removed_goes_no_further(site: Site) -> None:
     """F37: deletion must not leave a release walking that nobody asks for."""
     begin(site)
