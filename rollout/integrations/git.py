@@ -6,22 +6,30 @@ touched. Every argument goes to git as its own word, never through a shell.
 
 from __future__ import annotations
 
+import math
 import os
 import re
+import signal
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from rollout.errors import RemoteUnavailable, Unavailable, Unreadable, WorldChanged
+from rollout.errors import RemoteUnavailable, Unavailable, Unreadable, Usage, WorldChanged
 
 if TYPE_CHECKING:
     from rollout.ports import Revert
 
+PATIENCE = "ROLLOUT_GIT_TIMEOUT_S"
+_LONGEST_S = 86_400
+_LAST_WORDS_S = 2.0
+_REMOTE = frozenset({"fetch", "push", "ls-remote"})
+_OWN_SSH = frozenset({"GIT_SSH", "GIT_SSH_COMMAND"})
 _ATTEMPTS = 5
 _STALE_AFTER = 5.0
 # Listed files up to this size are read together, up to so many bytes in all.
@@ -87,6 +95,43 @@ class GitFailed(Unavailable):
         self.reason = next(told, lines[-1] if lines else "no message")
         super().__init__(f"git {words[0]} ended with {returncode}: {self.reason}")
         self.stderr = stderr
+
+
+class GitTimedOut(GitFailed):
+    """A remote gave no answer for as long as git may wait for one; git was ended, with all that it had started."""
+
+    def __init__(self, words: tuple[str, ...], seconds: float) -> None:
+        told = f"no answer within {seconds:g} s ({PATIENCE} gives it more)"
+        super().__init__(words, -signal.SIGTERM, f"fatal: {told}\n")
+
+
+def patience_s() -> float:
+    """Seconds that one git command may take to reach a remote: 60, or what ROLLOUT_GIT_TIMEOUT_S says. Raises Usage."""
+    told = os.environ.get(PATIENCE) or "60"
+    try:
+        seconds = float(told)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds <= _LONGEST_S:
+        raise Usage(
+            f"{PATIENCE} is {told[:40]!r}, which is no number of seconds up to {_LONGEST_S}",
+            advice="Give a number such as 60, or leave it unset.",
+        )
+    return seconds
+
+
+def _end(process: subprocess.Popen[bytes], *, group: bool) -> None:
+    """End git and, where it leads a group, all that it has started: first so that it removes its locks."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM) if group else process.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(_LAST_WORDS_S)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL) if group else process.kill()
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe is not None:
+            with suppress(OSError):
+                pipe.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,17 +243,41 @@ class GitRepository:
     def run(
         self, *words: str, content: bytes | None = None, environment: Mapping[str, str] | None = None
     ) -> bytes:
-        """Run git in the clone. Raises GitFailed."""
-        done = subprocess.run(  # noqa: S603 - a list of words, no shell
-            ("git", "-C", str(self._root), *_SETTINGS, *words),  # noqa: S607 - whichever git the user has
-            input=content,
-            capture_output=True,
+        """Run git in the clone. Raises GitFailed; a remote that does not answer in time is one (`patience_s`)."""
+        away = not _REMOTE.isdisjoint(words)
+        command = ("git", "-C", str(self._root), *_SETTINGS, *(self._unasked if away else ()), *words)
+        with subprocess.Popen(  # noqa: S603 - a list of words, no shell
+            command,
+            stdin=subprocess.DEVNULL if content is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             env={**_own_environment(), **_ENVIRONMENT, **(environment or {})},
-            check=False,
-        )
-        if done.returncode != 0:
-            raise GitFailed(words, done.returncode, done.stderr.decode(errors="replace"))
-        return done.stdout
+            # Whatever git starts to reach a remote ends with it, and has no terminal to ask a person at.
+            start_new_session=away,
+        ) as process:
+            try:
+                output, told = process.communicate(content, timeout=patience_s() if away else None)
+            except BaseException as error:
+                _end(process, group=away)
+                if isinstance(error, subprocess.TimeoutExpired):
+                    raise GitTimedOut(words, error.timeout) from None
+                raise
+        if process.returncode != 0:
+            raise GitFailed(words, process.returncode, told.decode(errors="replace"))
+        return output
+
+    @cached_property
+    def _unasked(self) -> tuple[str, ...]:
+        """The setting that keeps ssh from asking, unless somebody has said how ssh is to be called."""
+        if not _OWN_SSH.isdisjoint(os.environ) or self._is_configured("core.sshCommand"):
+            return ()
+        return ("-c", "core.sshCommand=ssh -oBatchMode=yes")
+
+    def _is_configured(self, setting: str) -> bool:
+        try:
+            return bool(self.run("config", setting))
+        except GitFailed:
+            return False
 
     def contents(self, blobs: Sequence[str]) -> Iterator[tuple[str, bytes]]:
         """The contents of many blobs by one process of git."""
@@ -431,15 +500,13 @@ class GitRepository:
 
     def _identity(self) -> dict[str, str]:
         """Whoever git is configured as; a machine without a name commits as rollout."""
-        try:
-            self.run("config", "user.email")
-        except GitFailed:
-            return {
-                f"GIT_{role}_{part}": value
-                for role in ("AUTHOR", "COMMITTER")
-                for part, value in (("NAME", "rollout"), ("EMAIL", "rollout@localhost"))
-            }
-        return {}
+        if self._is_configured("user.email"):
+            return {}
+        return {
+            f"GIT_{role}_{part}": value
+            for role in ("AUTHOR", "COMMITTER")
+            for part, value in (("NAME", "rollout"), ("EMAIL", "rollout@localhost"))
+        }
 
     def _push(self, commit: str, tip: str) -> bool:
         """Move the branch from `tip` to `commit`, never by force; False if somebody was faster."""

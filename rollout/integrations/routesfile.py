@@ -19,9 +19,10 @@ class RoutesFile:
     def __init__(self, path: Path, environment: str) -> None:
         self._path = path
         self._environment = environment
+        self._known: tuple[bytes, Routes] | None = None
 
     def read(self) -> Routes:
-        """The document; an empty one if there is none yet.
+        """The document; an empty one if there is none yet. The same bytes are taken apart once.
 
         Raises Unreadable if it is not a routes document, or is one of another environment.
         """
@@ -31,10 +32,13 @@ class RoutesFile:
             return Routes.model_validate({"environment": self._environment, "revision": 0, "routes": {}})
         except OSError as error:
             raise Unavailable(f"{self._path} cannot be read: {error.strerror}") from error
-        try:
-            return _parse(content, self._environment)
-        except ValueError as error:
-            raise Unreadable(f"{self._path}: {error}") from error
+        known = self._known
+        if known is None or known[0] != content:
+            try:
+                known = self._known = content, _parse(content, self._environment)
+            except ValueError as error:
+                raise Unreadable(f"{self._path}: {error}") from error
+        return known[1]
 
     def update(self, change: Callable[[Routes], Routes]) -> Routes:
         """Replace it atomically by what `change` makes of it, while nobody else can write.

@@ -13,6 +13,7 @@ from rollout.core.lifecycle import LedgerEntry, LedgerEvent, RolledBack
 from rollout.core.plain import plain
 from rollout.core.verdict import Outcome
 from rollout.report.events import tell
+from rollout.report.findings.plain import visible
 from rollout.usecases.ledgercheck import LedgerCheck
 
 _COLOURS = {
@@ -89,12 +90,11 @@ def render_checks(found: Sequence[LedgerCheck], form: str) -> str:
         return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
     if form == "markdown":
         rows = (
-            f"| {each.name} | {'no' if each.problem else 'yes'} | {_cell(_finding(each))} |" for each in found
+            f"| {_cell(visible(each.name))} | {'no' if each.problem else 'yes'} | {_cell(_finding(each))} |"
+            for each in found
         )
         return "\n".join(("| Ledger | In order | What was found |", "|---|---|---|", *rows)) + "\n"
-    if not found:
-        return "the ledger of this environment is empty\n"
-    return "".join(f"{_mark(each)} {each.name}: {_finding(each)}\n" for each in found)
+    return "".join(f"{_mark(each)} {visible(each.name)}: {_finding(each)}\n" for each in found)
 
 
 def _mark(found: LedgerCheck) -> str:
@@ -103,7 +103,7 @@ def _mark(found: LedgerCheck) -> str:
 
 def _finding(found: LedgerCheck) -> str:
     if found.problem is not None:
-        return plain(found.problem, 800, nothing="")
+        return visible(plain(found.problem, 800, nothing=""))
     parts = [f"{found.entries} {'entry' if found.entries == 1 else 'entries'} in one chain"]
     if found.archived:
         parts.append(f"{found.archived} more in archives")

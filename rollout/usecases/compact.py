@@ -22,7 +22,8 @@ def compact(
         book = Book(ledger, name, signature)
         if not book.entries:
             raise Unreadable(
-                f"the ledger does not know {name!r}", advice="`rollout status` lists whom it knows."
+                f"the ledger does not know {name!r}",
+                advice=f"`rollout status -e {signature.environment}` lists whom it knows.",
             )
         if not book.state.at_rest:
             raise Busy(

@@ -22,6 +22,7 @@ def history(
 
     Raises Unreadable for an adapter that has no ledger.
     """
+    ledger = ledger.still()
     entries = ledger.read(name)
     if not entries:
         raise Unreadable(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rollout.core.lifecycle import Anchored, LedgerEntry, fold
+from rollout.core.lifecycle import Anchored, LedgerEntry, fold, verify_chain
 from rollout.errors import LedgerConflict, Unreadable
 from rollout.ports import ArtifactStore, Ledger
 
@@ -28,8 +28,21 @@ class LedgerCheck:
 def check_ledgers(
     ledger: Ledger, names: Sequence[str], *, evidence: ArtifactStore | None
 ) -> tuple[LedgerCheck, ...]:
-    """One finding a name; with `evidence`, archives are verified with what follows them. Never raises for a broken one."""
-    return tuple(_check(ledger, name, evidence) for name in names)
+    """One finding a name, or a ledger and a thing that is none where no name is given; never raises for a broken one.
+
+    With `evidence`, archives are verified with what follows them. Raises Unreadable where there is nothing to verify.
+    """
+    ledger = ledger.still()
+    found = [_check(ledger, name, evidence) for name in names or ledger.names()]
+    if not names:
+        found += (LedgerCheck(name=what, problem=why) for what, why in ledger.strays().items())
+    if not found:
+        raise Unreadable(
+            "there is no ledger here: nothing was verified",
+            advice="Look whether `ledger` in the environment document says where it is. The first command that"
+            " changes something begins one.",
+        )
+    return tuple(found)
 
 
 def _check(ledger: Ledger, name: str, evidence: ArtifactStore | None) -> LedgerCheck:
@@ -70,6 +83,18 @@ def _opened(anchor: Anchored, evidence: ArtifactStore) -> tuple[LedgerEntry, ...
         entries = tuple(LedgerEntry.parse(line) for line in lines)
     except ValueError:
         raise LedgerConflict(f"the archive {anchor.archive[:12]} holds what is no entry") from None
+    last = entries[-1] if entries else None
+    if last is None or (last.seq + 1, last.hash) != (anchor.entries, anchor.state.head):
+        ends = f"{last.seq + 1} entries, the last {last.hash[:12]}" if last else "none"
+        raise LedgerConflict(
+            f"the archive {anchor.archive[:12]} holds {ends}; its anchor stands for {anchor.entries},"
+            f" the last {(anchor.state.head or '')[:12]}"
+        )
+    verify_chain(entries)
+    if any(
+        (each.event.name, each.event.environment) != (anchor.name, anchor.environment) for each in entries
+    ):
+        raise LedgerConflict(f"the archive {anchor.archive[:12]} speaks of something else than {anchor.name}")
     if fold(entries) != anchor.state:
         raise LedgerConflict(
             f"the archive {anchor.archive[:12]} does not lead to the anchor that stands for it"

@@ -16,11 +16,14 @@ def publish(
     """Write the route that the ledger asks for, if it is not there yet; the answer is the revision.
 
     The ledger is read again while the document is locked, so that whoever writes last writes what happened
-    last. Without a `response_schema` the one that is in force stays. A name that was never released gets no route.
+    last. Without a `response_schema` the one that is in force stays. A name that was never released gets no route; one
+    that the ledger does not know any more keeps what is stable, and loses its candidate.
     """
 
     def change(routes: Routes) -> Routes:
         known, state = routes.routes.get(book.name), book.reread()
+        if known is not None and not state.began:
+            return with_route(routes, book.name, known.model_copy(update={"candidate": None}))
         if known is None and state.stable is None and state.candidate is None:
             return routes
         schema = known.response_schema if response_schema is None and known is not None else response_schema

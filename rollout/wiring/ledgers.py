@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rollout.core import environment
+from rollout.core.plan import Share
 from rollout.errors import Unsupported
 
 if TYPE_CHECKING:
+    from rollout.core.lifecycle import RolloutState
+    from rollout.core.routes import Route
     from rollout.integrations.ledger import FolderLedger, Seal
     from rollout.ports import ArtifactStore, Ledger
 
@@ -28,6 +31,21 @@ def open_ledger(document: environment.Environment, root: Path) -> Ledger:
         remote=document.remote,
         folder=root / document.ledger.path,
         seal=_seal(document),
+        route_of=lambda name, state: _route_of(document, name, state),
+    )
+
+
+def _route_of(document: environment.Environment, name: str, state: RolloutState) -> Route:
+    """What the ledger alone tells of a route: not what is mirrored, nor what answers must look like."""
+    from rollout.core.routes import route_of
+
+    return route_of(
+        state,
+        flag=document.flag_key(name),
+        base=document.server.base,
+        mirror=Share.ZERO,
+        response_schema=None,
+        max_flag_age_s=document.flags.max_age_s,
     )
 
 

@@ -19,6 +19,7 @@ from rollout.core.lifecycle import LedgerEntry, LedgerEvent, Looked, fold, next_
 from rollout.core.verdict import Outcome
 from rollout.integrations.ledger import BranchLedger, FolderLedger
 from rollout.integrations.ledger.branch import _SEGMENT
+from rollout.integrations.ledger.layout import folder_of
 from tests.core.factories import NOON, started
 from tests.support.ledgers import BRANCH, Place, git, said
 
@@ -65,7 +66,6 @@ def _event(name: str, place: int) -> LedgerEvent:
 def _fill(place: Place, adapters: int, each: int) -> None:
     """Round by round, as ticks of a fleet come: one commit an event, to the remote and to the folder."""
     began = time.perf_counter()
-    where = BranchLedger(None, Path(), ENVIRONMENT, branch=BRANCH, remote=None, folder=Path())  # type: ignore[arg-type]
     histories = list(_histories(adapters, each))
     folder = place.folder / "ledger" / ENVIRONMENT
     folder.mkdir(parents=True)
@@ -76,7 +76,7 @@ def _fill(place: Place, adapters: int, each: int) -> None:
         assert importing.stdin is not None
         for number in range(each):
             for name, entries in histories:
-                importing.stdin.write(_commit(where._folder(name), name, entries, number))
+                importing.stdin.write(_commit(folder_of(ENVIRONMENT, name), name, entries, number))
         importing.stdin.close()
     lines = sum(len(entry.line) + 1 for _, entries in histories for entry in entries)
     print(
@@ -113,7 +113,9 @@ def _disk(place: Place) -> None:
     before = _bytes(first)
     _timed("first look where only main was cloned", place.open("first").names)
     fetched, whole = _bytes(first) - before, _bytes(place.machine("c"))
-    print(f"  it fetched {fetched / 1e6:.1f} MB (one commit); the whole clone is {whole / 1e6:.1f} MB")
+    print(
+        f"  it fetched {fetched / 1e6:.1f} MB (the newest commits); the whole clone is {whole / 1e6:.1f} MB"
+    )
     ledger = place.open("first")
     event = _event("adapter-0003", 500)
     ledger.append("adapter-0003", event, after=ledger.read("adapter-0003")[-1].hash)
@@ -147,6 +149,9 @@ def _measure(kind: str, ledger: FolderLedger | BranchLedger) -> None:
     )
     _timed("states of all, the first time", lambda: sum(1 for _ in ledger.states()))
     _timed("states of all, nothing changed", lambda: sum(1 for _ in ledger.states()))
+    still = ledger.still()
+    _timed("verify of one, and of every commit on the branch", lambda: still.verify(name))
+    _timed("verify of all the others", lambda: [still.verify(each) for each in still.names()])
     times = []
     if isinstance(ledger, BranchLedger):
         _loose(ledger, name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from rollout.cli import VERBS
 from rollout.cli.history import command as history_command
 from rollout.cli.ledger import _COMMANDS
 from rollout.cli.ledger import command as ledger_command
-from rollout.core.lifecycle import Adopted, Anchored
+from rollout.core.lifecycle import Adopted, Anchored, LedgerEntry
 from rollout.demo.scratch import NAME
 from rollout.errors import Unreadable
 from rollout.usecases.book import Book
@@ -132,6 +133,34 @@ def test_a_ledger_that_is_not_there_is_not_in_order(adopted: Site) -> None:
     assert (ended.status, ended.out) == (5, "broken nobody: there is no such ledger\n")
 
 
+def test_where_there_is_no_ledger_nothing_is_said_to_be_in_order(adopted: Site) -> None:
+    """A wrong path in the document must not read as a clean bill of health."""
+    file_of(adopted).parent.rename(adopted.repository.state / "elsewhere")
+    for words in ((), ("--archive",)):
+        ended = record(adopted, "verify", *words, name=None)
+        assert (ended.status, ended.out) == (3, "")
+        assert "there is no ledger here: nothing was verified" in ended.err
+        assert "whether `ledger` in the environment document says where it is" in ended.err
+    repaired = record(adopted, "repair", name="nobody")
+    assert (repaired.status, repaired.out) == (3, "")
+    assert "there is no ledger of nobody in demo: nothing was looked at" in repaired.err
+
+
+def test_a_file_that_is_no_ledger_is_named_without_its_tricks(adopted: Site) -> None:
+    (file_of(adopted).parent / "\x1b[31m##[error]x\n::error::y.jsonl").write_text("hello\n")
+    ended = record(adopted, "verify", name=None)
+    assert ended.status == 5
+    lines = ended.out.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith(f"ok {NAME}: ")
+    told = r"broken demo/\x1b[31m##\x5berror]x\n::error::y.jsonl: this is no ledger: nothing but rollout writes there"
+    assert lines[1].startswith(told)
+    page = record(adopted, "verify", "--format", "markdown", name=None).out
+    assert "\x1b" not in page
+    assert "##[" not in page
+    assert record(adopted, "verify").status == 0, "who asks for one ledger is told of that"
+
+
 def test_a_torn_line_is_shown_then_cut_and_its_bytes_are_kept(adopted: Site) -> None:
     path, whole = file_of(adopted), file_of(adopted).read_bytes()
     path.write_bytes(whole + b'{"event":{"kind":"loo\x1b')
@@ -201,6 +230,43 @@ def test_an_archive_that_is_lost_or_changed_is_found(adopted: Site, harm: str, r
     assert reason in ended.out
 
 
+def another_archive(site: Site, change: Callable[[list[str]], list[str]]) -> Anchored:
+    """An anchor like the one that is there, but for the archive that it names: that holds changed lines."""
+    anchor = site.world.ledger.read(NAME)[0].event
+    assert isinstance(anchor, Anchored)
+    lines = change(site.world.evidence.get(anchor.archive).decode().splitlines())
+    archive = site.world.evidence.put("".join(f"{line}\n" for line in lines).encode())
+    return anchor.model_copy(update={"archive": archive})
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda lines: lines[:-1], "its anchor stands for"),
+        (lambda _: [], "holds none; its anchor stands for"),
+        (lambda lines: [*lines[:1], *lines[2:]], "does not follow"),
+        (
+            lambda lines: [line.replace('"name":"support-triage"', '"name":"other"') for line in lines],
+            "stands for",
+        ),
+    ],
+)
+def test_an_archive_that_is_not_what_its_anchor_stands_for_is_found(
+    adopted: Site, change: Callable[[list[str]], list[str]], reason: str
+) -> None:
+    """Also where it is what its digest says: whoever can write an anchor can name another archive."""
+    Book(adopted.world.ledger, NAME, SIGNATURE).add(Adopted, adopted.clock.now(), stable=adopted.state.stable)
+    record(adopted, "compact")
+    [entry] = adopted.world.ledger.read(NAME)
+    forged = another_archive(adopted, change)
+    line = LedgerEntry(seq=entry.seq, previous=entry.previous, event=forged).line
+    file_of(adopted).write_text(f"{line}\n")
+    assert record(adopted, "verify").status == 0
+    ended = record(adopted, "verify", "--archive")
+    assert ended.status == 5
+    assert reason in ended.out
+
+
 def test_nothing_is_compacted_while_a_release_is_under_way(ramping: Site) -> None:
     before = file_of(ramping).read_bytes()
     ended = record(ramping, "compact")
@@ -228,7 +294,9 @@ def on_branch(site: Site, **terms: str) -> None:
 
 def test_a_ledger_on_a_branch_is_read_where_the_remote_has_it(adopted: Site) -> None:
     on_branch(adopted)
-    assert record(adopted, "verify", name=None).out == "the ledger of this environment is empty\n"
+    empty = record(adopted, "verify", name=None)
+    assert (empty.status, empty.out) == (3, "")
+    assert "there is no ledger here: nothing was verified" in empty.err
     ledger = build_world(adopted.repository.root, "demo").ledger
     Book(ledger, NAME, SIGNATURE).add(Adopted, adopted.clock.now(), stable=adopted.state.stable)
     assert adopted.repository.git("ls-remote", "origin", "refs/heads/rollout-ledger")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rollout.core.lifecycle import Anchored, IllegalHistory, RolloutState, fold
-from rollout.errors import Busy, LedgerConflict, Unavailable, Usage
+from rollout.errors import Busy, LedgerConflict, Unavailable, Unsupported, Usage
 from rollout.ports import Ledger
 from tests.core.factories import started
 from tests.support.kill import await_orphans, die_at, points_of, race
@@ -133,6 +133,25 @@ def test_a_name_is_never_a_path(place: Place, name: str) -> None:
     ):
         with pytest.raises(Usage, match="is not an adapter name"):
             act()
+
+
+def test_an_event_that_could_not_be_read_again_is_not_written(place: Place) -> None:
+    write(place.open(), "one")
+    digests = tuple(f"{number:064x}" for number in range(16_000))
+    long = started().model_copy(update={"further_reports": digests})
+    with pytest.raises(
+        Unsupported, match=r"bytes is more than the ledger of bot takes \(1,048,576\)"
+    ) as caught:
+        place.open().append("bot", long, after=place.open().read("bot")[-1].hash)
+    assert "Nothing was written" in caught.value.advice
+    assert told(place.open()) == ["one"]
+
+
+def test_what_is_still_is_what_there_is(place: Place) -> None:
+    write(place.open(), "one")
+    still = place.open().still()
+    assert (still.names(), told(still), tuple(still.strays())) == (("bot",), ["one"], ())
+    assert [name for name, _ in still.states()] == ["bot"]
 
 
 def test_only_one_tick_of_a_machine_holds_the_lease(place: Place) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 import pytest
 
-from rollout.errors import Unreadable
+from rollout.errors import RemoteUnavailable, Unreadable, Usage
 from rollout.integrations.git import GitRepository
 
 PATH = PurePosixPath("manifests/team/bot.yaml")
@@ -324,3 +325,77 @@ def test_a_submodule_cannot_ask_to_be_overlooked(clone: Path) -> None:
     git(clone, "commit", "-qm", "module")
     found = GitRepository(clone).changed_between(last, git(clone, "rev-parse", "main"))
     assert found == {PurePosixPath("a"), PurePosixPath(".gitmodules")}
+
+
+# --- a remote that never answers
+
+
+@pytest.fixture
+def silent(clone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A clone whose remote is reached by a program that starts another, and both say nothing; its file tells both."""
+    told = tmp_path / "pids"
+    program = tmp_path / "ssh"
+    program.write_text(f'#!/bin/sh\nsleep 600 &\necho "$$ $!" > {told}.new && mv {told}.new {told}\nwait\n')
+    program.chmod(0o755)
+    git(clone, "remote", "add", "origin", "ssh://nowhere.invalid/repo.git")
+    git(clone, "config", "core.sshCommand", str(program))
+    monkeypatch.setenv("ROLLOUT_GIT_TIMEOUT_S", "1")
+    return told
+
+
+def test_a_remote_that_never_answers_is_given_up_with_all_that_was_started_for_it(
+    clone: Path, silent: Path
+) -> None:
+    with pytest.raises(RemoteUnavailable, match=r"no answer within 1 s \(ROLLOUT_GIT_TIMEOUT_S"):
+        GitRepository(clone).tree()
+    started = [int(word) for word in silent.read_text().split()]
+    assert len(started) == 2
+    for process in started:
+        patience = time.monotonic() + 30
+        while is_alive(process):
+            assert time.monotonic() < patience, f"{process} was left running"
+            time.sleep(0.01)
+
+
+def is_alive(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("seconds", ["soon", "0", "-1", "nan", "inf", "1e9"])
+def test_a_patience_that_is_no_time_is_not_taken(
+    clone: Path, silent: Path, seconds: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROLLOUT_GIT_TIMEOUT_S", seconds)
+    with pytest.raises(Usage, match="is no number of seconds"):
+        GitRepository(clone).tree()
+
+
+def test_nobody_is_asked_on_the_way_to_a_remote(
+    clone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ssh is told so, and finds no terminal; what somebody has configured instead of ssh is called as it is."""
+    program, told = tmp_path / "bin" / "ssh", tmp_path / "told"
+    program.parent.mkdir()
+    program.write_text(
+        '#!/bin/sh\n{ echo "$@"; (: < /dev/tty) 2>/dev/null && echo terminal; echo "$GIT_TERMINAL_PROMPT"; }'
+        f" > {told}\nexit 1\n"
+    )
+    program.chmod(0o755)
+    git(clone, "remote", "add", "origin", "ssh://nowhere.invalid/repo.git")
+    for name in ("GIT_SSH", "GIT_SSH_COMMAND"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+
+    def asked() -> list[str]:
+        with pytest.raises(RemoteUnavailable):
+            GitRepository(clone).tree()
+        return told.read_text().splitlines()
+
+    arguments, prompt = asked()
+    assert "-oBatchMode=yes" in arguments.split()
+    assert prompt == "0"
+    git(clone, "config", "core.sshCommand", f"{program} -v")
+    assert "BatchMode" not in asked()[0]

@@ -78,13 +78,16 @@ def test_an_entry_adds_little_however_long_the_history_is(place: Place) -> None:
     assert len(content.splitlines()) == 1
 
 
-def test_a_clone_that_has_never_looked_fetches_one_commit(place: Place) -> None:
+def test_a_clone_that_has_never_looked_fetches_the_newest_commits(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rollout.integrations.ledger.tip._LOOKED_BACK", 2)
     write(place.open(), *(f"w{number}" for number in range(5)))
     root = place.folder / "narrow"
     git(place.folder, "clone", "-q", "--single-branch", "-b", "main", f"file://{place.origin}", str(root))
     ledger = place.open("narrow")
     assert len(ledger.read("bot")) == 5
-    assert git(root, "rev-list", "--count", f"refs/rollout/ledger/origin/{BRANCH}") == b"1\n"
+    assert git(root, "rev-list", "--count", f"refs/rollout/ledger/origin/{BRANCH}") == b"3\n"
     write(ledger, "behind it")
     write(place.open(), "and again")
     assert told(place.open("narrow"))[-2:] == ["behind it", "and again"]
@@ -181,7 +184,7 @@ def test_a_branch_that_lost_what_was_on_it_is_not_read(place: Place, how: str) -
         LedgerConflict, match=f"does not hold any more what was read there before .{before[:12]}"
     ) as caught:
         place.open().read("bot")
-    assert f"Push {before} there again" in caught.value.advice
+    assert f"Put {before} there again" in caught.value.advice
     git(place.machine("a"), "push", "-q", "-f", "origin", f"{before}:refs/heads/{BRANCH}")
     assert told(place.open()) == ["one", "two"]
 
@@ -192,12 +195,12 @@ def test_a_branch_that_lost_what_was_on_it_is_not_read(place: Place, how: str) -
         ("120000 {link}\t{folder}/0000000002.jsonl", "no part of a ledger"),
         ("160000 {commit}\t{folder}/0000000002.jsonl", "no part of a ledger"),
         ("100644 {text}\t{folder}/notes.txt", "no part of a ledger"),
-        ("100644 {text}\t{folder}/0000000000.jsonl/deep", "no part of a ledger"),
+        ("100644 {text}\t{folder}/0000000000.jsonl/deep", "took away or exchanged"),
         ("100644 {text}\t{folder}/0000000002.jsonl", "no part of a ledger, or not all"),
         ("100644 {lines}\t{folder}/0000000002.jsonl", "cannot be read"),
         ("100644 {empty}\t{folder}/0000000002.jsonl", "no part of a ledger"),
         ("100644 {again}\t{folder}/0000000007.jsonl", "no part of a ledger"),
-        ("100644 {again}\t{folder}/0000000000.jsonl", "no part of a ledger"),
+        ("100644 {again}\t{folder}/0000000000.jsonl", "took away or exchanged"),
     ],
 )
 def test_what_nobody_of_us_wrote_is_not_read(place: Place, record: str, reason: str) -> None:
@@ -221,20 +224,96 @@ def test_what_nobody_of_us_wrote_is_not_read(place: Place, record: str, reason: 
     assert isinstance(found["cat"], tuple), "one broken ledger does not hide the others"
 
 
-def test_a_file_that_is_far_too_large_is_not_read(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rollout.integrations.ledger.objects._LARGEST", 1000)
+def test_a_file_that_is_far_too_large_is_not_read_and_said_to_be(place: Place) -> None:
+    """Whoever may push could else fill a machine's memory, a name at a time."""
     write(place.open(), "one")
-    rewrite(place, f"100644 {blob(place, b'x' * 1001)}\t{FOLDER}/0000000001.jsonl")
-    with pytest.raises(LedgerConflict, match="no part of a ledger"):
+    rewrite(place, f"100644 {blob(place, b'x' * (2 << 20) + b'xx')}\t{FOLDER}/0000000001.jsonl")
+    with pytest.raises(LedgerConflict, match=r"0000000001.jsonl on the ledger branch has 2097154 bytes"):
+        place.open().read("bot")
+    assert "2097154 bytes" in str(dict(place.open().read_all())["bot"])
+
+
+def test_a_history_longer_than_any_can_be_is_not_read(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(place.open(), "one", "two")
+    monkeypatch.setattr("rollout.integrations.ledger.layout._LONGEST", 1 << 10)
+    with pytest.raises(LedgerConflict, match="holds more than 0 MiB: no history is so long"):
         place.open().read("bot")
 
 
-def test_what_lies_elsewhere_on_the_branch_is_left_alone(place: Place) -> None:
+def test_a_file_that_is_full_is_not_added_to(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rollout.integrations.ledger.branch._SEGMENT_BYTES", 1000)
+    write(place.open(), *(f"w{number}" for number in range(5)))
+    files = git(place.origin, "ls-tree", "-r", "-l", BRANCH).decode().splitlines()
+    assert len(files) == 3
+    assert len(place.open("b").verify("bot")) == 5
+
+
+FOREIGN = {
+    "prod/aa/::error file=x::pwned/0000000000.jsonl": "prod/aa/::error file=x::pwned/0000000000.jsonl",
+    "prod/aa/\x1b[31mred\n::error::x/0000000000.jsonl": r"prod/aa/\x1b[31mred\n::error::x/0000000000.jsonl",
+    "prod/aa/cat/0000000000.jsonl": "prod/aa/cat/0000000000.jsonl",
+    "prod/notes.txt": "prod/notes.txt",
+    f"{FOLDER.replace('bot', 'ghost')}/notes.txt": f"{FOLDER.replace('bot', 'ghost')}/notes.txt",
+    "README.md": "README.md",
+    ".github/workflows/run.yml": ".github",
+    "Staging/x": "Staging",
+}
+
+
+@pytest.mark.parametrize("path", FOREIGN)
+def test_what_is_no_ledger_is_no_adapter_and_is_told_of_by_name(place: Place, path: str) -> None:
     write(place.open(), "one")
-    rewrite(place, f"100644 {blob(place, b'What this is')}\tREADME.md")
+    assert tuple(place.open().strays()) == ()
+    root = place.machine("eve")
+    git(root, "fetch", "-q", "origin")
+    git(root, "read-tree", f"origin/{BRANCH}")
+    record = f"100644 {blob(place, b'hello')}\t{path}\0".encode()
+    git(root, "update-index", "-z", "--index-info", content=record)
+    tree = git(root, "write-tree").decode().strip()
+    commit = git(root, "commit-tree", tree, "-p", f"origin/{BRANCH}", "-m", "by hand").decode().strip()
+    git(root, "push", "-q", "origin", f"{commit}:refs/heads/{BRANCH}")
+    ledger = place.open()
+    assert tuple(ledger.strays()) == (FOREIGN[path],)
+    assert ledger.names() == ("bot",)
+    assert [name for name, _ in ledger.states()] == ["bot"]
+    assert [name for name, _ in ledger.read_all()] == ["bot"]
     write(place.open(), "two")
     assert told(place.open("b")) == ["one", "two"]
-    assert git(place.origin, "show", f"{BRANCH}:README.md") == b"What this is"
+    assert tuple(place.open("b").strays()) == (FOREIGN[path],), "it is left for people to take away"
+
+
+def test_other_environments_are_not_foreign(place: Place) -> None:
+    write(place.open(), "one")
+    other = place.open(environment="staging")
+    other.append("bot", said("one", environment="staging"), after=None)
+    assert (tuple(place.open().strays()), tuple(other.strays())) == ((), ())
+
+
+class Counting(GitRepository):
+    """Git that counts how often the remote is asked."""
+
+    asked = 0
+
+    def run(self, *words: str, **named: object) -> bytes:
+        self.asked += "ls-remote" in words or "fetch" in words
+        return super().run(*words, **named)  # type: ignore[arg-type]
+
+
+def test_all_that_is_read_of_one_moment_asks_the_remote_once(place: Place) -> None:
+    for name in ("bot", "cat", "dog"):
+        write(place.open(), "one", name=name)
+    git(place.machine("b"), "fetch", "-q")
+    place.open("b").names()
+    connection = Counting(place.machine("b"))
+    still = BranchLedger(
+        connection, place.machine("b"), "prod", branch=BRANCH, remote="origin", folder=place.folder / "leases"
+    ).still()
+    assert [told(still, name) for name in still.names()] == [["one"]] * 3
+    assert all(len(still.verify(name)) == 1 for name in still.names())
+    assert tuple(still.strays()) == ()
+    assert connection.asked == 1
+    write(place.open(), "two")
+    assert told(still) == ["one"], "it is of one moment"
 
 
 def test_a_lock_that_a_killed_git_left_is_outlasted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

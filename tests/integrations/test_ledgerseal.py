@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from datetime import timedelta
 from pathlib import Path
 
@@ -158,3 +159,46 @@ def test_a_signature_covers_which_adapter_and_environment_it_speaks_of(
     (tmp_path / "prod" / "cat.jsonl").write_bytes(line + b"\n")
     with pytest.raises(LedgerConflict, match="signed by none"):
         FolderLedger(tmp_path, "prod", seal=Seal(verify_keys=(public(key),))).read("cat")
+
+
+@pytest.mark.parametrize("kind", ["folder", "branch"])
+@pytest.mark.parametrize("signing", [True, False])
+def test_a_forged_memory_of_states_changes_nothing_where_entries_are_signed(
+    kind: str, signing: bool, tmp_path: Path, key: ed25519.Ed25519PrivateKey
+) -> None:
+    """Whoever can write the file cannot make it say what no holder of the key has folded."""
+    place, keys = Place(tmp_path, kind), (public(key),)
+    write(place.open(seal=Seal(key_env=KEY, verify_keys=keys)), "one")
+
+    def states() -> dict[str, object]:
+        ledger = place.open(seal=Seal(key_env=KEY if signing else None, verify_keys=keys))
+        return dict(ledger.states())
+
+    expected = states()
+    assert states() == expected
+    kept = list(place.folder.rglob(".folds.json"))
+    assert len(kept) == signing, "who cannot stamp it keeps none"
+    if not signing:
+        return
+    document = json.loads(kept[0].read_text())
+    mark, state = document["states"]["bot"]
+    forged = state.replace('"generation":', '"generation":4')
+    assert forged != state
+    for stamp in (document["stamp"], None, "", "0" * 64):
+        kept[0].write_text(json.dumps(document | {"stamp": stamp, "states": {"bot": [mark, forged]}}))
+        assert states() == expected
+
+
+def test_a_memory_that_was_not_forged_is_used(tmp_path: Path, key: ed25519.Ed25519PrivateKey) -> None:
+    """Else the test above would pass without one."""
+    seal = Seal(key_env=KEY, verify_keys=(public(key),))
+    ledger = FolderLedger(tmp_path, "prod", seal=seal)
+    write(ledger, "one")
+    state = dict(ledger.states())["bot"]
+    [kept] = tmp_path.rglob(".folds.json")
+    document = json.loads(kept.read_text())
+    mark, told_state = document["states"]["bot"]
+    other = {"bot": [mark, told_state.replace('"generation":', '"generation":4')]}
+    stamp = seal.stamp(json.dumps([document["terms"], other], sort_keys=True).encode())
+    kept.write_text(json.dumps(document | {"stamp": stamp, "states": other}))
+    assert dict(ledger.states())["bot"] != state

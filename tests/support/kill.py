@@ -17,6 +17,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -38,6 +39,7 @@ _GIT_WRITES = frozenset(
         "update-ref",
     ]
 )
+_FAMILY = "ROLLOUT_TESTS_STARTED_BY"
 _ONE_MOMENT = "2026-03-01T12:00:00+0000"
 
 
@@ -75,11 +77,24 @@ def await_orphans(group: int) -> None:
 
 
 def _lives_in(group: int, stat: Path) -> bool:
+    """Whether a process is of the group, or was started in it and given a session of its own."""
     try:
         state, _, its_group = stat.read_text().rsplit(")", 1)[1].split()[:3]
+        mark = f"{_FAMILY}={group}".encode()
+        related = int(its_group) == group or mark in stat.with_name("environ").read_bytes().split(b"\0")
     except (OSError, ValueError):
         return False
-    return int(its_group) == group and state not in "ZX"
+    return related and state not in "ZX"
+
+
+def _end_family(group: int) -> None:
+    """SIGKILL to a child and to all that it has started."""
+    with suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        if _lives_in(group, stat):
+            with suppress(ProcessLookupError):
+                os.kill(int(stat.parent.name), signal.SIGKILL)
 
 
 def race(
@@ -106,7 +121,7 @@ def race(
         pipes.append(pipe[0])
     if kill_within_s is not None:
         time.sleep(random.Random(seed).random() * kill_within_s)
-        os.killpg(children[0], signal.SIGKILL)
+        _end_family(children[0])
     for child in children:
         _wait(child)
     told = []
@@ -145,6 +160,7 @@ def _live(
         os.setpgid(0, 0)
         # Commits get the same names in every run, so that equal worlds can be told to be equal.
         os.environ |= {"GIT_AUTHOR_DATE": _ONE_MOMENT, "GIT_COMMITTER_DATE": _ONE_MOMENT}
+        os.environ[_FAMILY] = str(os.getpid())
         watching = _watch(at_call)
         act()
         watching.clear()

@@ -16,7 +16,7 @@ def command(name: str, environment: str, root: Path | None, actor: str | None) -
     """Put one anchor in the place of a long history, and archive that.
 
     Only while nothing is under way. The anchor holds what the history had led to, the hash of its last entry, and
-    the digest of the archive in the evidence: `rollout ledger verify --archive` follows it.
+    the digest of the archive in the evidence: `rollout ledger verify -e ENV --archive` follows it.
     """
     from rollout import wiring
     from rollout.integrations.clock import SystemClock

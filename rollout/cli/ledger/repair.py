@@ -21,12 +21,18 @@ def command(name: str, environment: str, root: Path | None, actor: str | None, d
     """
     from rollout import wiring
     from rollout.core.plain import plain
+    from rollout.errors import Unreadable
     from rollout.integrations.clock import SystemClock
     from rollout.wiring.ledgers import open_folder_ledger
 
     del actor  # What is cut off had not happened.
     folder = wiring.find_root(root or Path.cwd())
     ledger = open_folder_ledger(wiring.load_environment(environment, folder), folder)
+    if name not in ledger.names():
+        raise Unreadable(
+            f"there is no ledger of {name} in {environment}: nothing was looked at",
+            advice=f"There is one of: {', '.join(ledger.names()) or 'nothing'}.",
+        )
     torn = ledger.torn(name)
     if not torn:
         click.echo(f"the last line of the ledger of {name} is whole: nothing is cut off")

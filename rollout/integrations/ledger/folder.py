@@ -6,13 +6,14 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from rollout.core.lifecycle import Anchored, LedgerEntry, LedgerEvent, next_entry, verify_chain
 from rollout.durable import exclusive, replace, sync_file, sync_folder
 from rollout.errors import LedgerConflict, Unavailable
 from rollout.integrations.ledger.folds import Folded, Folds, Read
 from rollout.integrations.ledger.lines import (
+    NO_LEDGER,
     chained,
     is_name,
     lease,
@@ -20,6 +21,8 @@ from rollout.integrations.ledger.lines import (
     require_anchor,
     require_last,
     require_name,
+    require_size,
+    shown,
 )
 from rollout.integrations.ledger.seal import Seal
 
@@ -47,7 +50,7 @@ class FolderLedger:
     def states(self) -> Iterator[Folded]:
         """What each ledger led to; one whose file is what it was is not read again."""
         marks = {name: self._mark(name) for name in self.names()}
-        return Folds(self._folder / ".folds.json", terms=self._seal.terms).states(marks, self._read_each)
+        return Folds(self._folder / ".folds.json", seal=self._seal).states(marks, self._read_each)
 
     def _read_each(self, names: Sequence[str]) -> Iterator[Read]:
         for name in names:
@@ -76,7 +79,7 @@ class FolderLedger:
         with exclusive(path):
             last, clean = self._last(name)
             require_last(name, last, after)
-            entry = self._seal.sign(next_entry(last, event))
+            entry = require_size(self._seal.sign(next_entry(last, event)))
             try:
                 _write(path, entry, clean=clean)
             except OSError as error:
@@ -90,7 +93,7 @@ class FolderLedger:
             last, _ = self._last(name)
             require_last(name, last, after)
             require_anchor(event, last)
-            entry = self._seal.sign(next_entry(last, event))
+            entry = require_size(self._seal.sign(next_entry(last, event)))
             try:
                 replace(target, entry.line.encode() + b"\n")
             except OSError as error:
@@ -100,6 +103,15 @@ class FolderLedger:
     def names(self) -> tuple[str, ...]:
         """The adapters that have a ledger here."""
         return tuple(sorted(path.stem for path in self._folder.glob("*.jsonl") if is_name(path.stem)))
+
+    def strays(self) -> dict[str, str]:
+        """Files that are called as ledgers are, but for no adapter."""
+        found = (path.name for path in self._folder.glob("*.jsonl") if not is_name(path.stem))
+        return {shown(PurePath(self._folder.name, name)): NO_LEDGER for name in sorted(found)}
+
+    def still(self) -> FolderLedger:
+        """The same: each of its reads is of one moment, and costs nobody else anything."""
+        return self
 
     def lease(self, name: str) -> AbstractContextManager[None]:
         """Be the only tick."""

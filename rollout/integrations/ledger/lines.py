@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from pydantic import ValidationError
 
 from rollout.core.lifecycle import Anchored, BrokenChain, LedgerEntry, verify_chain
 from rollout.core.manifest import NAME_PATTERN
 from rollout.durable import exclusive
-from rollout.errors import Busy, LedgerConflict, Usage
+from rollout.errors import Busy, LedgerConflict, Unsupported, Usage
 
+NO_LEDGER = "this is no ledger: nothing but rollout writes there; look for who did, and take it away"
+_LONGEST_LINE = 1 << 20
 _NAME = re.compile(NAME_PATTERN)
 
 
@@ -27,6 +29,13 @@ def require_name(name: str) -> str:
     if not is_name(name):
         raise Usage(f"{name!r} is not an adapter name")
     return name
+
+
+def shown(path: PurePath) -> str:
+    """A path as it may be told: what a file is called there, whoever can write may choose."""
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode() for each in str(path)
+    )
 
 
 def parse(lines: Sequence[bytes], *, name: str, environment: str, place: str) -> tuple[LedgerEntry, ...]:
@@ -63,7 +72,8 @@ def _entry(line: bytes, name: str, environment: str, place: str) -> LedgerEntry:
 def _foreign(name: str, place: str, what: str) -> LedgerConflict:
     return LedgerConflict(
         f"an entry of the ledger of {name} {what} ({place})",
-        advice="Do not edit the ledger; restore it from its backup. `rollout ledger verify` shows what is broken.",
+        advice="Do not edit the ledger; restore it from its backup. `rollout ledger verify -e ENV` shows"
+        " what is broken.",
     )
 
 
@@ -79,6 +89,17 @@ def require_anchor(event: Anchored, last: LedgerEntry | None) -> None:
     """Raise Usage unless an anchor stands for exactly what is there."""
     if last is None or (event.state.head, event.entries) != (last.hash, last.seq + 1):
         raise Usage("an anchor stands for all entries that are there, and for no others")
+
+
+def require_size(entry: LedgerEntry) -> LedgerEntry:
+    """The same, if it can be read again. Raises Unsupported for a line that no ledger takes."""
+    size = len(entry.line.encode())
+    if size > _LONGEST_LINE:
+        raise Unsupported(
+            f"an entry of {size:,} bytes is more than the ledger of {entry.event.name} takes ({_LONGEST_LINE:,})",
+            advice="Nothing was written. Say it in fewer words; what is long belongs into the evidence.",
+        )
+    return entry
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hmac
 import os
 from collections.abc import Sequence
 from datetime import datetime
@@ -14,6 +15,7 @@ from rollout.errors import LedgerConflict, Unreadable
 
 _EXTRA = "pip install 'adapter-rollout[signing]'"
 _DOMAIN = b"adapter-rollout/ledger/v1\n"
+_KEPT = b"adapter-rollout/kept/v1\n"
 # A public key as `openssl pkey -pubout` writes it begins so (RFC 8410); 32 bytes of key follow.
 _SPKI = bytes.fromhex("302a300506032b6570032100")
 
@@ -42,6 +44,19 @@ class Seal:
     def terms(self) -> str:
         """What decides whether a history is accepted: another answer to it may be another answer to that."""
         return f"{self._verify_keys} {self._signed_from}"
+
+    @property
+    def is_demanded(self) -> bool:
+        """Whether what is read must be signed."""
+        return bool(self._verify_keys)
+
+    def stamp(self, content: bytes) -> str | None:
+        """What only a holder of the signing key can put under a content; None without a key.
+
+        HMAC-SHA-256 (RFC 2104) by the private key itself: for what this machine writes down for itself alone.
+        """
+        key = os.environ.get(self._key_env or "", "")
+        return hmac.new(key.encode(), _KEPT + content, "sha256").hexdigest() if key else None
 
     def sign(self, entry: LedgerEntry) -> LedgerEntry:
         """The entry as it is to be stored. Raises Unreadable without a key where there must be one."""

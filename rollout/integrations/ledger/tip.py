@@ -22,23 +22,35 @@ _QUIETLY = (
     "--refmap=",  # Only what is asked for: no reference of the user's moves.
 )
 _FIRST_WAIT_S = 120.0
+_LOOKED_BACK = 32
+# What git itself takes for no limit (git-fetch(1), --unshallow).
+_WHOLE = 2147483647
 _REFUSED = re.compile(r"(?m)^ ! (\[(?:remote )?rejected\].*)$")
 
 
 class Tip:
     """The newest commit of a branch at a remote, or of this very repository where `remote` is None.
 
-    What was fetched is kept alive by `refs/rollout/ledger/...`, a reference of its own. The first fetch takes one
-    commit without its history; each further one takes what is new.
+    What was fetched is kept alive by `refs/rollout/ledger/...`, a reference of its own. The first fetch takes the newest
+    commits; each further one takes what is new. `refs/rollout/whole/...` is as far as histories are known to have
+    only grown.
     """
 
-    def __init__(self, git: Git, root: Path, *, branch: str, remote: str | None) -> None:
+    def __init__(self, git: Git, root: Path, environment: str, *, branch: str, remote: str | None) -> None:
         self._git = git
         self._root = root
         self._remote = remote
         self._branch = f"refs/heads/{branch}"
         self._tracked = f"refs/remotes/{remote}/{branch}"
         self._kept = f"refs/rollout/ledger/{remote}/{branch}" if remote else self._branch
+        self._found_whole = (
+            f"refs/rollout/whole/{environment}/{f'at/{remote}' if remote else 'here'}/{branch}"
+        )
+
+    @property
+    def folder(self) -> Path:
+        """Where this clone may keep what no commit can bring there."""
+        return self._in_git_folder("rollout")
 
     def known(self) -> str | None:
         """As it was seen last, without asking anybody."""
@@ -61,9 +73,53 @@ class Tip:
         if tip is not None:
             self._fetch(f"--negotiation-tip={known}")
         if tip is None or not is_part(self._git, known, tip):
-            raise self._rewritten(known)
+            raise self._rewritten(known, self._kept)
         self._keep(tip)
         return tip
+
+    def whole(self) -> str | None:
+        """The commit up to which histories were found to have only grown. To be asked before `now` is."""
+        return self._resolve(self._found_whole)
+
+    def between(self, whole: str | None, tip: str | None) -> list[str]:
+        """The commits up to `tip` behind one that was found whole, oldest first; the newest ones if none was.
+
+        Raises LedgerConflict for a branch that no longer holds what was found whole, and for one that was merged.
+        """
+        if whole is not None and (tip is None or not is_part(self._git, whole, tip)):
+            raise self._rewritten(whole, self._found_whole)
+        if tip is None or tip == whole:
+            return []
+        return self._line(tip, *((f"^{whole}",) if whole else ("-n", str(_LOOKED_BACK))))
+
+    def all_commits(self, tip: str | None) -> list[str]:
+        """All of the branch up to `tip`, oldest first; fetched, where only the newest were."""
+        if tip is None:
+            return []
+        if self._remote is not None and self._is_shallow():
+            self._fetch(f"--depth={_WHOLE}")
+        return self._line(tip)
+
+    def before(self, commit: str) -> str:
+        """The commit before one, or itself if it is the first that is here."""
+        return self._resolve(f"{commit}^") or commit
+
+    def found_whole(self, tip: str) -> None:
+        """Remember for the next time that histories up to there only grew."""
+        self._set(self._found_whole, tip, ())
+
+    def _line(self, tip: str, *words: str) -> list[str]:
+        listed = self._git.run("rev-list", "--reverse", "--topo-order", "--parents", *words, tip, "--")
+        commits = [line.split() for line in listed.decode().splitlines()]
+        if merged := next((commit for commit, *parents in commits if len(parents) > 1), None):
+            raise LedgerConflict(
+                f"commit {merged[:12]} of {self._branch} merges another line: nothing but rollout writes there",
+                advice="Look for who made it, and put the branch back to before it.",
+            )
+        return [commit for commit, *_ in commits]
+
+    def _is_shallow(self) -> bool:
+        return self._git.run("rev-parse", "--is-shallow-repository").strip() == b"true"
 
     def move(self, commit: str, tip: str | None) -> str | None:
         """Move it from `tip` to `commit`; the answer is why that did not happen, None if it did.
@@ -91,22 +147,26 @@ class Tip:
         lines = (line.split("\t") for line in answer.decode(errors="replace").splitlines())
         return next((commit for commit, *names in lines if names == [self._branch]), None)
 
-    def _rewritten(self, known: str) -> LedgerConflict:
+    def _rewritten(self, known: str, reference: str) -> LedgerConflict:
+        place = f" at {self._remote}" if self._remote else ""
         return LedgerConflict(
-            f"{self._branch} at {self._remote} does not hold any more what was read there before ({known[:12]})",
-            advice=f"Somebody has removed or rewritten it. Push {known} there again; or, if it was meant, run"
-            f" `git update-ref -d {self._kept}`.",
+            f"{self._branch}{place} does not hold any more what was read there before ({known[:12]})",
+            advice=f"Somebody has removed or rewritten it. Put {known} there again; or, if it was meant, run"
+            f" `git update-ref -d {reference}`.",
         )
 
     def _begun(self) -> str | None:
-        """The first look of a clone: one commit without its history, or what is new where git had followed the branch.
+        """The first look of a clone: the newest commits, or what is new where git had followed the branch.
 
-        One process at a time: two commits without a history would hide that one comes before the other.
+        One process at a time: two that were cut off apart would hide that one comes before the other.
         """
         with exclusive(self._in_git_folder("rollout-ledger"), wait_s=_FIRST_WAIT_S):
             while (known := self.known()) is None and (tip := self._ask()) is not None:
                 tracked = self._resolve(self._tracked)
-                self._fetch(f"--negotiation-tip={tracked}" if tracked else "--depth=1")
+                # Where git has followed it the history is here; else as much of it as is looked into.
+                extent = f"--negotiation-tip={tracked}" if tracked else f"--depth={_LOOKED_BACK + 1}"
+                self._fetch(extent)
+                self._forget(self._found_whole)
                 # The branch may have moved on in between; then only what came after was brought here.
                 if self._resolve(tip) is not None:
                     self._keep(tip)
@@ -122,6 +182,10 @@ class Tip:
     def _keep(self, commit: str) -> None:
         """Remember it for the next time. One that cannot be remembered is asked for again."""
         self._set(self._kept, commit, ())
+
+    def _forget(self, reference: str) -> None:
+        with suppress(Unavailable):
+            self._git.run("update-ref", "-d", reference)
 
     def _set(self, reference: str, commit: str, expected: tuple[str, ...]) -> str | None:
         refused = None

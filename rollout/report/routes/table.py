@@ -15,7 +15,7 @@ def as_text(routes: Routes, splits: Sequence[Split]) -> str:
     """One block a logical name."""
     lines = [click.style(f"{routes.environment}: routes revision {routes.revision}", bold=True)]
     if not splits:
-        lines.append("  no routes; begin with `rollout adopt NAME`")
+        lines.append(f"  no routes; begin with `rollout adopt NAME -e {routes.environment}`")
     for split in splits:
         route = split.route
         lines += [
