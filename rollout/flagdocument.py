@@ -20,6 +20,7 @@ from rollout.core.flag import HIGHEST, FlagState
 from rollout.core.flagcheck import FlagCheck, Standing
 from rollout.core.flagmodel import Dial, UnsoundFlagError
 from rollout.core.plan import Share
+from rollout.core.ring import NOBODY
 from rollout.durable import exclusive, replace
 from rollout.errors import FlagConflict, FlagUnavailable, Unavailable, WorldChanged
 
@@ -54,8 +55,8 @@ class FlagModel(Protocol):
         """What a sound flag says."""
         ...
 
-    def turned(self, flag: Flag, share: Share, *, on: bool) -> Flag:
-        """A sound flag with another share, refused if what it serves is not its share."""
+    def turned(self, flag: Flag, share: Share, ring: frozenset[str], *, on: bool) -> Flag:
+        """A sound flag with another share and ring, refused if what it serves would be anything else."""
         ...
 
     def version(self, flag: Flag) -> JsonValue:
@@ -63,7 +64,7 @@ class FlagModel(Protocol):
         ...
 
     def taken_back(self, key: str, flag: Flag) -> Flag | None:
-        """Any flag with our slots, off and stable; None if it is so."""
+        """Any flag with our slots, off and stable and without a ring; None if it is so."""
         ...
 
     def signed(self, flag: Flag, version: int, note: Note | None) -> Flag:
@@ -121,8 +122,9 @@ class FlagDocument:
         by: str,
         comment: str,
         release: str = "",  # noqa: ARG002 - nobody approves here
+        ring: frozenset[str] = NOBODY,
     ) -> FlagState:
-        """Set the share. A write that changes nothing leaves the version where it is.
+        """Set share and ring. A write that changes nothing leaves the version where it is.
 
         Raises FlagUnavailable if there is no flag, FlagConflict if it has moved past `expect_version`,
         WorldChanged if it is not as we write it.
@@ -138,19 +140,19 @@ class FlagDocument:
                     f"flag {key} is at version {state.version}, not {expect_version}:"
                     f" changed by {state.changed_by}"
                 )
-            changed = self._turned(key, flag, state, share, turn_on=turn_on)
+            changed = self._turned(key, flag, state, share, ring, turn_on=turn_on)
             if changed != flag:
                 changed = self._model.signed(changed, state.version + 1, self._note(by, comment))
                 self._store(target, content, key, changed)
             return self._state(key, changed)
 
-    def preview(self, key: str, share: Share, *, turn_on: bool) -> FlagState:
+    def preview(self, key: str, share: Share, *, turn_on: bool, ring: frozenset[str] = NOBODY) -> FlagState:
         """What `write` would make of the flag as it is now. Raises what it would raise."""
         flag = self._flag(self._load(), key)
         if flag is None:
             raise FlagUnavailable(f"there is no flag {key} in {self._path}")
         state = self._state(key, flag)
-        changed = self._turned(key, flag, state, share, turn_on=turn_on)
+        changed = self._turned(key, flag, state, share, ring, turn_on=turn_on)
         if changed != flag:
             changed = self._model.signed(changed, state.version + 1, None)
         return self._state(key, changed)
@@ -166,11 +168,11 @@ class FlagDocument:
         if state is None:
             advice = f"`rollout flag setup` makes it, and so does the first tick of {key}."
             return [_check("exists", Standing.BLOCKED, f"there is no flag {key} in {self._path}", advice)]
-        said = f"two slots, stable first, {'on' if state.on else 'off'} at {state.share}"
+        said = f"two slots, stable first, {'on' if state.on else 'off'} at {state.would_reach}"
         return [_check("exists", Standing.OK, str(self._path)), _check("sound", Standing.OK, said)]
 
     def take_back(self, key: str, *, by: str, comment: str) -> FlagState:
-        """Off and stable, whatever else was done to the flag: off overrides everything in front of it.
+        """Off, stable and without a ring, whatever else was done to the flag: off overrides what is in front of it.
 
         Raises FlagUnavailable if there is no such flag or the file cannot be read, WorldChanged if the flag's
         variations are not our slots, for then nobody knows what *off* serves.
@@ -195,8 +197,10 @@ class FlagDocument:
             self._store(target, content, key, signed)
             return self._state(key, signed)
 
-    def _turned(self, key: str, flag: Flag, state: FlagState, share: Share, *, turn_on: bool) -> Flag:
-        return self._sound(key, lambda: self._model.turned(flag, share, on=state.on or turn_on))
+    def _turned(
+        self, key: str, flag: Flag, state: FlagState, share: Share, ring: frozenset[str], *, turn_on: bool
+    ) -> Flag:
+        return self._sound(key, lambda: self._model.turned(flag, share, ring, on=state.on or turn_on))
 
     @contextmanager
     def _writing(self) -> Iterator[Path]:
@@ -251,6 +255,7 @@ class FlagDocument:
             changed_by=dial.by if dial.by is not None else "unknown",
             read_at=self._now(),
             cohort=dial.cohort,
+            ring=dial.ring,
         )
 
     def _sound(self, key: str, look: Callable[[], T]) -> T:

@@ -7,7 +7,6 @@ from enum import StrEnum
 
 from rollout.core.flag import FlagState
 from rollout.core.lifecycle import Intended, RolloutState
-from rollout.core.plan import Share
 
 
 class Toward(StrEnum):
@@ -39,12 +38,12 @@ def drift(state: RolloutState, flag: FlagState | None) -> Drift | None:
         return Drift(toward=Toward.ELSEWHERE, reason=reason)
     if _is_as_we_left_it(state, flag) or (state.intent is not None and is_written(state.intent, flag)):
         return None
-    left = f"it gives {flag.effective}, we had left it at {state.share}"
-    if flag.effective < state.share:
+    left = f"it gives {flag.reach}, we had left it at {state.reach}"
+    if flag.reach.below(state.reach):
         return Drift(toward=Toward.SAFETY, reason=f"the flag was turned down by {who}: {left}")
     if flag.on:
         return Drift(toward=Toward.EXPOSURE, reason=f"the flag was turned up by {who}: {left}")
-    waiting = f"it is off, and would give {flag.share} when it is turned on"
+    waiting = f"it is off, and would give {flag.would_reach} when it is turned on"
     return Drift(toward=Toward.EXPOSURE, reason=f"the flag was turned up by {who}: {waiting}")
 
 
@@ -54,13 +53,13 @@ def _is_as_we_left_it(state: RolloutState, flag: FlagState) -> bool:
     Of a release that somebody turned off, what the flag would give if it were on says nothing. Once it is resumed, the
     flag may be on its way up already, as far as it had been: whoever turned it down has undone that.
     """
-    if state.lowered_from is not None:
-        most = state.share if state.lowered is not None else state.lowered_from
-        return state.share <= flag.effective <= most
-    return flag.share == state.share and (flag.on or state.share == Share.ZERO)
+    if (high := state.lowered_reach) is not None:
+        most = state.reach if state.lowered is not None else high
+        return state.reach.within(flag.reach) and flag.reach.within(most)
+    return flag.would_reach == state.reach and (flag.on or state.reach.is_nobody)
 
 
 def is_written(intent: Intended, flag: FlagState) -> bool:
     """Whether the flag is as this intent leaves it, and nobody wrote in between."""
     ours = flag.version - intent.flag_version in (0, 1)
-    return ours and flag.on and flag.share == intent.share
+    return ours and flag.on and flag.would_reach == intent.reach

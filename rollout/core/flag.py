@@ -5,11 +5,12 @@ A flag has two slots and never versions: variation 0 is `stable`, variation 1 is
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
 from rollout.core.plan import Share
+from rollout.core.ring import NOBODY, Reach, marks
 
 
 class Slot(StrEnum):
@@ -30,7 +31,8 @@ SLOTS = (Slot.STABLE, Slot.CANDIDATE)
 class FlagState:
     """What was read from the flag at `read_at`.
 
-    `share` is the share of the fallthrough, whether or not the flag is on; `effective` is what requests get.
+    `share` is the share of the fallthrough and `ring` the keys that are named, whether or not the flag is on;
+    `effective` and `reach` are what requests get.
     `cohort` is a digest of all that decides who is drawn at a share (flag key, salt, kind of context, attribute): as
     long as it is the same, a user who was in stays in while the share grows. None where a store cannot tell.
     """
@@ -42,8 +44,19 @@ class FlagState:
     changed_by: str
     read_at: datetime
     cohort: str | None = None
+    ring: frozenset[str] = field(default=NOBODY, repr=False)
 
     @property
     def effective(self) -> Share:
         """The share of keyed requests that the candidate receives now."""
         return self.share if self.on else Share.ZERO
+
+    @property
+    def reach(self) -> Reach:
+        """Who gets the candidate now."""
+        return self.would_reach if self.on else Reach(share=Share.ZERO)
+
+    @property
+    def would_reach(self) -> Reach:
+        """Who gets the candidate if it is on."""
+        return Reach(share=self.share, ring=marks(self.ring))

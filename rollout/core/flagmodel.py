@@ -8,13 +8,14 @@ context that lacks the rollout's kind.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from pydantic import JsonValue
 
 from rollout.core.flag import HIGHEST, SLOTS, Slot
 from rollout.core.plan import WHOLE, Share
+from rollout.core.ring import NOBODY
 
 CONTEXT_KIND = "user"
 """The kind of context that is bucketed."""
@@ -34,13 +35,17 @@ class UnsoundFlagError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dial:
-    """What a sound flag says. `by` is None if no one signed it, `cohort` if there is no salt to draw users by."""
+    """What a sound flag says. `by` is None if no one signed it, `cohort` if there is no salt to draw users by.
+
+    `ring` are the keys of users who get the candidate by name.
+    """
 
     version: int
     on: bool
     share: Share
     by: str | None
     cohort: str | None
+    ring: frozenset[str] = field(default=NOBODY, repr=False)
 
 
 def fresh_flag(key: str, salt: str) -> dict[str, JsonValue]:
@@ -73,6 +78,56 @@ def fallthrough(share: Share) -> dict[str, JsonValue]:
     return {"rollout": {"contextKind": CONTEXT_KIND, "variations": weighted}}
 
 
+def targets(ring: Iterable[str]) -> list[JsonValue]:
+    """The targets that give the candidate to a ring, always in the same order."""
+    keys: list[JsonValue] = [*sorted(ring)]
+    return [{"contextKind": CONTEXT_KIND, "values": keys, "variation": _CANDIDATE}] if keys else []
+
+
+def aimed(flag: FlagData, ring: Iterable[str]) -> dict[str, JsonValue]:
+    """The flag with this ring and no other target."""
+    return {
+        **{part: value for part, value in flag.items() if part != "contextTargets"},
+        "targets": targets(ring),
+    }
+
+
+def without_ring(flag: FlagData) -> dict[str, JsonValue]:
+    """The flag without a ring, so that nobody is named when it is turned on again; other targets are left."""
+    return aimed(flag, NOBODY) if ring_if_any(flag) else dict(flag)
+
+
+def ring_of(flag: FlagData) -> frozenset[str]:
+    """Whom the flag names for the candidate. Raises UnsoundFlagError for any other target."""
+    named: set[str] = set()
+    for part in ("targets", "contextTargets"):
+        listed = flag.get(part) or []
+        if not isinstance(listed, list):
+            raise UnsoundFlagError(f"has {part} that are not a list")
+        for target in listed:
+            named |= _named(target)
+    return frozenset(named)
+
+
+def _named(target: JsonValue) -> set[str]:
+    match target:
+        case {"values": [*keys], "variation": variation, **rest} if not set(rest) - {"contextKind"}:
+            ours = _is_whole(variation) and variation == _CANDIDATE
+            if (
+                ours
+                and rest.get("contextKind", CONTEXT_KIND) == CONTEXT_KIND
+                and all(_is_key(key) for key in keys)
+            ):
+                return {key for key in keys if isinstance(key, str)}
+    raise UnsoundFlagError(
+        "has targets in front of its fallthrough that are no ring: its share is not what users get"
+    )
+
+
+def _is_key(key: JsonValue) -> bool:
+    return isinstance(key, str) and bool(key)
+
+
 def is_taken_back(flag: FlagData) -> bool:
     """Off, and stable in both places that could matter next."""
     return (
@@ -93,8 +148,8 @@ def check_slots(flag: FlagData) -> None:
 def read_dial(key: str, flag: FlagData) -> Dial:
     """Read a flag as a dial; anything that could give the candidate to others than `share` is refused.
 
-    Rules, targets and prerequisites stand in front of the fallthrough, so they are refused while the flag is
-    on; a flag that is off ignores them. Raises UnsoundFlagError.
+    Rules, prerequisites and targets that are no ring stand in front of the fallthrough, so they are refused while the
+    flag is on; a flag that is off ignores them. Raises UnsoundFlagError.
     """
     check_slots(flag)
     if flag.get("key") != key:
@@ -104,22 +159,30 @@ def read_dial(key: str, flag: FlagData) -> Dial:
     on = flag.get("on")
     if not isinstance(on, bool):
         raise UnsoundFlagError("is neither on nor off")
-    if on:
-        check_nothing_in_front(flag)
     return Dial(
         version=_version(flag),
         on=on,
         share=_share(flag.get("fallthrough")),
         by=_signature(flag),
         cohort=_cohort(key, flag),
+        ring=check_nothing_in_front(flag) if on else ring_if_any(flag),
     )
 
 
-def check_nothing_in_front(flag: FlagData) -> None:
-    """Raise UnsoundFlagError if rules, targets or prerequisites stand in front of the fallthrough."""
-    for part in ("prerequisites", "targets", "contextTargets", "rules"):
+def check_nothing_in_front(flag: FlagData) -> frozenset[str]:
+    """The ring. Raises UnsoundFlagError if anything else stands in front of the fallthrough."""
+    for part in ("prerequisites", "rules"):
         if flag.get(part):
             raise UnsoundFlagError(f"has {part} in front of its fallthrough: its share is not what users get")
+    return ring_of(flag)
+
+
+def ring_if_any(flag: FlagData) -> frozenset[str]:
+    """The ring of a flag that is off, where targets of others do no harm; nobody where there are such."""
+    try:
+        return ring_of(flag)
+    except UnsoundFlagError:
+        return NOBODY
 
 
 def check_evaluable(key: str, flag: FlagData) -> None:

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from rollout.core.duration import Duration
 from rollout.core.manifest import Document, Line, MetricId, Name
 from rollout.core.metric import Requirement
+from rollout.core.ring import LARGEST_RING, NOBODY, Reach, RingKey, marks
 from rollout.core.share import WHOLE as WHOLE
 from rollout.core.share import Share as Share
 from rollout.core.window import Window
@@ -47,15 +48,44 @@ class Shadow(Document):
 class Step(Document):
     """One share, held for at least `bake` and until `min_samples` candidate requests were judged.
 
-    `pause` names the person, or the role, who must let the release go on from here with `rollout resume`.
+    The first step may be a `ring` instead: named users, by the environment's context key, and nobody else. They stay
+    on the candidate through all later steps. `pause` names the person, or the role, who must let the release go on
+    from here with `rollout resume`.
     """
 
-    share: Share
+    share: Share = Field(
+        default=Share.ZERO, description="Share of users; of the first step, unless it is a ring."
+    )
+    ring: tuple[RingKey, ...] = Field(
+        default=(),
+        max_length=LARGEST_RING,
+        description="Keys of users or tenants who get the candidate before anybody else. Readable in git and in the flag.",
+    )
     bake: Duration
     min_samples: int = Field(ge=1)
     requires: Requirement = Requirement.NON_INFERIOR
     deadline: Duration | None = Field(default=None, description="Instead of the plan's.")
     pause: Line | None = Field(default=None, description="Who must let the release go on from here.")
+
+    @model_validator(mode="after")
+    def _a_ring_is_not_drawn(self) -> Step:
+        if not self.ring:
+            return self
+        twice = sorted({key for key in self.ring if self.ring.count(key) > 1})
+        if twice:
+            raise ValueError(f"the ring names somebody twice: {', '.join(twice[:3])}")
+        if self.share != Share.ZERO:
+            raise ValueError("a ring is a step of its own: give the share to the step behind it")
+        if self.requires is not Requirement.NO_HARM:
+            raise ValueError(
+                "a ring is chosen and not drawn by chance, so that it proves nothing: it must require `no_harm`"
+            )
+        return self
+
+    @property
+    def place(self) -> str:
+        """Who is on the candidate from here on, in words: `5%`, `a ring of 3`."""
+        return f"a ring of {len(self.ring)}" if self.ring else str(self.share)
 
 
 class Plan(Document):
@@ -112,7 +142,9 @@ class Plan(Document):
         shares = [step.share for step in self.steps]
         if any(later <= earlier for earlier, later in pairwise(shares)):
             raise ValueError("steps must rise: each share larger than the one before")
-        if shares[0] == Share.ZERO:
+        if any(step.ring for step in self.steps[1:]):
+            raise ValueError("only the first step can be a ring: it comes before anybody is drawn")
+        if shares[0] == Share.ZERO and not self.ring:
             raise ValueError("the first step must be above 0 %; a step without users is `shadow`")
         if shares[-1] != Share.FULL:
             raise ValueError("the last step must be 100 %, or the release would never end")
@@ -128,12 +160,39 @@ class Plan(Document):
             raise ValueError("what comes before 100 % must require `non_inferior`: there no control is left")
         return self
 
+    @property
+    def ring(self) -> tuple[str, ...]:
+        """Keys of those who come first; nobody in a plan without a ring."""
+        return self.steps[0].ring
+
+    def ring_at(self, step: int) -> frozenset[str]:
+        """Whom the flag names at a step: the ring below 100 %, where everybody gets it."""
+        return frozenset(self.ring) if 0 <= step < len(self.steps) - 1 else NOBODY
+
+    def without_ring(self) -> Plan:
+        """The same plan for those who are drawn by chance."""
+        return self.model_copy(update={"steps": self.steps[1:]}) if self.ring else self
+
+    def reach_at(self, step: int) -> Reach:
+        """Who gets the candidate at a step."""
+        return Reach(share=self.steps[step].share, ring=marks(self.ring_at(step)))
+
     def as_input(self) -> dict[str, object]:
-        """Plain data for policy expressions: shares in percent, times in seconds."""
+        """Plain data for policy expressions: shares in percent, times in seconds.
+
+        A ring is apart, as the shadow is: what a rule asks of steps it asks of those in which users are drawn.
+        """
+        first = self.steps[0] if self.ring else None
         return {
             "name": self.name,
             "shadow": self.shadow
             and {"seconds": self.shadow.duration.total_seconds(), "pairs": self.shadow.pairs},
+            "ring": first
+            and {
+                "users": len(first.ring),
+                "bake_seconds": first.bake.total_seconds(),
+                "min_samples": first.min_samples,
+            },
             "steps": [
                 {
                     "percent": step.share.fraction * 100,
@@ -141,6 +200,7 @@ class Plan(Document):
                     "min_samples": step.min_samples,
                 }
                 for step in self.steps
+                if not step.ring
             ],
             "rollback_window_seconds": self.rollback_window.total_seconds(),
             "deadline_seconds": self.deadline.total_seconds(),

@@ -53,5 +53,7 @@ def _split(name: str, route: Route, flag: FlagState | None, held: Container[str]
         reason = f"the flag is at version {flag.version}, and speaks of an older candidate"
     elif flag.effective > Share.ZERO:
         share, reason = flag.effective, f"flag version {flag.version}"
+    elif not flag.reach.is_nobody:
+        reason = "only a ring is given the candidate, by name: weights cannot say that"
     version = None if flag is None else flag.version
     return Split(name=name, route=route, flag_version=version, share=share, reason=reason)

@@ -107,6 +107,8 @@ _ACTS: Final[Mapping[str, Callable[[Draft, Instruction], None]]] = {
     "updateRuleVariationOrRollout": targeting.update_rule,
     "addTargets": targeting.add_targets,
     "removeTargets": targeting.remove_targets,
+    "replaceTargets": targeting.replace_targets,
+    "clearTargets": targeting.clear_targets,
     "addPrerequisite": targeting.add_prerequisite,
     "removePrerequisite": targeting.remove_prerequisite,
     "addVariation": _add_variation,

@@ -24,6 +24,8 @@ _ACTIONS: Final = {
     "updateOffVariation": "updateOffVariation",
     "addTargets": "updateTargets",
     "removeTargets": "updateTargets",
+    "replaceTargets": "updateTargets",
+    "clearTargets": "updateTargets",
     "addPrerequisite": "updatePrerequisites",
     "removePrerequisite": "updatePrerequisites",
     "addVariation": "updateFlagVariations",

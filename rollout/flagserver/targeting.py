@@ -71,6 +71,23 @@ def remove_targets(draft: Draft, instruction: Instruction) -> None:
     _put_targets(draft, kind, index, [value for value in had if value not in values])
 
 
+def replace_targets(draft: Draft, instruction: Instruction) -> None:
+    """These targets, of all kinds of context, and no others. Raises Refusal 400."""
+    wanted = instruction.get("targets")
+    if not isinstance(wanted, list) or not all(isinstance(one, dict) for one in wanted):
+        raise invalid("targets must be a list of targets")
+    draft.flag["targets"], draft.flag["contextTargets"] = [], []
+    for one in wanted:
+        add_targets(draft, one)
+
+
+def clear_targets(draft: Draft, instruction: Instruction) -> None:
+    """No target of a variation any more, of whatever kind. Raises Refusal 400."""
+    index = index_of(draft, instruction.get("variationId"))
+    for place in ("targets", "contextTargets"):
+        draft.flag[place] = [one for one in listed(draft, place) if one["variation"] != index]
+
+
 def _targeted(draft: Draft, instruction: Instruction) -> tuple[int, str, list[str]]:
     values = instruction.get("values")
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values) or not values:

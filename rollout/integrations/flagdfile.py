@@ -13,7 +13,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from rollout.core import flagdmodel
-from rollout.core.flagmodel import Dial
+from rollout.core.flagmodel import Dial, UnsoundFlagError
 from rollout.core.plan import Share
 from rollout.durable import replace
 from rollout.flagdocument import Flag, FlagDocument, Note
@@ -42,7 +42,9 @@ class _FlagdModel:
     def read(self, key: str, flag: Flag) -> Dial:
         return flagdmodel.read_dial(key, flag)
 
-    def turned(self, flag: Flag, share: Share, *, on: bool) -> Flag:
+    def turned(self, flag: Flag, share: Share, ring: frozenset[str], *, on: bool) -> Flag:
+        if ring:
+            raise UnsoundFlagError("cannot name a ring: flagd does not say who was named and who was drawn")
         return flagdmodel.turned(flag, share, on=on)
 
     def version(self, flag: Flag) -> JsonValue:

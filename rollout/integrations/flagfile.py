@@ -12,12 +12,14 @@ from pydantic import JsonValue
 from rollout.core.flagmodel import (
     MARK,
     Dial,
+    aimed,
     check_nothing_in_front,
     check_slots,
     fallthrough,
     fresh_flag,
     is_taken_back,
     read_dial,
+    without_ring,
 )
 from rollout.core.plan import Share
 from rollout.flagdocument import Flag, FlagDocument, Note
@@ -41,18 +43,19 @@ class _LaunchDarklyModel:
     def read(self, key: str, flag: Flag) -> Dial:
         return read_dial(key, flag)
 
-    def turned(self, flag: Flag, share: Share, *, on: bool) -> Flag:
-        check_nothing_in_front(flag)
-        return {**flag, "on": on, "fallthrough": fallthrough(share)}
+    def turned(self, flag: Flag, share: Share, ring: frozenset[str], *, on: bool) -> Flag:
+        kept = flag if check_nothing_in_front(flag) == ring else aimed(flag, ring)
+        return {**kept, "on": on, "fallthrough": fallthrough(share)}
 
     def version(self, flag: Flag) -> JsonValue:
         return flag.get("version")
 
     def taken_back(self, key: str, flag: Flag) -> Flag | None:
         check_slots(flag)
-        if is_taken_back(flag) and flag.get("key") == key:
+        kept = without_ring(flag)
+        if is_taken_back(kept) and kept == flag and flag.get("key") == key:
             return None
-        return {**flag, "key": key, "on": False, "offVariation": 0, "fallthrough": fallthrough(Share.ZERO)}
+        return {**kept, "key": key, "on": False, "offVariation": 0, "fallthrough": fallthrough(Share.ZERO)}
 
     def signed(self, flag: Flag, version: int, note: Note | None) -> Flag:
         changed = {**flag, "version": version}

@@ -59,7 +59,7 @@ def sight_as_text(sight: FlagSight, at: datetime) -> str:
     if state is None:
         return f"{clock}  {click.style(_shown(sight.complaint or 'unknown'), fg='red')}  {gateways}".rstrip()
     turned = "on " if state.on else "off"
-    served = f"{state.effective} of {state.share}" if state.effective != state.share else f"{state.share}"
+    served = f"{state.reach}" if state.reach == state.would_reach else f"{state.reach} of {state.would_reach}"
     return f"{clock}  {turned}  {served}  version {state.version}  by {_shown(state.changed_by)}  {gateways}".rstrip()
 
 

@@ -81,6 +81,7 @@ def fields() -> Mapping[str, tuple[str, ...]]:
         "serving[]": ("environment", "stage", *ServerLimits.model_fields),
         "plan": tuple(plan),
         "plan.shadow": _names(plan["shadow"]),
+        "plan.ring": _names(plan["ring"]),
         "plan.steps[]": _names(plan["steps"]),
     }
 
@@ -92,7 +93,11 @@ def _plan() -> Mapping[str, object]:
         "schema": PLAN_SCHEMA,
         "name": "any",
         "shadow": {"duration": "1h", "pairs": 1, "sample": "1%"},
-        "steps": [{"share": "100%", "bake": "1h", "min_samples": 1}],
+        "steps": [
+            {"ring": ["anyone"], "bake": "1h", "min_samples": 1, "requires": "no_harm"},
+            {"share": "50%", "bake": "1h", "min_samples": 1},
+            {"share": "100%", "bake": "1h", "min_samples": 1},
+        ],
         "rollback_window": "1d",
         "deadline": "1d",
         "on_inconclusive": "hold",

@@ -16,7 +16,7 @@ _HEAD = ("replica", "slot", "served", "listed", "path", "effect", "warm")
 def as_text(name: str, environment: str, sights: Sequence[Sight]) -> str:
     """One line a replica and version, and what is wrong below."""
     if not sights:
-        return f"{name} @ {environment}: the ledger knows no version; begin with `rollout adopt {name}`\n"
+        return f"{name} @ {environment}: the ledger knows no version; begin with `rollout adopt {name} -e {environment}`\n"
     rows = [_HEAD, *(_row(sight) for sight in sights)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
     lines = [

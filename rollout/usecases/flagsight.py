@@ -42,7 +42,7 @@ class FlagSight:
     def news(self) -> tuple[object, ...]:
         """What is worth telling when it differs from the look before: not that time has passed."""
         state = self.state
-        flag = None if state is None else (state.version, state.on, state.share, state.changed_by)
+        flag = None if state is None else (state.version, state.on, state.would_reach, state.changed_by)
         heard = [(each.gateway, each.version, each.source, each.complaint) for each in self.gateways]
         return flag, self.complaint, *heard
 

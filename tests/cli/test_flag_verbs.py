@@ -81,7 +81,7 @@ def test_a_dry_setup_makes_nothing_and_needs_no_token(remote: Path, monkeypatch:
     monkeypatch.delenv("LD_ACCESS_TOKEN")
     ended = flag(remote, "setup", "--dry-run")
     assert ended.status == 0, ended.err
-    assert "ignore_changes = [on, fallthrough]" in ended.out
+    assert "ignore_changes = [on, fallthrough, targets, context_targets]" in ended.out
     assert "bypassRequiredApproval" in ended.out
     assert "it would be made, off and stable" in ended.err
     assert "The flag would be made by `rollout flag setup`" in ended.out
@@ -146,7 +146,7 @@ def test_an_environment_that_is_not_there_is_told_apart_from_the_one_that_is_ser
     ended = flag(remote, "setup")
     assert ended.status == 1
     assert "LaunchDarkly has no environment other-" in ended.err
-    assert "`rollout flag serve` they are what its --project and --environment say" in ended.err
+    assert "For a local one (`rollout flag serve --flags FILE`) they are what its --project and" in ended.err
 
 
 def test_a_look_shows_the_share_and_that_a_gateway_is_silent(root: Path) -> None:

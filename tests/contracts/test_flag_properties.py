@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -28,6 +28,7 @@ from hypothesis.stateful import (
 
 from rollout.core.flag import FlagState, Slot
 from rollout.core.plan import WHOLE, Share
+from rollout.core.ring import NAMED
 from rollout.errors import FlagConflict, WorldChanged
 from rollout.integrations.evaluator import FlagFileReader, FlagStreamReader
 from rollout.integrations.flagdfile import FlagdFile
@@ -345,6 +346,75 @@ def test_no_order_of_writes_moves_a_user_who_was_in_or_loses_a_write(place: str,
                 suppress_health_check=list(HealthCheck),
             ),
         )
+
+
+# ---- a ring
+
+
+RINGS = st.frozensets(st.sampled_from(USERS), min_size=1, max_size=20)
+CLIMBS = st.lists(SHARES, max_size=4, unique=True).map(sorted)
+
+
+@pytest.mark.parametrize("place", sorted(set(PLACES) - {"flagd"}))
+def test_nobody_leaves_while_shares_grow_behind_a_ring_and_all_leave_with_a_rollback(
+    place: str, tmp_path: Path
+) -> None:
+    with PLACES[place](tmp_path) as dials:
+
+        @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+        @given(ring=RINGS, shares=CLIMBS)
+        def climb(ring: frozenset[str], shares: list[Share]) -> None:
+            seen = Dialling(dials)
+            seen.begin()
+            # As a plan has it: the ring alone, the ring with each share, and everybody without being named.
+            for share in dict.fromkeys((Share.ZERO, *shares)):
+                named = ring if share != Share.FULL else frozenset()
+                write = partial(
+                    dials.writers[0].write,
+                    seen.key,
+                    share,
+                    turn_on=True,
+                    expect_version=None,
+                    by="writer 0",
+                    comment="step",
+                    ring=named,
+                )
+                seen.now = write()
+                before = seen.before[1]
+                assert before <= heard(seen), "somebody left while the share grew"
+                cohort = seen.before[1]
+                assert cohort == ring if share == Share.ZERO else ring <= cohort
+                assert told_apart(seen) == named, "the gateway cannot tell who was named"
+                stored = dials.stored()
+                assert write().version == seen.now.version
+                assert dials.stored() == stored, "a replay changed something"
+            seen.now = dials.writers[1].take_back(seen.key, by="writer 1", comment="")
+            assert heard(seen) == set(), "somebody stayed on the candidate"
+            stored = dials.stored()
+            dials.writers[1].take_back(seen.key, by="writer 1", comment="")
+            assert dials.stored() == stored, "taking back twice changed something"
+            seen.now = dials.writers[0].write(
+                seen.key, Share.ZERO, turn_on=True, expect_version=None, by="writer 0", comment="next"
+            )
+            assert heard(seen) == set(), "the next release began with the ring of the last one"
+
+        climb()
+
+
+def heard(seen: Dialling) -> set[str]:
+    """Who is on the candidate once the reader knows of the last write; they are remembered as those before."""
+    seen.until(
+        lambda: seen.dials.reader.status().versions.get(seen.key) == seen.now.version,
+        "the reader never heard of it",
+    )
+    cohort = seen.cohort()
+    seen.before = (seen.now.effective, cohort)
+    return cohort
+
+
+def told_apart(seen: Dialling) -> set[str]:
+    """Whom the gateway says that the flag names."""
+    return {user for user in USERS if seen.dials.reader.slot(seen.key, user).reason == NAMED}
 
 
 # ---- the spelling of each place

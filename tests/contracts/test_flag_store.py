@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rollout.core.plan import Share
-from rollout.errors import FlagConflict, FlagUnavailable
+from rollout.errors import FlagConflict, FlagUnavailable, WorldChanged
 from rollout.integrations.flagdfile import FlagdFile
 from rollout.integrations.flagfile import FlagFile
 from rollout.integrations.launchdarkly import LaunchDarklyStore, Token
@@ -30,14 +31,20 @@ SPEAKING = {"launchdarkly": False, "launchdarkly-strict": True}
 """Stores over the local LaunchDarkly, and whether they write by JSON patch with a test of the version."""
 
 
+@contextmanager
+def opened(kind: str, root: Path) -> Iterator[FlagStore]:
+    if kind in STORES:
+        yield STORES[kind](root)
+        return
+    with speaking(root) as speaker:
+        flags = speaker.flags.model_copy(update={"strict_cas": SPEAKING[kind]})
+        yield LaunchDarklyStore(flags, token=Token(speaker.token, "LD_ACCESS_TOKEN"))
+
+
 @pytest.fixture(params=sorted([*STORES, *SPEAKING]))
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[FlagStore]:
-    if request.param in STORES:
-        yield STORES[request.param](tmp_path)
-        return
-    with speaking(tmp_path) as speaker:
-        flags = speaker.flags.model_copy(update={"strict_cas": SPEAKING[request.param]})
-        yield LaunchDarklyStore(flags, token=Token(speaker.token, "LD_ACCESS_TOKEN"))
+    with opened(request.param, tmp_path) as store:
+        yield store
 
 
 def test_a_flag_that_was_never_made_is_none(store: FlagStore) -> None:
@@ -140,3 +147,71 @@ def test_every_share_is_exact(store: FlagStore, thousandths: int) -> None:
     read = store.read(KEY)
     assert read is not None
     assert read.share == Share(thousandths)
+
+
+RING = frozenset({"tenant-pilot", "tenant-internal"})
+
+
+@pytest.fixture(params=sorted({*STORES, *SPEAKING} - {"flagd"}))
+def naming(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[FlagStore]:
+    """A store that can name a ring."""
+    with opened(request.param, tmp_path) as store:
+        yield store
+
+
+def test_a_store_that_cannot_tell_who_was_named_refuses_a_ring_and_changes_nothing(tmp_path: Path) -> None:
+    store = STORES["flagd"](tmp_path)
+    before = store.create(KEY, by="ann")
+    for act in (
+        lambda: store.write(KEY, HALF, turn_on=True, expect_version=None, by="ann", comment="", ring=RING),
+        lambda: store.preview(KEY, HALF, turn_on=True, ring=RING),
+    ):
+        with pytest.raises(WorldChanged, match="cannot name a ring"):
+            act()
+    after = store.read(KEY)
+    assert after is not None
+    assert (after.version, after.on) == (before.version, False)
+
+
+def test_a_ring_is_written_whole_and_read_back(naming: FlagStore) -> None:
+    naming.create(KEY, by="ann")
+    for share, ring in (
+        (Share.ZERO, RING),
+        (QUARTER, RING),
+        (HALF, frozenset({"other"})),
+        (HALF, frozenset()),
+    ):
+        shown = naming.preview(KEY, share, turn_on=True, ring=ring)
+        written = naming.write(KEY, share, turn_on=True, expect_version=None, by="ann", comment="", ring=ring)
+        read = naming.read(KEY)
+        assert read is not None
+        for state in (shown, written, read):
+            assert (state.on, state.share, state.ring) == (True, share, ring)
+
+
+def test_a_ring_that_is_there_already_does_not_move_the_version(naming: FlagStore) -> None:
+    naming.create(KEY, by="ann")
+    first = naming.write(KEY, Share.ZERO, turn_on=True, expect_version=None, by="ann", comment="", ring=RING)
+    again = naming.write(
+        KEY, Share.ZERO, turn_on=True, expect_version=first.version, by="bob", comment="", ring=RING
+    )
+    assert (again.version, again.changed_by) == (first.version, "ann")
+
+
+def test_whoever_was_left_named_in_a_flag_that_is_off_is_not_named_by_the_next_write(
+    naming: FlagStore,
+) -> None:
+    naming.create(KEY, by="ann")
+    off = naming.write(KEY, Share.ZERO, turn_on=False, expect_version=None, by="ann", comment="", ring=RING)
+    assert (off.on, off.reach.is_nobody, off.ring) == (False, True, RING)
+    on = naming.write(KEY, QUARTER, turn_on=True, expect_version=off.version, by="ann", comment="")
+    assert (on.on, on.ring) == (True, frozenset())
+
+
+def test_taking_back_names_nobody_any_more_in_the_same_patch(naming: FlagStore) -> None:
+    naming.create(KEY, by="ann")
+    before = naming.write(KEY, HALF, turn_on=True, expect_version=None, by="ann", comment="", ring=RING)
+    after = naming.take_back(KEY, by="bob", comment="bad answers")
+    assert (after.on, after.share, after.ring) == (False, Share.ZERO, frozenset())
+    assert after.version == before.version + 1
+    assert naming.take_back(KEY, by="eve", comment="").version == after.version

@@ -156,6 +156,27 @@ def test_rules_targets_and_prerequisites_come_and_go(speaker: Speaker) -> None:
     assert (removed["rules"], removed["targets"], removed["prerequisites"]) == ([], [], [])
 
 
+def test_targets_are_replaced_whole_and_cleared_by_variation(speaker: Speaker) -> None:
+    stable_id, candidate_id = speaker.variation_ids(KEY)
+
+    def targets(*instructions: dict[str, Any]) -> tuple[Any, Any]:
+        shown = speaker.patch(KEY, *instructions).json()["environments"]["production"]
+        return shown["targets"], shown["contextTargets"]
+
+    here = {"variationId": candidate_id, "values": ["bob", "ann"]}
+    org = {"contextKind": "org", "variationId": stable_id, "values": ["acme"]}
+    old = {"kind": "addTargets", "values": ["eve"], "variationId": stable_id}
+    ours = [{"values": ["bob", "ann"], "variation": 1}]
+    theirs = [{"values": ["acme"], "variation": 0, "contextKind": "org"}]
+    assert targets(old, {"kind": "replaceTargets", "targets": [here, org]}) == (ours, theirs)
+    assert targets({"kind": "clearTargets", "variationId": candidate_id}) == ([], theirs)
+    assert targets({"kind": "replaceTargets", "targets": []}) == ([], [])
+    twice = {"kind": "replaceTargets", "targets": [here, here | {"variationId": stable_id}]}
+    refused = speaker.patch(KEY, twice)
+    assert (refused.status_code, "another variation" in refused.json()["message"]) == (400, True)
+    assert speaker.patch(KEY, {"kind": "replaceTargets", "targets": "ann"}).status_code == 400
+
+
 def test_a_prerequisite_of_another_flag_cannot_be_archived(speaker: Speaker) -> None:
     first = speaker.variation_ids(_other(speaker))[0]
     speaker.patch(KEY, {"kind": "addPrerequisite", "key": "other", "variationId": first}).raise_for_status()

@@ -11,6 +11,7 @@ import pytest
 
 from rollout.core.environment import LaunchDarklyFlags
 from rollout.core.flagcheck import FlagCheck, Standing, why_not_ready
+from rollout.core.plan import Share
 from rollout.integrations.launchdarkly import LaunchDarklyStore, Token
 from tests.support.launchdarkly import Speaker, speaking
 from tests.support.patience import Waits
@@ -136,11 +137,32 @@ def test_an_off_variation_of_the_candidate_blocks(speaker: Speaker) -> None:
     assert in_the_way(checked(store_of(speaker))) == {"off-variation", "dial"}
 
 
-def test_targets_in_front_block(speaker: Speaker) -> None:
+def test_targets_that_are_no_ring_block(speaker: Speaker) -> None:
     speaker.create(KEY)
-    target = {"kind": "addTargets", "values": ["u1"], "variationId": speaker.variation_ids(KEY)[1]}
+    target = {"kind": "addTargets", "values": ["u1"], "variationId": speaker.variation_ids(KEY)[0]}
     speaker.patch(KEY, target)
     assert "in-front" in in_the_way(checked(store_of(speaker)))
+
+
+def test_a_token_that_may_not_change_targets_turns_off_all_the_same(speaker: Speaker) -> None:
+    store = LaunchDarklyStore(speaker.flags, token=Token(speaker.token, "LD_ACCESS_TOKEN"))
+    store.create(KEY, by="ann")
+    ring = frozenset({"tenant-pilot"})
+    store.write(KEY, Share.ZERO, turn_on=True, expect_version=None, by="ann", comment="", ring=ring)
+    speaker.fault("403", on="write", times=1)
+    back = store.take_back(KEY, by="bob", comment="")
+    assert (back.on, back.reach.is_nobody, back.ring) == (False, True, ring)
+    after = store.write(KEY, Share.ZERO, turn_on=True, expect_version=None, by="ann", comment="next")
+    assert (after.on, after.ring) == (True, frozenset()), "the next release named somebody of the last one"
+
+
+def test_a_write_without_a_ring_says_nothing_of_targets(speaker: Speaker) -> None:
+    """Roles from before there were rings have no right to change them."""
+    store = store_of(speaker)
+    store.create(KEY, by="ann")
+    store.write(KEY, Share.parse("5%"), turn_on=True, expect_version=None, by="ann", comment="")
+    store.take_back(KEY, by="ann", comment="")
+    assert not [each for each in speaker.requests if b"argets" in each.body]
 
 
 def test_a_scheduled_change_blocks_by_name(speaker: Speaker) -> None:

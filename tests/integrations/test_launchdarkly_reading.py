@@ -80,8 +80,19 @@ def test_a_rollout_that_draws_other_users_is_refused(part: dict[str, Any], reaso
 
 @pytest.mark.parametrize("part", ["targets", "contextTargets", "rules", "prerequisites"])
 def test_what_stands_in_front_is_kept(part: str) -> None:
-    with pytest.raises(UnsoundFlagError, match=part):
-        read_dial(KEY, read(**{part: [{"values": ["u1"], "variation": 1}]}).model)
+    with pytest.raises(UnsoundFlagError, match="targets" if part == "contextTargets" else part):
+        read_dial(KEY, read(**{part: [{"values": ["u1"], "variation": 0}]}).model)
+
+
+def test_whom_the_flag_names_for_the_candidate_is_read_as_a_ring_whatever_else_is_listed_empty() -> None:
+    ours, empty = (
+        {"values": ["u1", "u2"], "variation": 1, "contextKind": "user"},
+        {"values": [], "variation": 0},
+    )
+    shown = read(
+        targets=[ours, empty], contextTargets=[empty | {"contextKind": "org"}, ours | {"values": []}]
+    )
+    assert read_dial(KEY, shown.model).ring == {"u1", "u2"}
 
 
 @pytest.mark.parametrize("part", ["on", "version", "fallthrough", "offVariation"])

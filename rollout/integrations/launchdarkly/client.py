@@ -315,7 +315,7 @@ class Conversation:
         return FlagUnavailable(
             f"LaunchDarkly at {self.line.api} did not answer in time: {complaint}",
             advice="Gateways keep serving by what they read last. Try again,"
-            " or take the candidate out of all gateways at once with `rollout hold`.",
+            " or take the candidate out of all gateways at once with `rollout hold NAME -e ENV --reason TEXT`.",
         )
 
 

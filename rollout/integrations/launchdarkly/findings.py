@@ -62,7 +62,11 @@ def of_flag(flag: RemoteFlag) -> list[FlagCheck]:
         _lifecycle(flag),
         _judged("variations", lambda: check_slots(flag.model), "stable, then candidate"),
         _off(flag),
-        _judged("in-front", lambda: check_nothing_in_front(flag.model), "no rules, targets, prerequisites"),
+        _judged(
+            "in-front",
+            lambda: check_nothing_in_front(flag.model),
+            "no rules or prerequisites, no targets but a ring",
+        ),
         _judged("dial", lambda: read_dial(flag.key, flag.model), _dialled(flag)),
         _experiments(flag),
         _kind(flag),

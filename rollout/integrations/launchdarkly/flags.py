@@ -17,7 +17,7 @@ from rollout.integrations.launchdarkly.reading import RemoteFlag, remote_flag
 TAG = "managed-by-adapter-rollout"
 """The tag of every flag that we made; roles can be bound to it."""
 
-_DIALS = "the actions updateOn, updateFallthrough and updateOffVariation"
+_DIALS = "the actions updateOn, updateFallthrough and updateOffVariation (for a ring updateTargets too)"
 _UNDO = "Someone edited the flag by hand. Undo the edit, or take the release back."
 
 
@@ -129,7 +129,7 @@ class Flags:
             raise FlagDenied(
                 f"LaunchDarkly has no environment {self.place.environment} in a project {self.place.project}",
                 advice="Set `flags.project` and `flags.environment` to their keys, or give the token a view of them."
-                " For a local `rollout flag serve` they are what its --project and --environment say.",
+                " For a local one (`rollout flag serve --flags FILE`) they are what its --project and --environment say.",
             )
         if not answer.ok:
             raise denied(f"looking for {self.place}", answer)
@@ -140,5 +140,6 @@ def denied(what: str, answer: Answer) -> RolloutError:
     said = answer.message or "without a word"
     return FlagDenied(
         f"LaunchDarkly refused {what}: {answer.status} ({said})",
-        advice="The flag is not the dial that we know, or this is a bug of ours: `rollout flag doctor` says which.",
+        advice="The flag is not the dial that we know, or this is a bug of ours:"
+        " `rollout flag doctor NAME -e ENV` says which.",
     )

@@ -9,7 +9,7 @@ from pydantic import JsonValue
 from rollout.core.environment import LaunchDarklyFlags
 from rollout.integrations.launchdarkly.flags import TAG
 
-_DIAL = ["updateOn", "updateFallthrough", "updateOffVariation"]
+_DIAL = ["updateOn", "updateFallthrough", "updateOffVariation", "updateTargets"]
 _ASK = ["createApprovalRequest", "updateApprovalRequest", "deleteApprovalRequest", "applyApprovalRequest"]
 _THERE = (
     "The flag is at LaunchDarkly now. These two let the first apply take it over instead of making it again."
@@ -71,7 +71,7 @@ resource "launchdarkly_feature_flag_environment" "{environment}" {{
 
   # The dial is rollout's: an apply in the middle of a release would throw users off the candidate, or onto it.
   lifecycle {{
-    ignore_changes = [on, fallthrough]
+    ignore_changes = [on, fallthrough, targets, context_targets]
   }}
 }}
 """

@@ -18,6 +18,7 @@ from rollout.core.flag import FlagState
 from rollout.core.flagcheck import FlagCheck
 from rollout.core.flagmodel import FlagData, UnsoundFlagError, check_nothing_in_front, read_dial
 from rollout.core.plan import Share
+from rollout.core.ring import NOBODY
 from rollout.errors import FlagConflict, FlagUnavailable, WorldChanged
 from rollout.integrations.launchdarkly.approvals import Approvals
 from rollout.integrations.launchdarkly.authors import UNKNOWN, Authors, signed
@@ -100,16 +101,17 @@ class LaunchDarklyStore:
         by: str,
         comment: str,
         release: str = "",
+        ring: frozenset[str] = NOBODY,
     ) -> FlagState:
-        """Set the share. A write that changes nothing is not sent. Raises what `FlagStore.write` says."""
+        """Set share and ring. A write that changes nothing is not sent. Raises what `FlagStore.write` says."""
         talk, note = self._talk(), signed(comment, by)
         contended, sent = 0, None
         for attempt in count():
             flag = self._flags.present(talk, key)
             if sent is not None and flag.version != sent[0].flag.version:
                 return self._writing.settle(talk, *sent, None, note)
-            before, change = self._before(talk, flag, share, turn_on=turn_on)
-            self._compare(talk, before, share, expect_version, release)
+            before, change = self._before(talk, flag, share, ring, turn_on=turn_on)
+            self._compare(talk, before, change, expect_version, release)
             if change.is_in(flag.model, was_on=before.state.on):
                 return before.state
             try:
@@ -128,14 +130,14 @@ class LaunchDarklyStore:
                 return self._writing.settle(talk, before, change, wrote, note)
         raise AssertionError("count() never ends")
 
-    def preview(self, key: str, share: Share, *, turn_on: bool) -> FlagState:
+    def preview(self, key: str, share: Share, *, turn_on: bool, ring: frozenset[str] = NOBODY) -> FlagState:
         """What `write` would make of the flag, after LaunchDarkly's own dry run made the same of it.
 
         Where changes must be approved there may be no dry run: then it is what we would ask for.
         """
         talk = self._talk()
         flag = self._flags.present(talk, key)
-        before, change = self._before(talk, flag, share, turn_on=turn_on)
+        before, change = self._before(talk, flag, share, ring, turn_on=turn_on)
         if change.is_in(flag.model, was_on=before.state.on):
             return before.state
         instructions = change.instructions(flag.variation_ids)
@@ -164,7 +166,7 @@ class LaunchDarklyStore:
         ).checks(key)
 
     def take_back(self, key: str, *, by: str, comment: str) -> FlagState:
-        """Off, fallthrough and off variation stable, whatever else was done to the flag or is planned for it.
+        """Off, fallthrough and off variation stable, no ring, whatever else was done to the flag or is planned for it.
 
         Gives up after `patience_s` or ten seconds. Raises FlagUnavailable where
         nothing could be done.
@@ -196,21 +198,22 @@ class LaunchDarklyStore:
         return [self._line.talk(token, patience_s, try_s=_BACK_TRY_S) for token in tokens or [self._token]]
 
     def _before(
-        self, talk: Conversation, flag: RemoteFlag, share: Share, *, turn_on: bool
+        self, talk: Conversation, flag: RemoteFlag, share: Share, ring: frozenset[str], *, turn_on: bool
     ) -> tuple[Sight, Change]:
         state = self._state(talk, flag)
-        self._sound(flag.key, lambda: check_nothing_in_front(flag.model))
-        return Sight(flag=flag, state=state), Change(share=share, turns_on=turn_on and not state.on)
+        named = self._sound(flag.key, lambda: check_nothing_in_front(flag.model))
+        change = Change(share=share, turns_on=turn_on and not state.on, ring=ring, aims=named != ring)
+        return Sight(flag=flag, state=state), change
 
     def _compare(
-        self, talk: Conversation, before: Sight, share: Share, expected: int | None, release: str
+        self, talk: Conversation, before: Sight, change: Change, expected: int | None, release: str
     ) -> None:
         """Raise FlagConflict if the flag has moved, but for the one step that we had asked others to approve."""
         state = before.state
         if expected is None or state.version == expected:
             return
-        if state.version == expected + 1 and state.share == share:
-            asked = dial(share, before.flag.variation_ids)
+        if state.version == expected + 1 and (state.share, state.ring) == (change.share, change.ring):
+            asked = dial(change.share, before.flag.variation_ids)
             if self._approvals.was_carried_out(talk, state.key, asked, expected, release):
                 return
         raise FlagConflict(moved(state.key, state.version, expected, state.changed_by))
@@ -239,6 +242,7 @@ class LaunchDarklyStore:
             changed_by=by,
             read_at=self._now(),
             cohort=dial.cohort,
+            ring=dial.ring,
         )
 
     def _sound(self, key: str, check: Callable[[], _T]) -> _T:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import count
 
 from rollout.core.flag import HIGHEST, SLOTS
-from rollout.core.flagmodel import UnsoundFlagError, is_taken_back
+from rollout.core.flagmodel import UnsoundFlagError, is_taken_back, ring_if_any
 from rollout.errors import FlagDenied, FlagUnavailable, RolloutError, WorldChanged
 from rollout.integrations.launchdarkly.change import back
 from rollout.integrations.launchdarkly.client import Answer, Conversation
@@ -101,8 +101,16 @@ class TakeBack:
         way.accepted += 1
 
     def _turned(self, talk: Conversation, flag: RemoteFlag, note: str) -> Answer:
-        instructions = back(flag.variation_ids)
-        answer = self._flags.turn(talk, flag.key, instructions, note)
+        named = bool(ring_if_any(flag.model))
+        instructions = back(flag.variation_ids, named=named)
+        try:
+            answer = self._flags.turn(talk, flag.key, instructions, note)
+        except FlagDenied:
+            if not named:
+                raise
+            # A token that may not change targets can turn off all the same, which overrides them.
+            instructions = back(flag.variation_ids)
+            answer = self._flags.turn(talk, flag.key, instructions, note)
         if answer.status != 400:
             return answer
         # The one place that breaks what others have planned: it would put users back on the candidate.

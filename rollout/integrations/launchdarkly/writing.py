@@ -89,7 +89,8 @@ class Writing:
         if now.version == before.flag.version:
             raise FlagUnavailable(
                 f"LaunchDarkly accepted a change of flag {now.key} and did not make it",
-                advice="Nothing was changed. If it stays so, look at the flag with `rollout flag doctor`.",
+                advice="Nothing was changed. If it stays so, look at the flag with"
+                " `rollout flag doctor NAME -e ENV`.",
             )
         others_last = not ours and wrote is None and not (change.turns_on and now.model.get("on") is True)
         others_after = wrote == following and now.version > following
@@ -138,7 +139,8 @@ class Writing:
         try:
             act()
         except RolloutError as error:
-            return f"it could not be {done} ({error.message}): move all traffic with `rollout hold`"
+            said = f"it could not be {done} ({error.message})"
+            return f"{said}: move all traffic with `rollout hold NAME -e ENV --reason TEXT`"
         return f"it was {done}"
 
     def _conflict(
@@ -147,7 +149,8 @@ class Writing:
         who = self.authors.other_than(talk, now.key, note)
         return FlagConflict(
             f"{moved(now.key, now.version, expected, who)} while we wrote; {done}",
-            advice="Look at the flag with `rollout flag watch`; agree on one writer, then go on or take the release back.",
+            advice="Look at the flag with `rollout flag watch NAME -e ENV`;"
+            " agree on one writer, then go on or take the release back.",
         )
 
 
