@@ -24,9 +24,9 @@ class Exposure:
 
     `stable_users` and `candidate_users` are distinct keys (a user's hash) that were served by one version only;
     `both` were served by each. Requests that a tester pinned, copies, and what stable answered in the candidate's
-    place after its failure are in none of these. What stable answered because a gateway holds the candidate or does
-    not trust its flag data is stable's: the flag said otherwise, and that is to be seen. `keyed` and `unkeyed` are
-    requests, and `unkeyed_on_candidate` those of them that the candidate answered.
+    place after its failure are in none of these, and neither is what users of a ring got. What stable answered because
+    a gateway holds the candidate or does not trust its flag data is stable's: the flag said otherwise, and that is to
+    be seen. `keyed` and `unkeyed` are requests, and `unkeyed_on_candidate` those of them that the candidate answered.
     """
 
     stable_users: int

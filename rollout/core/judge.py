@@ -11,7 +11,6 @@ those at each process.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from math import log
@@ -23,16 +22,14 @@ from rollout.core.judging.latency import weigh_latency
 from rollout.core.judging.observing import observe
 from rollout.core.judging.rates import weigh_rate
 from rollout.core.judging.scores import weigh_score
-from rollout.core.metric import Kind, MetricSpec, OnMissing, Requirement, Stage
-from rollout.core.observed import quantile_name
+from rollout.core.judging.silence import must_have_data, silence, too_few, unheard
+from rollout.core.metric import Kind, MetricSpec, Requirement, Stage
 from rollout.core.stats import HARM_ODDS, as_odds
 from rollout.core.verdict import Outcome, Verdict
 
 __all__ = ["Evidence", "judge", "observe"]
 
 _WEIGH = {Kind.RATE: weigh_rate, Kind.LATENCY: weigh_latency, Kind.SCORE: weigh_score}
-_GRACE = 1
-"""Looks that may come back without a metric before its name is doubted."""
 
 
 def judge(
@@ -44,17 +41,37 @@ def judge(
     alpha_advance: float,
     requires: Requirement = Requirement.NON_INFERIOR,
     now: datetime | None = None,
+    since: datetime | None = None,
 ) -> Verdict:
     """What the evidence says about one metric. `alpha` is this metric's part of the release's budget.
 
     A pass is what the state of the plan `requires`; at 100 % that is the absolute limit. With `now`, evidence that an arm
-    has added nothing to for `spec.max_silence` is no data, whatever it says; harm that was shown stays harm.
+    has added nothing to for `spec.max_silence` is no data, whatever it says; harm that was shown stays harm. What must
+    have data, and has none yet, fails only when as much time has passed `since` the state was entered.
     """
+    judged = _judge(
+        spec, evidence, stage=stage, alpha=alpha, alpha_advance=alpha_advance, requires=requires, now=now
+    )
+    if judged.outcome is Outcome.NO_DATA and must_have_data(spec, since, now):
+        return replace(judged, outcome=Outcome.FAIL, reason=f"{judged.reason}, and the metric must have data")
+    return judged
+
+
+def _judge(
+    spec: MetricSpec,
+    evidence: Evidence,
+    *,
+    stage: Stage,
+    alpha: float,
+    alpha_advance: float,
+    requires: Requirement,
+    now: datetime | None,
+) -> Verdict:
     if stage is Stage.BAKE:
         return _at_the_whole(spec, evidence, alpha, alpha_advance, now)
     found = _WEIGH[spec.kind](spec, evidence, confidence=1 - alpha_advance)
     if found is None:
-        return _no_data(spec, evidence, _unheard(spec, evidence))
+        return _no_data(spec, evidence, unheard(spec, evidence))
     outcome, reason = _conclude(spec, evidence, found, alpha, alpha_advance, requires, now)
     verdict = Verdict(
         subject=spec.id,
@@ -86,9 +103,9 @@ def _conclude(
     units = _units(spec, evidence)
     if found.harm >= log(1 / alpha):
         return Outcome.FAIL, f"worse: {found.told}; {against} (limit {_to_one(alpha)}){units}"
-    if silent := _silent(spec, evidence, now):
-        return _missing(spec), silent + _must(spec)
-    if short := _short(spec, evidence.stable, evidence.candidate):
+    if silent := silence(spec, evidence, now):
+        return Outcome.NO_DATA, silent
+    if short := too_few(spec, evidence.stable, evidence.candidate):
         return Outcome.INCONCLUSIVE, short
     if requires is Requirement.NO_HARM:
         return Outcome.PASS, f"no harm shown: {found.told}; {against} (limit {_to_one(alpha)}){units}"
@@ -117,75 +134,22 @@ def _at_the_whole(
         return Verdict(subject=spec.id, outcome=Outcome.INCONCLUSIVE, reason=why, required=False)
     if not evidence.candidate:
         return _no_data(spec, evidence, "no requests of the candidate yet")
-    short = _short(spec, evidence.candidate)
+    short = too_few(spec, evidence.candidate)
     judged = judge_alone(spec, evidence, alpha=alpha, alpha_advance=alpha_advance, short=short)
-    silent = _silent(spec, evidence, now, alone=True)
+    silent = silence(spec, evidence, now, alone=True)
     if silent and judged.outcome is not Outcome.FAIL:
-        return replace(judged, outcome=_missing(spec), reason=silent + _must(spec))
+        return replace(judged, outcome=Outcome.NO_DATA, reason=silent)
     return judged
-
-
-def _unheard(spec: MetricSpec, evidence: Evidence) -> str:
-    """Why there is nothing to compare."""
-    silent = [arm for arm, total in _arms(evidence) if not total]
-    if len(silent) == 1:
-        return f"no requests of {silent[0]} yet"
-    if silent:
-        doubted = f"; nothing was seen in {evidence.missing} looks: is it measured under this name?"
-        return "no requests of either arm yet" + (doubted if evidence.missing > _GRACE else "")
-    if spec.kind is Kind.LATENCY:
-        known = {each.quantile for each in evidence.quantiles if each.stable and each.candidate}
-        lacking = [quantile_name(each) for each in spec.quantiles if each not in known]
-        return f"no times of both arms to compare yet at {' and '.join(lacking)}"
-    return "no scores of both arms to compare yet"
-
-
-def _silent(spec: MetricSpec, evidence: Evidence, now: datetime | None, *, alone: bool = False) -> str | None:
-    """Which arm has said nothing for too long; None if none has, or nobody asks."""
-    if now is None:
-        return None
-    heard = {"stable": evidence.stable_heard_at, "the candidate": evidence.candidate_heard_at}
-    if alone:
-        heard.pop("stable")
-    late = [arm for arm, at in heard.items() if at is None or now - at > spec.max_silence]
-    longest = _minutes(spec.max_silence.total_seconds())
-    if late:
-        return f"nothing was heard of {' and '.join(late)} for more than {longest}: what was seen before is too old"
-    if not alone and (evidence.heard_at is None or now - evidence.heard_at > spec.max_silence):
-        return f"nothing of both arms at once could be compared for more than {longest}"
-    return None
-
-
-def _minutes(seconds: float) -> str:
-    return f"{seconds / 60:g} minutes"
-
-
-def _arms(evidence: Evidence) -> Sequence[tuple[str, int]]:
-    return ("stable", evidence.stable), ("the candidate", evidence.candidate)
 
 
 def _no_data(spec: MetricSpec, evidence: Evidence, why: str) -> Verdict:
     return Verdict(
         subject=spec.id,
-        outcome=_missing(spec),
-        reason=why + _must(spec),
+        outcome=Outcome.NO_DATA,
+        reason=why,
         samples=(evidence.stable, evidence.candidate),
         required=spec.required,
     )
-
-
-def _missing(spec: MetricSpec) -> Outcome:
-    return Outcome.FAIL if spec.on_missing is OnMissing.FAIL else Outcome.NO_DATA
-
-
-def _must(spec: MetricSpec) -> str:
-    return ", and the metric must have data" if spec.on_missing is OnMissing.FAIL else ""
-
-
-def _short(spec: MetricSpec, *totals: int) -> str | None:
-    """The sentence about too few samples, or None if there are enough."""
-    have = min(totals)
-    return None if have >= spec.min_samples else f"{have:,} of {spec.min_samples:,} samples so far"
 
 
 def _projected(

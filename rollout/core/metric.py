@@ -300,6 +300,8 @@ class Counts:
 class Test(StrEnum):
     """Which question a table answers: is it worse than tolerated, or is it no worse than accepted?"""
 
+    __test__ = False  # none of pytest's
+
     HARM = "harm"
     ADVANCE = "advance"
 
@@ -334,10 +336,16 @@ class Moments:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clusters:
-    """How bad requests of stable come in heaps: their sum over the units that had any, and that of their squares."""
+    """How bad requests of one arm come in heaps: of its requests whose unit is known `total`, and `bad` of them.
 
+    Each bad one is put beside the other requests of its unit: those of this look, and twice (as it is theirs too) those
+    that the unit had before in this canary. There are `others`, of which `alike` are bad as well.
+    """
+
+    total: int
     bad: int
-    squares: int
+    others: int = 0
+    alike: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -349,8 +357,9 @@ class Samples:
 
     A rate has counts. A latency has counts (`bad`: beyond `max_ms`) and `marks` for each of its quantiles, tests and
     strata. A score has counts (nothing is bad) and either `differences` (candidate minus stable, of each pair, -1 to 1)
-    or the `moments` of stable and candidate. `observed` are quantiles or means of this look by arm, for people to read.
-    `query` is what was asked outside, `late` how many came after their look was closed.
+    or the `moments` of stable and candidate. `clusters` are those of stable and of the candidate, None where nobody
+    knows whose requests are. `observed` are quantiles or means of this look by arm, for people to read. `query` is
+    what was asked outside, `late` how many came after their look was closed.
     """
 
     metric: str
@@ -361,7 +370,7 @@ class Samples:
     marks: tuple[Marks, ...] = ()
     differences: tuple[float, ...] = ()
     moments: tuple[Moments, Moments] | None = None
-    clusters: Clusters | None = None
+    clusters: tuple[Clusters, Clusters] | None = None
     observed: Mapping[str, tuple[float | None, float | None]] = field(default_factory=dict)
     query: tuple[str, ...] = ()
     late: int = 0
@@ -373,12 +382,16 @@ class Samples:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Which two served adapters are compared, under which logical name, in which stage."""
+    """Which two served adapters are compared, under which logical name, in which stage.
+
+    `ring` tells that nobody but a ring is on the candidate: only then what its users got counts as the candidate's.
+    """
 
     name: str
     stable: str
     candidate: str
     stage: Stage
+    ring: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

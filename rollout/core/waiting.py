@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
-from rollout.core.decide import deadline_of
 from rollout.core.lifecycle import Phase, RolloutState
 from rollout.core.manifest import Release
 from rollout.core.plan import Plan, Share
@@ -86,11 +85,6 @@ def waits(
     return (*unready, *missing, *_held_back(plan, state, around))
 
 
-def is_overdue(plan: Plan, state: RolloutState, now: datetime) -> bool:
-    """Whether the deadline of the present state has passed."""
-    return state.entered_at is not None and now - state.entered_at > deadline_of(plan, state)
-
-
 def per_second(state: RolloutState, analysis: Analysis) -> float | None:
     """Requests of the candidate a second that were judged in this state, by the metric that has the fewest."""
     looks = [
@@ -128,7 +122,7 @@ def _needs_no_proof(plan: Plan, state: RolloutState, steering: Release | None) -
         return True
     if state.phase is not Phase.CANARY:
         return False
-    if state.step < 0 or state.share < plan.steps[state.step].share:
+    if state.step < 0 or state.reach.below(plan.reach_at(state.step)):
         return True
     skip = steering.skip if steering else None
     return (
@@ -189,7 +183,7 @@ def _held_back(plan: Plan, state: RolloutState, around: Surroundings) -> Iterato
     step = plan.steps[state.step] if state.phase is Phase.CANARY and state.step >= 0 else None
     if step is not None and step.pause is not None and state.cleared < state.step and state.hastened is None:
         yield Wait(
-            cause=Cause.PERSON, until=f"{step.pause} runs `rollout resume`: the plan pauses at {step.share}"
+            cause=Cause.PERSON, until=f"{step.pause} runs `rollout resume`: the plan pauses at {step.place}"
         )
     rises = not (step is not None and step.share == Share.FULL and state.share == Share.FULL)
     brake = around.steering.hold if around.steering else None
@@ -204,7 +198,7 @@ def _held_back(plan: Plan, state: RolloutState, around: Surroundings) -> Iterato
 
 
 def _next_share(plan: Plan, state: RolloutState) -> Share:
-    if state.step >= 0 and state.share < plan.steps[state.step].share:
+    if state.step >= 0 and state.reach.below(plan.reach_at(state.step)):
         return plan.steps[state.step].share
     return plan.steps[min(state.step + 1, len(plan.steps) - 1)].share
 

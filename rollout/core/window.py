@@ -79,6 +79,18 @@ class Window(Document):
         """When it opens next, behind `at`."""
         return self._begin(at, before=False)
 
+    def openings(self, since: datetime, until: datetime) -> list[tuple[datetime, datetime]]:
+        """(opens, closes) of each time that it is open in between, in order."""
+        from dateutil.rrule import rrulestr
+
+        zone = ZoneInfo(self.time_zone)
+        one, other = (at.astimezone(zone).replace(tzinfo=None) for at in (since - self.duration, until))
+        begins = rrulestr(self.rule, dtstart=_FIRST).between(one, other, inc=True)
+        local = [begin.replace(tzinfo=zone).astimezone(since.tzinfo) for begin in begins]
+        return [
+            (max(at, since), min(at + self.duration, until)) for at in local if at + self.duration > since
+        ]
+
     def _begin(self, at: datetime, *, before: bool) -> datetime | None:
         from dateutil.rrule import rrulestr
 

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from rollout.core.marks import length_class
 from rollout.core.metric import ErrorClass, Event, Feedback, Measure, RequestRecord, Unit
+from rollout.core.ring import NAMED
 from rollout.gateway.series import SERIES, Distribution, Page, labelled
 from rollout.gateway.units import UnitMinutes
 
@@ -28,6 +29,7 @@ _IDLE_S = 3600.0
 _MOST_ARMS = 256
 _MOST_TOKENS = 10**12
 _NOTHING = (0, 0)
+_RING = "ring"
 _REMEMBERED = 10_000
 _MOST_EARLY, _MOST_WORDS = 1000, 4
 _EVENTS = (*(event.value for event in Event if event is not Event.SLOW), ERROR_AT_100)
@@ -37,7 +39,7 @@ _NUMBERS = [name for name in RequestRecord.__dataclass_fields__ if name.endswith
 K = TypeVar("K", bound=tuple[object, ...])
 V = TypeVar("V")
 Arm = tuple[str, str, str]
-"""Logical name, served version, and whether the requests had a sticky key (`1`, `0`)."""
+"""Logical name, served version, and whether the requests had a sticky key (`1`, `0`) or were a ring's (`ring`)."""
 Releases = Mapping[str, Collection[str]]
 """The served versions of both arms by logical name, where there is a candidate."""
 
@@ -66,7 +68,7 @@ class Compared:
         dealt = not (record.shadow or record.pinned or record.retry_of is not None)
         if not dealt or record.served not in self._releases().get(record.name, ()):
             return
-        arm = record.name, record.served, str(int(record.keyed))
+        arm = record.name, record.served, _RING if record.flag_reason == NAMED else str(int(record.keyed))
         with self._lock:
             if self._has_room(arm):
                 self._take_events(arm, record)

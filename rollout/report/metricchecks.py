@@ -25,7 +25,12 @@ def as_text(checks: Sequence[MetricCheck]) -> str:
     """One line a metric, with what was asked below it; errors with what to do."""
     width = max(len(each.metric) for each in checks)
     provider = max(len(each.provider) for each in checks)
-    lines = [line for each in checks for line in _lines(each, width, provider)]
+    lines: list[str] = []
+    for place, each in enumerate(checks):
+        lines += _lines(each, width, provider)
+        after = checks[place + 1].advice if place + 1 < len(checks) else None
+        if each.advice and each.advice != after:  # once for all that it helps
+            lines.append(f"  next: {plain(each.advice, _COMPLAINT, nothing='')}")
     silent = sum(each.complaint is not None for each in checks)
     lines.append(
         f"{len(checks)} metric{'s' * (len(checks) > 1)}: "
@@ -64,8 +69,6 @@ def _lines(check: MetricCheck, width: int, provider: int) -> Iterator[str]:
     head = f"{check.metric:<{width}}  {check.provider:<{provider}}  {check.took_s * 1000:>6.0f} ms"
     if check.samples is None:
         yield f"{head}  error: {plain(check.complaint or '', _COMPLAINT, nothing='no reason')}"
-        if check.advice:
-            yield f"  next: {plain(check.advice, _COMPLAINT, nothing='')}"
         return
     if not check.windowed:
         yield f"{head}  answers"

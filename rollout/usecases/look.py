@@ -10,7 +10,7 @@ from typing import Any
 
 from rollout.core.judge import Evidence, judge, observe
 from rollout.core.lifecycle import Erred, Looked, Phase, RolloutState
-from rollout.core.metric import Comparison, Requirement, Samples, Stage
+from rollout.core.metric import Comparison, MetricSpec, Requirement, Samples, Stage
 from rollout.core.plan import Plan, Share
 from rollout.core.verdict import Analysis, Outcome
 from rollout.errors import Unavailable
@@ -34,6 +34,7 @@ def comparison_of(world: World, name: str, state: RolloutState) -> Comparison:
         stable=state.stable.served_name if state.stable else world.environment.server.base,
         candidate=state.candidate.served_name,
         stage=stage_of(state),
+        ring=state.reach.is_ring_alone,
     )
 
 
@@ -59,6 +60,7 @@ def analyse(policy: ReleasePolicy, state: RolloutState, now: datetime) -> Analys
                 alpha=policy.alpha,
                 alpha_advance=policy.plan.alpha_advance,
                 now=now,
+                since=state.entered_at,
             )
             for spec in policy.judged_in(stage)
         )
@@ -68,36 +70,43 @@ def analyse(policy: ReleasePolicy, state: RolloutState, now: datetime) -> Analys
 def look(world: World, book: Book, policy: ReleasePolicy) -> Analysis:
     """Take one look and record it, with what was seen kept as evidence. A source that is down is recorded too.
 
-    What one source cannot say is asked again with the next look, whose window begins where this one did; only harm
-    that the others show is not put off.
+    What one source cannot say is asked again with the next look, whose window begins where this one did. Only harm
+    that the others show is not put off: then those that are silent wait alone. A silent metric that no step asks for
+    keeps nothing from going on, and waits as well.
     """
     state, now = book.state, world.clock.now()
-    assert state.edge is not None
     comparison = comparison_of(world, book.name, state)
     seen: list[Samples] = []
-    silent: list[str] = []
+    needed: list[str] = []
+    waiting: dict[str, str] = {}
     try:
         edge = world.metrics.edge()
     except Unavailable as error:
         book.add(Erred, now, reason=error.message)
         return Analysis()
     for spec in policy.judged_in(comparison.stage):
+        since = _since(state, spec)
         try:
-            seen.append(world.metrics.samples(spec, comparison, since=state.edge, until=edge))
+            seen.append(world.metrics.samples(spec, comparison, since=since, until=edge))
         except Unavailable as error:
+            waiting[spec.id] = since
             if spec.required:
-                silent.append(f"{spec.id}: {error.message}")
-            else:  # What no step asks for keeps nothing from going on; this look is lost to it.
-                seen.append(
-                    Samples(metric=spec.id, since=state.edge, until=edge, stable=None, candidate=None)
-                )
+                needed.append(f"{spec.id}: {error.message}")
+            else:
+                seen.append(Samples(metric=spec.id, since=since, until=edge, stable=None, candidate=None))
     evidence = observed(policy, state, seen, now)
     analysis = analyse(policy, replace(state, evidence=evidence), now)
-    if silent and analysis.outcome is not Outcome.FAIL:
-        book.add(Erred, now, reason="; ".join(silent)[:2000])
+    if needed and analysis.outcome is not Outcome.FAIL:
+        book.add(Erred, now, reason="; ".join(needed)[:2000])
         return Analysis()
-    _record(world, book, analysis, evidence, seen, edge, now)
+    _record(world, book, analysis, evidence, seen, edge, waiting, now)
     return analysis
+
+
+def _since(state: RolloutState, spec: MetricSpec) -> str:
+    """Where the window of a metric begins: where the last look ended, unless its source was silent then."""
+    assert state.edge is not None
+    return state.waiting.get(spec.id, state.edge)
 
 
 def observed(
@@ -125,6 +134,7 @@ def _record(
     evidence: Mapping[str, Evidence],
     seen: list[Samples],
     edge: str,
+    waiting: Mapping[str, str],
     now: datetime,
 ) -> None:
     detail = {
@@ -136,6 +146,7 @@ def _record(
         Looked,
         now,
         edge=edge,
+        waiting=dict(waiting),
         outcome=analysis.outcome,
         evidence=dict(evidence),
         reasons=analysis.reasons,

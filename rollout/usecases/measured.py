@@ -30,6 +30,7 @@ def metric_problems(head: Workspace, environments: Sequence[str] = ()) -> list[P
     for plan in (head.plan(name) for name in head.plan_names()):
         named.update(plan.value.metrics)
         problems += _of_plan(plan, metrics)
+        problems += _of_ring(plan, sites, chosen=bool(environments))
     for id_, metric in metrics.items():
         problems += _of_source(metric, sites, chosen=bool(environments), named=id_ in named)
     return problems
@@ -45,6 +46,18 @@ def lacking(specs: Sequence[MetricSpec], environment: Environment) -> tuple[str,
         whys = [_no_provider(spec, environment)] if provider is None else _whys(spec, provider)
         found += [f"{spec.id}: {why}" for why in whys]
     return tuple(found)
+
+
+def why_no_ring(plan: Plan, environment: Environment) -> str | None:
+    """Why an environment's flags cannot name the plan's ring, or None if they can or need not."""
+    if not plan.ring:
+        return None
+    if environment.flags.kind == "flagd" or environment.flag_provider is not None:
+        return (
+            f"the environment {environment.name} reads its flags through OpenFeature, which does not say who was named"
+            " and who was drawn: a ring needs flags of kind file or launchdarkly"
+        )
+    return None
 
 
 def unjudged(plan: Plan, metrics: Mapping[str, MetricSpec]) -> tuple[Stage, ...]:
@@ -96,6 +109,13 @@ def _of_plan(plan: Located[Plan], metrics: Mapping[str, Located[MetricSpec]]) ->
             ("metrics",),
             f"none of them is required and judges the stage {stage}{limit}: it could never be passed",
         )
+
+
+def _of_ring(plan: Located[Plan], sites: Sequence[Environment], *, chosen: bool) -> Iterator[Problem]:
+    for site in sites:
+        why = why_no_ring(plan.value, site)
+        if why is not None and (chosen or site.stage is not Importance.DEVELOPMENT):
+            yield plan.problem(("steps", 0, "ring"), why)
 
 
 def _of_source(

@@ -27,6 +27,7 @@ from rollout.core.metric import MetricSpec, Samples, Stage
 from tests.core.judging import averaged, counted, latency, rate, score, timed
 from tests.support import watched
 from tests.support.imitated import Argo, Flagger, Kayenta, Rule, Window
+from tests.support.sticky import Sticky, failing, retried, varying
 from tests.support.watched import (
     NEVER,
     SPREAD,
@@ -78,6 +79,7 @@ class Bench:
     def lines(self) -> Iterator[Line]:
         """Every line, as it is found."""
         yield from self._false_alarms()
+        yield from self._of_units()
         yield from self._false_proofs()
         yield from self._delays()
         yield from self._promoted()
@@ -115,6 +117,32 @@ class Bench:
                 yield self._share(f"A/A latency P95, equal but of spread {spread}, {what}", found)
         yield self._share("A/A scores of pairs, equal", self._pairs(0.0, loss_increments, 0.0))
         yield self._share("A/A means of scores, 100 against 300 a look", self._means(0.0, "fail"))
+
+    def _of_units(self) -> Iterator[Line]:
+        """Users stay in their arm, and a client that fails tries again: the judge is told by how many units it was."""
+        spec = rate(tolerance=1.0)
+        runs = max(60, self.runs // 2)
+        for what, stable, share in (
+            ("20 of 2,000 always, others never", failing(20, 0.0), 0.05),
+            ("20 of 2,000 always, others 1 %", failing(20, 0.01), 0.05),
+            ("20 of 2,000 always, others 1 %, 50/50", failing(20, 0.01), 0.5),
+            ("one of 2,000 always, others 1 %", failing(1, 0.01), 0.05),
+            ("one of 2,000 always, others never", failing(1, 0.0), 0.05),
+            ("each with a chance of his own", varying(0.01, 5), 0.05),
+        ):
+            users = Sticky(self.generator, runs, stable, share=share)
+            found = first_crossing(users.looks(spec, self.looks), ALPHA)
+            yield self._share(f"A/A sticky users that fail persistently, {what}", found)
+        found = first_crossing(retried(self.generator, runs, spec, self.looks), ALPHA)
+        yield self._share("A/A errors, clustered x3 (clients that retry)", found)
+        for own, least in ((0.02, 1000), (0.05, 200)):
+            harmed = Sticky(self.generator, runs, failing(0, 0.01), failing(0, own))
+            found = first_crossing(harmed.looks(spec, self.looks), ALPHA)
+            yield _delay(f"errors 1 % -> {own:.0%} of users who ask each look", found, least)
+        harmed = Sticky(self.generator, runs, failing(20, 0.0), failing(0, 0.05))
+        found = first_crossing(harmed.looks(spec, self.looks), ALPHA)
+        share = float((found < NEVER).mean())
+        yield Line("5 % of the candidate's beside 20 who always fail: found", share, None, f"{share:.1%}")
 
     def _false_proofs(self) -> Iterator[Line]:
         told = [(Look(), 0.01, 0.0198)] * self.looks

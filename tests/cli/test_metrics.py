@@ -147,6 +147,15 @@ def test_the_list_has_one_line_a_metric(root: Path) -> None:
     assert [each["id"] for each in document["metrics"]] == ["error_rate", "orders"]
 
 
+def test_what_helps_all_is_said_once(ramping: Site) -> None:
+    (ramping.repository.state / "traffic.sqlite").unlink()
+    where = ("-e", ENVIRONMENT_NAME, "--root", str(ramping.repository.root))
+    ended = rollout("metrics", "check", *where)
+    assert ended.status == 4
+    assert ended.out.count("error: there is no traffic log") > 5
+    assert ended.out.count("next: ") == 1
+
+
 def test_an_adapter_is_asked_about_by_what_it_is_served_as_and_nothing_is_written(ramping: Site) -> None:
     root = ramping.repository.root
     environment = root / f"policies/environments/{ENVIRONMENT_NAME}.yaml"

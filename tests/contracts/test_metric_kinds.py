@@ -418,7 +418,7 @@ def test_the_first_score_of_an_answer_counts_in_the_look_after_which_it_came(
 # Clusters
 
 
-def test_heaps_of_bad_requests_are_told_by_the_users_of_stable(source: Source) -> None:
+def test_heaps_of_bad_requests_are_told_by_the_users_of_each_arm(source: Source) -> None:
     bad, talk = {"status": 500}, {"key_hash": None, "conversation_hash": "talk"}
     records = [
         *(record(STABLE, key_hash="a", **bad) for _ in range(3)),
@@ -428,13 +428,61 @@ def test_heaps_of_bad_requests_are_told_by_the_users_of_stable(source: Source) -
         record(STABLE, key_hash=None, **bad),
     ]
     found = seen(source, records, spec("error"), Stage.CANARY)
-    assert found.clusters == Clusters(bad=5, squares=9 + 4)
-    assert seen(source, records, spec("error", per="unit_minute"), Stage.CANARY).clusters is None
+    stable = Clusters(total=10, bad=5, others=3 * 2 + 2 * 1, alike=3 * 2 + 2 * 1)
+    assert found.clusters == (stable, Clusters(total=9, bad=9, others=9 * 8, alike=9 * 8))
+
+
+def test_a_unit_that_counts_once_a_minute_is_no_heap_of_its_requests(source: Source) -> None:
+    records = [record(STABLE, key_hash="a", status=500, routed_at=at) for at in (60.0, 61.0, 62.0, 130.0)]
+    found = seen(source, records, spec("error", per="unit_minute"), Stage.CANARY)
+    assert found.clusters == (Clusters(total=2, bad=2, others=2, alike=2), Clusters(total=0, bad=0))
+
+
+def thumbs_of(records: Sequence[RequestRecord]) -> list[Feedback]:
+    """Down for what failed, up for all else."""
+    return [
+        Feedback(request_id=each.request_id, at=1.0, thumbs=1 if each.status == 200 else -1)
+        for each in records
+    ]
+
+
+@pytest.mark.parametrize("event", ["error", "thumbs_down"])
+def test_what_a_unit_had_before_in_this_canary_is_in_its_heap(source: Source, event: str) -> None:
+    """Whoever fails in each look fails alone in each of them, and is one unit all the same."""
+    edges = [source.metrics.edge()]
+
+    def see(*records: RequestRecord) -> tuple[Clusters, Clusters] | None:
+        source.see(records)
+        source.tell(thumbs_of(records))
+        source.see([record("another")])  # what was said of a row is in the window of the next one
+        edges.append(source.metrics.edge())
+        return source.metrics.samples(
+            spec(event, stages=["canary"]), comparison(Stage.CANARY), since=edges[-2], until=edges[-1]
+        ).clusters
+
+    always, never = record(STABLE, key_hash="a", status=500), record(STABLE, key_hash="b")
+    see(always)  # before the canary
+    found = [
+        see(
+            record(CANDIDATE, key_hash="c"),
+            *(replace(each, request_id=f"{number}{each.key_hash}") for each in (always, never, always)[:2]),
+            *([record(STABLE, key_hash="b", status=500)] if number == 2 else []),
+        )
+        for number in range(3)
+    ]
+    assert [both and both[1] for both in found] == [Clusters(total=1, bad=0)] * 3
+    assert [both and both[0] for both in found] == [
+        Clusters(total=2, bad=1),
+        Clusters(total=2, bad=1, others=2, alike=2),
+        # `a` had two bad ones of two before, `b` two good ones, and has another good one in this look.
+        Clusters(total=3, bad=2, others=4 + 4 + 1, alike=4),
+    ]
 
 
 def test_of_pairs_the_heaps_are_those_of_what_was_copied(source: Source) -> None:
     records = [*pair(stable={"status": 500}, status=500), *pair(stable={"status": 500}), *pair(status=500)]
-    assert seen(source, records, spec("error"), Stage.SHADOW).clusters == Clusters(bad=2, squares=4)
+    both_bad = Clusters(total=3, bad=2, others=4, alike=2)
+    assert seen(source, records, spec("error"), Stage.SHADOW).clusters == (both_bad, both_bad)
 
 
 def test_who_asked_is_not_known_where_no_request_has_a_user(source: Source) -> None:
@@ -574,7 +622,9 @@ def test_what_several_logs_counted_is_summed(logs: TwoLogs) -> None:
     logs.see(1, [record(STABLE, key_hash="a", status=500), record(CANDIDATE, refused=False)])
     errors = logs.all(spec("error"))
     assert (errors.stable, errors.candidate) == (counts(4, 4), counts(2, 0))
-    assert errors.clusters == Clusters(bad=4, squares=10)
+    # Whom both logs know is taken to ask both gateways alike: each request has as many others in either.
+    stable = Clusters(total=4, bad=4, others=2 * 6, alike=2 * 6)
+    assert errors.clusters == (stable, Clusters(total=2, bad=0))
     compliance = logs.all(score("compliance"))
     assert compliance.moments == (Moments(number=0, sum=0, squares=0), Moments(number=2, sum=1, squares=1))
     assert compliance.observed == {"mean": (None, 0.5)}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from rollout.core.decide import Advance, Coverage, Decision, Hold, RollBack, decide
-from rollout.core.lifecycle import Adopted, Heard, LedgerEvent, Phase, Shifted
+from rollout.core.lifecycle import Adopted, Cleared, Heard, LedgerEvent, Phase, Shifted
+from rollout.core.manifest import Release
 from rollout.core.plan import Share
 from rollout.core.verdict import Analysis, Outcome, Verdict
 from tests.core.factories import OLD, event, flag, later, looked, plan, shift, started, state
@@ -44,6 +46,9 @@ def decided(
     seen: Analysis,
     missing: tuple[str, ...] = (),
     mismatch: str | None = None,
+    closed: str | None = None,
+    closed_for: timedelta = timedelta(0),
+    steering: Release | None = None,
     **changes: object,
 ) -> Decision:
     at = state(*events)
@@ -55,6 +60,9 @@ def decided(
         analysis=seen,
         now=later(hours=hours),
         mismatch=mismatch,
+        closed=closed,
+        closed_for=closed_for,
+        steering=steering,
     )
 
 
@@ -83,6 +91,43 @@ def test_whatever_a_state_waits_for_its_deadline_ends_it(where: str, cause: str)
     taken = decided(STATES[where], hours=3, on_inconclusive="roll_back", **WAITS[cause])  # type: ignore[arg-type]
     assert isinstance(taken, RollBack)
     assert before.reason in taken.reason
+
+
+HELD = Release.model_validate({"plan": "standard", "hold": {"reason": "the team is away"}})
+QUIET = {"seen": said(Outcome.NO_DATA), "on_inconclusive": "roll_back"}
+
+
+def test_no_deadline_counts_the_time_in_which_no_share_might_rise() -> None:
+    """A night outside the windows is quiet: its silence is no reason to take a candidate back in the morning."""
+    night = decided(
+        AT_TEN, hours=16, closed="the windows are closed", closed_for=timedelta(hours=15), **QUIET
+    )
+    assert night == Hold(reason="errors: because")
+    spent = decided(AT_TEN, hours=18, closed_for=timedelta(hours=15), **QUIET)
+    assert isinstance(spent, RollBack)
+    at_full = decided(AT_FULL, hours=16, closed_for=timedelta(hours=15), **QUIET)
+    assert isinstance(at_full, RollBack), "what is at 100 % has nowhere to rise to"
+
+
+def test_what_the_manifest_holds_is_not_taken_back_for_lack_of_time() -> None:
+    held = decided(AT_TEN, hours=9, steering=HELD, **QUIET)
+    assert held == Hold(
+        reason="the deadline of 2:00:00 passed: errors: because; the manifest holds it where it is: the team is away",
+        final=True,
+    )
+
+
+def test_a_step_at_which_the_plan_pauses_has_no_clock_before_it_is_cleared() -> None:
+    steps = [
+        {"share": "10%", "bake": "10m", "min_samples": 100, "pause": "ann"},
+        {"share": "100%", "bake": "10m", "min_samples": 100},
+    ]
+    waits = decided(AT_TEN, hours=9, steps=steps, **QUIET)
+    assert isinstance(waits, Hold)
+    assert waits.reason.endswith("errors: because; the plan pauses at 10%: ann has to resume the release")
+    cleared = (*AT_TEN, event(Cleared, later(hours=9), step=0, reason="go on"))
+    assert decided(cleared, hours=10, steps=steps, **QUIET) == Hold(reason="errors: because")
+    assert isinstance(decided(cleared, hours=12, steps=steps, **QUIET), RollBack)
 
 
 def test_the_clock_of_a_step_that_was_heard_late_begins_there() -> None:

@@ -176,3 +176,17 @@ def test_a_shadow_comes_first_and_counts_its_copies() -> None:
 def test_a_metric_that_is_not_required_holds_nothing_up() -> None:
     whole = way(rates={"errors": 0.5}, spec=metric(required=False))[2]
     assert whole.requests == 2000
+
+
+def test_a_ring_takes_its_time_and_nobody_knows_its_traffic() -> None:
+    ring = {"ring": ["a", "b"], "bake": "2h", "min_samples": 20, "requires": "no_harm"}
+    first, second, *_ = way(per_second=10.0, steps=[ring, *STEPS])
+    assert (first.place, first.samples, first.requests, first.takes, first.needs) == (
+        "a ring of 2",
+        20,
+        20,
+        None,
+        (),
+    )
+    assert (first.begins, first.ends, first.late) == (MONDAY, MONDAY + timedelta(hours=2), False)
+    assert (second.begins, second.place) == (first.ends, str(second.share))

@@ -174,9 +174,16 @@ def test_declared_dependence_divides_the_evidence_and_is_told() -> None:
     assert "5 requests say as much as one" in judged(rate(design_effect=5), *looks * 10).reason
 
 
-def test_dependence_is_estimated_from_the_heaps_of_stable_and_never_below_one() -> None:
-    heaped = [counted((950, 30), (50, 8), clusters=Clusters(bad=30, squares=150))] * 4
-    single = [counted((950, 30), (50, 8), clusters=Clusters(bad=30, squares=30))] * 4
+def heaps(bad: int, *, alike: int = 0, total: int = 950, others: int | None = None) -> Clusters:
+    return Clusters(total=total, bad=bad, others=alike if others is None else others, alike=alike)
+
+
+NO_HEAPS = Clusters(total=50, bad=0)
+
+
+def test_dependence_is_estimated_from_heaps_and_never_below_one() -> None:
+    heaped = [counted((950, 30), (50, 8), clusters=(heaps(30, alike=120), NO_HEAPS))] * 4
+    single = [counted((950, 30), (50, 8), clusters=(heaps(30), NO_HEAPS))] * 4
     free, few, many = (
         judged(rate(), *[counted((950, 30), (50, 8))] * 4),
         judged(rate(), *single),
@@ -190,9 +197,37 @@ def test_dependence_is_estimated_from_the_heaps_of_stable_and_never_below_one() 
     assert "heaps" not in few.reason
 
 
+def test_units_that_ask_often_and_fail_by_chance_alone_are_no_heaps() -> None:
+    """One in a hundred of the other requests of whoever failed is bad too: as many as of all."""
+    chance = judged(
+        rate(), *[counted((950, 10), (50, 3), clusters=(heaps(10, others=9500, alike=100), NO_HEAPS))] * 9
+    )
+    alone = judged(rate(), *[counted((950, 10), (50, 3), clusters=(heaps(10), NO_HEAPS))] * 9)
+    assert chance.e_value is not None
+    assert alone.e_value is not None
+    assert chance.e_value == pytest.approx(alone.e_value, rel=0.02)
+
+
+def test_one_unit_that_fails_in_each_look_is_no_harm_though_it_is_the_candidates() -> None:
+    """Of twenty candidates one would have it in its arm: at whatever look, it is one unit."""
+    spec, evidence = rate(max_abs=0.02), Evidence()
+    for number in range(288):
+        clusters = (heaps(0), Clusters(total=50, bad=1, others=2 * number, alike=2 * number))
+        evidence = observe(evidence, spec, counted((950, 0), (50, 1), clusters=clusters), now=NOON)
+        verdict = judge(spec, evidence, stage=Stage.CANARY, alpha=0.01, alpha_advance=0.05, now=NOON)
+        assert verdict.outcome is not Outcome.FAIL
+    assert judged(rate(max_abs=0.02), *[counted((950, 0), (50, 1))] * 288).outcome is Outcome.FAIL
+
+
+def test_a_candidate_that_fails_everybody_is_harm_at_once_though_few_ask() -> None:
+    """What all of its units have in common is no heap of one of them."""
+    own = Clusters(total=50, bad=50, others=50 * 24, alike=50 * 24)
+    assert judged(rate(), counted((950, 9), (50, 50), clusters=(heaps(9), own))).outcome is Outcome.FAIL
+
+
 def test_few_heaps_are_taken_to_be_larger_than_they_look() -> None:
     """Conservative with little data: one bad request alone does not prove that they come alone."""
-    known = judged(rate(), *[counted((950, 1), (50, 8), clusters=Clusters(bad=1, squares=1))])
+    known = judged(rate(), counted((950, 1), (50, 8), clusters=(heaps(1), NO_HEAPS)))
     free = judged(rate(), counted((950, 1), (50, 8)))
     assert known.e_value is not None
     assert free.e_value is not None
@@ -283,3 +318,20 @@ def test_a_step_just_begun_has_nothing_to_compare() -> None:
         1,
         None,
     )
+
+
+def test_whoever_turns_a_release_down_and_up_again_at_100_percent_gets_no_second_alpha() -> None:
+    """Its times there are one test: each by itself would be another chance of a false alarm."""
+    spec = rate(max_rate=0.05)
+    part = counted((0, 0), (400, 34))
+    asked = {"stage": Stage.BAKE, "alpha": 0.01, "alpha_advance": 0.05}
+    once = seen(spec, part)
+    assert judge(spec, once, **asked).outcome is Outcome.INCONCLUSIVE
+    resumed = once
+    for _ in range(2):
+        resumed = observe(resumed.carried_into_next_step(alone=True).carried_into_next_step(), spec, part)
+    verdict = judge(spec, resumed, **asked)
+    assert verdict.outcome is Outcome.FAIL
+    assert verdict.reason == "102/1,200 (8.5%) in all times at 100 % is above the limit of 5.0%"
+    calm = observe(once.carried_into_next_step(), spec, counted((0, 0), (9000, 90)))
+    assert judge(spec, calm, **asked).outcome is Outcome.PASS, "proof is of this time alone"

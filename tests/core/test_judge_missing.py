@@ -179,6 +179,18 @@ def test_missing_data_of_a_metric_that_must_have_them_fail(spec: MetricSpec) -> 
         assert verdict.reason.endswith(", and the metric must have data")
 
 
+@pytest.mark.parametrize("stage", Stage)
+def test_what_must_have_data_is_waited_for_as_long_as_it_may_be_silent(stage: Stage) -> None:
+    """The first look at a step is often empty: that is no data, which holds, and no failure yet."""
+    strict = rate(on_missing="fail", max_rate=0.1)
+    evidence = seen(strict, counted((0, 0), (0, 0)))
+    for minutes, outcome in ((0, Outcome.NO_DATA), (30, Outcome.NO_DATA), (31, Outcome.FAIL)):
+        at = NOON + timedelta(minutes=minutes)
+        verdict = judge(strict, evidence, stage=stage, alpha=0.01, alpha_advance=0.05, now=at, since=NOON)
+        assert verdict.outcome is outcome
+        assert verdict.reason.endswith(", and the metric must have data") is (outcome is Outcome.FAIL)
+
+
 @pytest.mark.parametrize("odd", [nan, inf, -inf], ids=str)
 def test_what_is_no_number_never_enters_the_evidence(odd: float) -> None:
     """F3, rule 4: refused where it comes in, and so never replaced by 0 and never compared."""

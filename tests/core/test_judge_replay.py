@@ -18,6 +18,7 @@ from tests.core.judging import NOON, averaged, counted, judged, latency, paired,
 
 SPECS = {"rate": rate(max_abs=0.02, max_odds=2), "latency": latency(), "score": score()}
 SIZES = st.integers(0, 80)
+CLUSTERS = st.builds(Clusters, total=SIZES, bad=SIZES, others=SIZES, alike=SIZES)
 TIMES = st.lists(st.floats(1, 900), min_size=1, max_size=25)
 UNIT = st.lists(st.floats(0, 1), min_size=1, max_size=25)
 
@@ -30,7 +31,7 @@ def looks(draw: st.DrawFn, kind: str) -> Samples:
     if kind == "score":
         return averaged(draw(UNIT), draw(UNIT)) if draw(st.booleans()) else paired(*draw(UNIT))
     stable, candidate = draw(SIZES), draw(SIZES)
-    heaps = Clusters(bad=draw(SIZES), squares=draw(SIZES)) if draw(st.booleans()) else None
+    heaps = (draw(CLUSTERS), draw(CLUSTERS)) if draw(st.booleans()) else None
     bad = draw(st.integers(0, stable)), draw(st.integers(0, candidate))
     return counted((stable, bad[0]), (candidate, bad[1]), clusters=heaps)
 
@@ -97,10 +98,13 @@ def test_evidence_of_earlier_releases_is_read_and_judged(stored: str) -> None:
     assert grown.candidate == evidence.candidate + 100
 
 
+HEAPS = (Clusters(total=950, bad=10, others=20, alike=4), Clusters(total=50, bad=2, others=4, alike=2))
+
+
 def test_evidence_stays_small_however_long_it_is_gathered() -> None:
     """A ledger holds one of these a metric and look: it has sums, and no requests."""
     for kind, look in (
-        ("rate", counted((950, 10), (50, 2), clusters=Clusters(bad=10, squares=14))),
+        ("rate", counted((950, 10), (50, 2), clusters=HEAPS)),
         (
             "latency",
             timed(latency(), [float(n) for n in range(1, 951)], [float(n) for n in range(1, 951, 19)]),

@@ -13,6 +13,7 @@ from rollout.core.forecast import Outlook, detectable_harm, requests_to_prove
 from rollout.core.metric import MetricSpec
 from rollout.core.plan import Share
 from tests.core.judging import latency, rate
+from tests.support.sticky import Sticky, failing
 from tests.support.watched import (
     NEVER,
     Draw,
@@ -131,3 +132,18 @@ def test_the_harm_that_a_step_is_said_to_show_is_shown_by_half_of_the_releases(s
         told = [(FIVE, 0.01, harm)] * 10
         found = first_crossing(rates(generator, 400, told, harm_process(400, 1.25)), ALPHA)
     assert 0.35 <= (found < NEVER).mean() <= 0.85
+
+
+@pytest.mark.parametrize(("always", "others"), [(20, 0.0), (20, 0.01), (1, 0.0), (1, 0.01)])
+def test_users_who_fail_in_every_look_take_back_no_more_than_alpha(always: int, others: float) -> None:
+    """They stay in the arm that they were dealt to: each is one of them, at whatever look."""
+    users = Sticky(np.random.default_rng(5), 100, failing(always, others))
+    assert within_alpha(first_crossing(users.looks(rate(tolerance=1.0), 60), ALPHA))
+    blind = Sticky(np.random.default_rng(5), 100, failing(always, others))
+    unknown = first_crossing(blind.looks(rate(tolerance=1.0, design_effect=1), 60), ALPHA)
+    assert always == 1 or not within_alpha(unknown), "or this would show nothing"
+
+
+def test_harm_is_found_as_soon_among_users_who_ask_again_and_again() -> None:
+    users = Sticky(np.random.default_rng(6), 100, failing(0, 0.01), failing(0, 0.05))
+    assert np.median(first_crossing(users.looks(rate(tolerance=1.0), 30), ALPHA)) <= 3

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from rollout.core.decide import Coverage, decide
+from rollout.core.decide import Coverage, decide, is_overdue
 from rollout.core.flag import FlagState
 from rollout.core.judge import Evidence
 from rollout.core.lifecycle import Hastened, Paused, Phase, RolloutState
 from rollout.core.manifest import Brake, Release, Skip
 from rollout.core.plan import Plan, Share
 from rollout.core.verdict import Analysis, Outcome, Verdict
-from rollout.core.waiting import Cause, Surroundings, is_overdue, per_second, waits
+from rollout.core.waiting import Cause, Surroundings, per_second, waits
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 SAID: dict[str, Any] = {"at": NOW, "actor": "ann", "environment": "demo", "name": "bot", "tool": "0"}

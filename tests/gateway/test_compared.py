@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from math import inf, nan
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from rollout.core.metric import ErrorClass, Event, Feedback, Measure, MetricSpec, RequestRecord, Stage
+from rollout.core.ring import NAMED
 from rollout.gateway import compared as module
 from rollout.gateway.compared import ERROR_AT_100, MEASURED, Compared
 from rollout.gateway.series import PREFIX, SERIES, Page
@@ -38,6 +40,7 @@ rows = st.builds(
     shadow=st.sampled_from([False, False, False, True]),
     pinned=st.sampled_from([False, False, False, True]),
     retry_of=st.sampled_from([None, None, None, "r"]),
+    flag_reason=st.sampled_from(["FALLTHROUGH", "FALLTHROUGH", NAMED]),
     keyed=st.booleans(),
     key_hash=st.sampled_from([None, "a", "b"]),
     status=st.sampled_from([200, 200, 200, 0, 400, 404, 408, 429, 499, 499, 500, 503]),
@@ -72,7 +75,7 @@ def shown(compared: Compared) -> dict[tuple[str, ...], float]:
 
 
 def of_arm(values: dict[tuple[str, ...], float], series: str, served: str, stage: Stage, *more: str) -> int:
-    """What an arm has in a stage: of a canary's stable arm only what has a key."""
+    """What an arm has in a stage, without a ring's: of a canary's stable arm only what has a key."""
     keys = "1" if stage is Stage.CANARY and served == STABLE else "01"
     return int(sum(values.get((series, "bot", served, keyed, *more), 0) for keyed in keys))
 
@@ -266,3 +269,29 @@ def test_arms_whose_release_is_over_are_forgotten_after_an_hour(monkeypatch: pyt
     assert len(shown(compared)) > 1
     monkeypatch.setattr(module, "_IDLE_S", -1.0)
     assert set(shown(compared)) == {("compared_overflow_total",)}
+
+
+def test_what_a_ring_got_is_told_apart_and_counts_only_while_nobody_else_is_on_the_candidate(
+    tmp_path: Path,
+) -> None:
+    asked = [
+        *(record(CANDIDATE, flag_reason=NAMED, status=500) for _ in range(3)),
+        *(record(CANDIDATE) for _ in range(5)),
+        *(record(STABLE) for _ in range(7)),
+    ]
+    log, since = logged(tmp_path, asked)
+    compared = Compared(lambda: RELEASES)
+    for each in asked:
+        compared.take(each)
+    values = shown(compared)
+    assert values["compared_total", "bot", CANDIDATE, "ring", "error", "request"] == 3
+    assert values["compared_total", "bot", CANDIDATE, "1", "error", "request"] == 5
+    for ring, total, bad in ((False, 5, 0), (True, 8, 3)):
+        pair = replace(comparison(Stage.CANARY), ring=ring)
+        samples = log.samples(spec("error"), pair, since=since, until=log.edge())
+        assert samples.candidate is not None
+        assert (samples.candidate.total, samples.candidate.bad) == (total, bad)
+        assert samples.stable is not None
+        assert samples.stable.total == 7
+    exposure = log.exposure(comparison(Stage.CANARY), since=since, until=log.edge(), flag_version=0)
+    assert exposure.requests == 12, "a ring is not a matter of chance"

@@ -111,6 +111,11 @@ def marks(**changes: Any) -> list[dict[str, Any]]:
     return [{**one, **changes}, *rest]
 
 
+def clusters(**changes: int) -> list[dict[str, int]]:
+    none = {"total": 1, "bad": 0, "others": 0, "alike": 0}
+    return [{**none, **changes}, none]
+
+
 HUGE = {"total": 2**60, "bad": 0}
 LIES: list[tuple[str, dict[str, Any], str]] = [
     ("rate", {"stable": {"total": 1, "bad": 2}}, "no samples"),
@@ -120,10 +125,16 @@ LIES: list[tuple[str, dict[str, Any], str]] = [
     ("rate", {"late": -1}, "less than none was late"),
     ("rate", {"marks": document("latency")["marks"]}, "marks of a rate"),
     ("rate", {"differences": [0.5]}, "values of a rate"),
-    ("rate", {"clusters": {"bad": 2, "squares": 4}}, "clusters of requests that were not bad"),
-    ("rate", {"clusters": {"bad": 1, "squares": 9}}, "clusters of requests that were not bad"),
-    ("rate", {"stable": None, "clusters": {"bad": 0, "squares": 0}}, "clusters of requests"),
-    ("latency", {"clusters": {"bad": 0, "squares": 0}}, "clusters of a latency"),
+    ("rate", {"clusters": clusters(bad=2)}, "clusters of requests that were not bad"),
+    ("rate", {"clusters": clusters(total=2**40)}, "clusters of requests that were not bad"),
+    ("rate", {"clusters": clusters(total=0, bad=1)}, "clusters of requests that were not bad"),
+    ("rate", {"clusters": clusters(bad=1, others=1, alike=2)}, "clusters of requests that were not bad"),
+    ("rate", {"clusters": clusters(others=1)}, "clusters of requests that were not bad"),
+    ("rate", {"clusters": clusters(bad=1, others=2**60)}, "clusters of requests that were not bad"),
+    ("rate", {"clusters": clusters()[:1]}, "no samples"),
+    ("rate", {"stable": None, "clusters": clusters()}, "clusters of requests"),
+    ("rate", {"candidate": None, "clusters": clusters()}, "clusters of requests"),
+    ("latency", {"clusters": clusters()}, "clusters of a latency"),
     ("latency", {"marks": marks(quantile=0.1234)}, "a quantile that was not asked for"),
     ("latency", {"marks": marks() + marks()[:1]}, "two marks of one stratum"),
     ("latency", {"marks": marks(stable=HUGE)}, "more marks than answers"),

@@ -70,8 +70,8 @@ def http(url: str, **changes: Any) -> HttpProvider:
     ("body", "why"),
     [
         (b'{"total": 3}', "there is no /bad"),
-        (b'{"total": true, "bad": false}', "/total is True, and no number"),
-        (b'{"total": "3", "bad": 0}', "/total is '3', and no number"),
+        (b'{"total": true, "bad": false}', "/total is a truth value, and no number"),
+        (b'{"total": "3", "bad": 0}', "/total is text of length 1, and no number"),
         (b'{"total": null, "bad": null}', "/total is null, and no number"),
         (b'{"total": 3, "bad": null}', "/bad is null, and no number"),
         (b'{"total": 3, "bad": -1}', "/bad is -1, and no count"),
@@ -109,7 +109,7 @@ def test_whole_numbers_may_be_written_as_fractions(tmp_path: Path) -> None:
         (b"{}", "there is no /ms"),
         (b'{"ms": 3}', "/ms is 3, and no list"),
         (b'{"ms": [1, null]}', "/ms is null, and no number"),
-        (b'{"ms": [1, true]}', "/ms is True, and no number"),
+        (b'{"ms": [1, true]}', "/ms is a truth value, and no number"),
         (b'{"ms": [' + b"1," * 100_000 + b"1]}", "has 100001 values, more than 100000"),
     ],
 )
@@ -320,6 +320,36 @@ def test_files_are_named_by_their_paths_in_the_folder(folder: Path) -> None:
     assert look(folder, FILES, lines).candidate == Counts(total=6, bad=0)
 
 
+def test_files_in_lists_in_joins_and_with_odd_names_are_found_as_well(folder: Path) -> None:
+    (folder / "data/sub").mkdir()
+    (folder / "data/sub/it's é.csv").write_text("served,total,bad\na,3,1\nb,2,0\n")
+    for table in (
+        "read_csv(['orders.csv', 'sub/it''s é.csv'], delim = ',')",
+        "read_csv_auto('**/*.csv')",
+    ):
+        ask = f"SELECT sum(total) AS total, sum(bad) AS bad FROM {table} WHERE {WINDOW}"
+        assert look(folder, FILES, sql(ask)).stable == Counts(total=6, bad=2), table
+    joined = "'orders.csv' AS o JOIN (FROM 'sub/it''s é.csv') AS more USING (served)"
+    ask = f"SELECT o.total + more.total AS total, o.bad FROM {joined} WHERE 'é' = 'é' AND {WINDOW}"
+    assert look(folder, FILES, sql(ask)).stable == Counts(total=6, bad=1)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "state IS DISTINCT FROM 'paid'",
+        "NOT (state IS NOT DISTINCT FROM 'paid')",
+        "trim(BOTH FROM 'x ') = 'x' AND state <> 'paid'",
+        "state <> replace('paid FROM ''paid''', ' FROM ''paid''', '')",
+    ],
+)
+def test_a_text_behind_from_that_is_no_file_is_left_as_it_is(folder: Path, bad: str) -> None:
+    (folder / "data/states.csv").write_text("served,state\na,paid\na,lost\na,lost\nb,paid\n")
+    ask = f"SELECT count(*) AS total, count_if({bad}) AS bad FROM 'states.csv' WHERE {WINDOW}"
+    seen = look(folder, FILES, sql(ask))
+    assert (seen.stable, seen.candidate) == (Counts(total=3, bad=2), Counts(total=1, bad=0))
+
+
 def test_parquet_is_read(folder: Path) -> None:
     import duckdb
 
@@ -345,6 +375,9 @@ def test_parquet_is_read(folder: Path) -> None:
         "'s3://bucket/orders.csv'",
         "query('SELECT * FROM read_csv(''{root}/secret.csv'')')",
         "sqlite_scan('{root}/x.db', 'orders')",
+        "read_csv('orders' || '.csv')",
+        "query('SELECT * FROM ''orders.csv''')",
+        "read_csv(['orders.csv', 'sub/../../secret.csv'])",
         "WINDOW",
     ],
 )
@@ -414,13 +447,28 @@ def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     [
         (f"SELECT total, bad FROM 'orders.csv' WHERE {WINDOW} AND total > 99", "no rows came back"),
         ("SELECT total, bad FROM 'orders.csv' WHERE '' < :served AND :since < :until", "2 rows came back"),
-        (f"SELECT total FROM 'orders.csv' WHERE {WINDOW}", "the column bad is not among total"),
+        (f"SELECT total FROM 'orders.csv' WHERE {WINDOW}", "the column bad is not among the 1 that came back"),
         (f"SELECT total, bad, bad + 1 AS bad FROM 'orders.csv' WHERE {WINDOW}", "the column bad is there 2 times"),
         (f"SELECT total, NULL AS bad FROM 'orders.csv' WHERE {WINDOW}", "bad is null, and no number"),
         (f"SELECT total, 'nan'::DOUBLE AS bad FROM 'orders.csv' WHERE {WINDOW}", "bad is nan, and no finite"),
         (f"SELECT 'inf'::DOUBLE AS total, bad FROM 'orders.csv' WHERE {WINDOW}", "total is inf, and no finite"),
-        (f"SELECT total, bad > 0 AS bad FROM 'orders.csv' WHERE {WINDOW}", "bad is True, and no number"),
-        (f"SELECT total, bad FROM 'nowhere.csv' WHERE {WINDOW}", "DuckDB refuses it"),
+        (f"SELECT total, bad > 0 AS bad FROM 'orders.csv' WHERE {WINDOW}", "bad is a truth value, and no number"),
+        (f"SELECT DISTINCT total, bad FROM 'orders.csv', range(2) WHERE {WINDOW} AND range < 0", "no rows"),
+        (f"SELECT total, bad FROM 'orders.csv', range(2) WHERE {WINDOW}", "2 rows came back where total is one"),
+        (f"SELECT total, '0' AS bad FROM 'orders.csv' WHERE {WINDOW}", "bad is text of length 1, and no number"),
+        (f"SELECT total, '\\xAA'::BLOB AS bad FROM 'orders.csv' WHERE {WINDOW}", "bad is bytes of length 1, and no"),
+        (f"SELECT total, [0] AS bad FROM 'orders.csv' WHERE {WINDOW}", "bad is a list, and no number"),
+        (f"SELECT total, uuid() AS bad FROM 'orders.csv' WHERE {WINDOW}", "bad is of type UUID, and no number"),
+        (f"SELECT total, '2026-01-01'::DATE AS bad FROM 'orders.csv' WHERE {WINDOW}", "bad is of type date, and"),
+        (f"SELECT total, '2026-01-01'::TIMESTAMP AS bad FROM 'orders.csv' WHERE {WINDOW}", "bad is of type datetime"),
+        (f"SELECT total, '290000-01-01'::TIMESTAMP AS bad FROM 'orders.csv' WHERE {WINDOW}", "and no number"),
+        (f"SELECT total, now() AS bad FROM 'orders.csv' WHERE {WINDOW}", "bad is of type TIMESTAMP WITH TIME ZONE"),
+        (f"SELECT total, INTERVAL 1 DAY AS bad FROM 'orders.csv' WHERE {WINDOW}", "bad is of type timedelta"),
+        (f"SELECT 2::HUGEINT ** 100 AS total, bad FROM 'orders.csv' WHERE {WINDOW}", "total is about 1e+30, and no"),
+        (f"SELECT (2::HUGEINT << 100)::HUGEINT AS total, bad FROM 'orders.csv' WHERE {WINDOW}", "total is about 3e+30"),
+        (f"SELECT total, 0.00000000000000000001::DECIMAL(38,20) + 1 AS bad FROM 'orders.csv' WHERE {WINDOW}",
+         "bad is 1, and no count"),
+        (f"SELECT total, bad FROM 'nowhere.csv' WHERE {WINDOW}", "DuckDB refuses it: IO Error: No files found"),
     ],
 )  # fmt: skip
 def test_rows_that_are_no_count_are_an_error_that_says_why(folder: Path, ask: str, why: str) -> None:

@@ -85,3 +85,30 @@ def test_a_database_that_lets_nobody_in_is_unreachable_and_its_address_is_not_sh
 def test_what_the_database_says_of_a_statement_is_told(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(MetricsUnavailable, match='the database refuses it: column "nothing" does not exist'):
         look(url, f"SELECT nothing AS total, 0 AS bad FROM orders WHERE {WINDOW}", monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("column", "why"),
+    [
+        ("'joe@example.com'::text", "total is text of length 15, and no number"),
+        ("('joe@example' || served)::int", "DataError: invalid input syntax for type integer: …"),
+        ("('[joe' || served)::jsonb::int", "DataError: invalid input syntax for type json"),
+        ("'NaN'::numeric", "total is nan, and no finite number"),
+        ("'infinity'::float8", "total is inf, and no finite number"),
+        ("10::numeric ^ 400", "total is inf, and no finite number"),
+        ("1.00000000000000000001::numeric", "total is 1, and no count"),
+        ("TRUE", "total is a truth value, and no number"),
+        ("NULL::int", "total is null, and no number"),
+        ("'\\x00'::bytea", "total is bytes of length 1, and no number"),
+        ("now()", "total is of type datetime, and no number"),
+        ("'20000-01-01'::date", "the database refuses it: DataError: date too large (after year 10K): …"),
+    ],
+)
+def test_a_value_that_is_no_count_is_told_by_what_it_is_and_not_by_what_it_says(
+    url: str, monkeypatch: pytest.MonkeyPatch, column: str, why: str
+) -> None:
+    ask = f"SELECT {column} AS total, 0 AS bad FROM orders WHERE {WINDOW} LIMIT 1"
+    with pytest.raises(MetricsUnavailable) as error:
+        look(url, ask, monkeypatch)
+    assert error.value.message.endswith(why)
+    assert "joe" not in repr(error.value)

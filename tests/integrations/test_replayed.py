@@ -132,6 +132,19 @@ def test_rows_of_neither_version_are_left_out_and_none_at_all_is_unreadable() ->
         ReplayedTraffic(rows(), stable="nobody", candidate=None, seed=0)
 
 
+def test_more_rows_than_fit_are_refused_as_soon_as_they_are_met(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rollout.integrations.trafficlog.replayed.MOST_ROWS", 10)
+    found = iter(rows())
+    with pytest.raises(Unreadable, match=r"more than the 10 requests that fit in memory"):
+        ReplayedTraffic(found, stable="old", candidate="new", seed=0)
+    assert next(found).request_id == "r11"
+
+
+def test_as_many_rows_as_fit_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rollout.integrations.trafficlog.replayed.MOST_ROWS", 10)
+    assert ReplayedTraffic(iter(rows(10)), stable="old", candidate="new", seed=0).requests == 10
+
+
 def test_the_past_is_asked_by_times_of_day(tmp_path: Path) -> None:
     past = PastTraffic(logged(tmp_path, rows()))
     start = EPOCH.timestamp()

@@ -71,7 +71,7 @@ def test_a_log_of_another_schema_is_refused(path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA user_version = 9")
     for open_ in (lambda: TrafficLog(path).edge(), lambda: TrafficLogRecorder(path)):
-        with pytest.raises(MetricsUnavailable, match="has schema 9, not 2"):
+        with pytest.raises(MetricsUnavailable, match="has schema 9, not 3"):
             open_()
 
 

@@ -20,7 +20,9 @@ _NOBODY = 65534
 
 
 def missing() -> str | None:
-    """Why there can be none here, or None."""
+    """Why there can be none here, or None. Where nothing may be missing, its tests fail instead of being skipped."""
+    if os.environ.get("CI") == "true" or os.environ.get("ROLLOUT_REQUIRE_ALL") == "1":
+        return None
     if _place() is None:
         return "PostgreSQL is not installed (Debian package `postgresql`)"
     try:
@@ -34,7 +36,7 @@ def missing() -> str | None:
 def postgres(user: str, password: str) -> Iterator[str]:
     """A running server; the answer is its SQLAlchemy URL. PostgreSQL refuses to run as root, so that nobody runs it."""
     place = _place()
-    assert place is not None
+    assert place is not None, "PostgreSQL is not installed (Debian package `postgresql`)"
     with TemporaryDirectory(dir="/tmp") as folder:
         as_nobody = {"user": _NOBODY, "group": _NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
         if as_nobody:

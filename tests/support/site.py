@@ -19,6 +19,7 @@ from rollout.core.evaluation import EvalReport
 from rollout.core.lifecycle import Evaluated, RolloutState, Version, fold
 from rollout.core.merging import conclude
 from rollout.core.metric import RequestRecord
+from rollout.core.ring import NAMED
 from rollout.core.suite import Golden
 from rollout.core.verdict import Outcome
 from rollout.demo.scratch import ENVIRONMENT, MANIFEST, NAME, ScratchRepository
@@ -244,8 +245,9 @@ class Site:
         bad: int = 0,
         shadow: bool = False,
         strangers: bool = False,
+        ring: bool = False,
     ) -> None:
-        """Let the gateway have answered: `bad` of the candidate's answers are malformed.
+        """Let the gateway have answered: `bad` of the candidate's answers are malformed, and all are a `ring`'s.
 
         Whoever asks often asks again: there are as many users of each version as the share says, at most; of
         `strangers` each asks once.
@@ -271,6 +273,7 @@ class Site:
                     pair=pair,
                     key=key,
                     flag_version=version,
+                    reason=NAMED if ring else "FALLTHROUGH",
                 )
             )
         log.close()
@@ -289,7 +292,8 @@ class Site:
         if self.state.phase == "shadow":
             self.answer(stable=120, candidate=120, shadow=True)
         else:
-            self.answer(stable=0 if str(self.state.share) == "100%" else 400, candidate=120)
+            alone = self.state.reach.is_ring_alone
+            self.answer(stable=0 if str(self.state.share) == "100%" else 400, candidate=120, ring=alone)
 
 
 _PASSING: dict[tuple[str, str, bool], EvalReport] = {}
@@ -362,6 +366,7 @@ def record(
     pair: str | None = None,
     key: str = "k",
     flag_version: int = 1,
+    reason: str = "FALLTHROUGH",
 ) -> RequestRecord:
     """One answered request."""
     return RequestRecord(
@@ -375,7 +380,7 @@ def record(
         keyed=True,
         key_hash=key,
         flag_version=flag_version,
-        flag_reason="FALLTHROUGH",
+        flag_reason=reason,
         routed_at=1_772_366_400.0,
         first_byte_ms=10.0,
         latency_ms=20.0,

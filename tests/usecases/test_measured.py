@@ -120,6 +120,28 @@ def test_one_for_development_blocks_nobody_unless_it_is_asked_about(root: Path) 
     ]
 
 
+FLAGD = "flags:\n  kind: flagd\n  path: .rollout/flagd.json\n"
+
+
+def with_a_ring(root: Path) -> int:
+    first = "{ring: [tenant-pilot], bake: 1h, min_samples: 20, requires: no_harm}"
+    edit(root, "policies/plans/default.yaml", "steps:\n", f"steps:\n  - {first}\n")
+    return _line(root, "policies/plans/default.yaml", "steps:") + 1
+
+
+def test_a_ring_where_nobody_can_tell_who_was_named_is_an_error_at_its_line(root: Path) -> None:
+    line = with_a_ring(root)
+    assert problems(root) == []
+    site(root, "europe", providers=SHOP)
+    text = (root / "policies/environments/europe.yaml").read_text()
+    flags = text[text.index("flags:") : text.index("metrics:")]
+    (root / "policies/environments/europe.yaml").write_text(text.replace(flags, FLAGD))
+    assert problems(root) == [
+        f"policies/plans/default.yaml:{line} the environment europe reads its flags through OpenFeature, which does"
+        " not say who was named and who was drawn: a ring needs flags of kind file or launchdarkly"
+    ]
+
+
 def test_a_metric_that_no_plan_names_asks_nothing_of_environments_that_lack_its_provider(root: Path) -> None:
     edit(root, "policies/plans/default.yaml", "error_rate, orders", "error_rate")
     site(root, "europe")

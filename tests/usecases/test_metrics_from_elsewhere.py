@@ -11,6 +11,7 @@ import pytest
 
 from rollout.core.environment import CommandProvider
 from rollout.core.lifecycle import Erred, Looked, Phase
+from rollout.core.verdict import Outcome
 from rollout.demo.scratch import NAME
 from rollout.integrations.metricsources import MetricSources
 from rollout.integrations.providers import ProviderMetrics
@@ -21,6 +22,8 @@ from tests.support.site import Site
 PROGRAM = """\
 import json, pathlib, sys
 question = json.load(sys.stdin)
+with open("asked.jsonl", "a") as asked:
+    print(json.dumps(question), file=asked)
 told = json.loads(pathlib.Path("told.json").read_text())
 print(json.dumps(told["stable" if question["served"] == question["stable"] else "candidate"]))
 """
@@ -44,15 +47,19 @@ BAD = {"total": 400, "bad": 160}
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
     """A site whose plan asks a shop as well."""
-    site = Site.create(tmp_path)
+    return asking(tmp_path)
+
+
+def asking(folder: Path, metric: str = ORDERS, *, failure_budget: int = 0) -> Site:
+    site = Site.create(folder)
     root = site.repository.root
     plan = root / "policies/plans/demo.yaml"
     lines = plan.read_text().splitlines()
     (place,) = (number for number, line in enumerate(lines) if line.startswith("metrics:"))
     lines[place] = lines[place].replace("[", "[orders, ", 1)
-    plan.write_text("\n".join(lines) + "\n")
+    plan.write_text("\n".join([*lines, f"failure_budget: {failure_budget}"]) + "\n")
     assert "orders" in plan.read_text()
-    (root / "policies/metrics/orders.yaml").write_text(ORDERS)
+    (root / "policies/metrics/orders.yaml").write_text(metric)
     site.repository.git("add", "policies")
     site.repository.git("commit", "-qm", "Ask the shop")
     site.repository.git("push", "-q", "origin", "main")
@@ -73,6 +80,12 @@ def site(tmp_path: Path) -> Site:
 
 def tell(site: Site, **told: object) -> None:
     (site.folder / "told.json").write_text(json.dumps(told))
+
+
+def windows(site: Site) -> list[tuple[int, int]]:
+    """What the shop was asked for of the candidate, one look after the other."""
+    asked = [json.loads(line) for line in (site.folder / "asked.jsonl").read_text().splitlines()]
+    return [(each["since"], each["until"]) for each in asked if each["served"] != each["stable"]]
 
 
 def canary(site: Site) -> None:
@@ -115,3 +128,30 @@ def test_a_shop_that_is_closed_holds_the_release_and_says_so(site: Site) -> None
     assert (site.state.share, site.state.edge) == (before.share, before.edge), "the window is asked for again"
     erred = [event for event in events(site) if isinstance(event, Erred)]
     assert "provider 'shop', asked for orders: it ended with 1: KeyError" in erred[-1].reason
+
+
+@pytest.mark.parametrize("required", [True, False])
+def test_what_a_silent_shop_could_not_say_is_asked_for_later_though_others_showed_harm_meanwhile(
+    tmp_path: Path, required: bool
+) -> None:
+    """Within the failure budget the release goes on, so that harm which only the shop saw must not be lost."""
+    site = asking(tmp_path, ORDERS + ("" if required else "required: false\n"), failure_budget=9)
+    canary(site)
+    site.answer(stable=30, candidate=3)
+    site.tick_after(10)
+    known = windows(site)[-1][1]
+    tell(site, nothing={})
+    for _ in range(2):
+        site.answer(stable=400, candidate=60, bad=60)
+        site.tick_after(10)
+    last = [event for event in events(site) if isinstance(event, Looked)][-1]
+    assert last.outcome is Outcome.FAIL
+    assert set(last.waiting) == {"orders"}
+    assert site.state.evidence["orders"].candidate == 400, "nothing of the shop since"
+    tell(site, stable=GOOD, candidate=BAD)
+    site.tick_after(10)
+    assert windows(site)[-1] == (known, known + 30), "all of it, although the other metrics went on"
+    assert site.state.evidence["orders"].candidate_bad >= BAD["bad"]
+    assert site.state.waiting == {}
+    site.tick_after(10)
+    assert windows(site)[-1] == (known + 30, known + 40), "and is counted once"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from rollout.core.judging.balance import percent
-from rollout.core.judging.evidence import Evidence
+from rollout.core.judging.balance import design_effect, percent
+from rollout.core.judging.evidence import Evidence, both
 from rollout.core.judging.rates import rate_of
 from rollout.core.metric import Kind, MetricSpec
 from rollout.core.ratebounds import rate_bounds
@@ -24,11 +24,15 @@ def judge_alone(
     """Whether the candidate, which has requests, keeps the limit. `short` says that it has too few to pass."""
     bad, total = evidence.candidate_bad, evidence.candidate
     most, worse, limit = _limit(spec)
-    harm_low, _ = rate_bounds(bad, total, alpha)
-    low, high = rate_bounds(bad, total, alpha_advance)
+    effect = design_effect(spec, evidence)
+    # Harm is asked of all times at 100 % together: whoever turns a release down and up again gets no second alpha.
+    whole, whole_bad = both(evidence.alone, (total, bad))
+    harm_low, _ = rate_bounds(whole_bad / effect, whole / effect, alpha)
+    low, high = rate_bounds(bad / effect, total / effect, alpha_advance)
     told = rate_of(spec, bad, total)
     if harm_low > most:
-        outcome, reason = Outcome.FAIL, f"{told}{worse} is above the limit of {limit}"
+        seen = f"{rate_of(spec, whole_bad, whole)} in all times at 100 %" if whole > total else told
+        outcome, reason = Outcome.FAIL, f"{seen}{worse} is above the limit of {limit}"
     elif short:
         outcome, reason = Outcome.INCONCLUSIVE, short
     elif high <= most:

@@ -10,9 +10,8 @@ from rollout.core.judging.evidence import Evidence
 from rollout.core.metric import MetricSpec
 from rollout.core.verdict import Interval
 
-_PRIOR_BAD, _PRIOR_SQUARES = 5, 7.5
-"""Until stable's bad requests show how they come in heaps, they are taken to do so a little: one and a half of them say
-as much as one. It is forgotten as they come."""
+_AT_FIRST = 1.5
+"""Until stable's bad requests show how they come in heaps, one and a half of them are taken to say as much as one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,14 +32,15 @@ class Balance:
 def design_effect(spec: MetricSpec, evidence: Evidence) -> float:
     """How many requests say as much as one. Logs of evidence are divided by it; 1 where nobody knows of any units.
 
-    It is the mean size of the heap that a bad request is in. Source: Kish, "Survey Sampling", 1965.
+    Units are dealt to the arms, and not requests: one that fails again in each look says no more than it did in the
+    first. Of both arms the larger heaps count: where only one unit fails, it is in one of them.
     """
     if spec.design_effect is not None:
         return spec.design_effect
-    if evidence.heaps is None:
+    if evidence.units is None:
         return 1.0
-    bad, squares = evidence.heaps
-    return max(1.0, (squares + _PRIOR_SQUARES) / (bad + _PRIOR_BAD))
+    stable, candidate = evidence.units
+    return max(stable.size(at_first=_AT_FIRST), candidate.size(at_first=1.0))
 
 
 def percent(share: float) -> str:

@@ -16,6 +16,7 @@ from pydantic import AwareDatetime, Field
 from rollout.core.judging.scored import Paired, Strata, Unpaired
 from rollout.core.manifest import Document
 from rollout.core.metric import (
+    Clusters,
     Counts,
     Marks,
     Quantile,
@@ -33,6 +34,8 @@ from rollout.core.stats import (
 
 Count = Annotated[int, Field(ge=0)]
 _NO_HARM_YET = (0.0,) * len(HARM_ODDS)
+_FORGOTTEN_AFTER = 5
+"""Bad requests that weigh as much as what is assumed of heaps before any is seen."""
 
 
 class Exceedance(Document):
@@ -80,6 +83,35 @@ class Exceedance(Document):
         return self.model_copy(update={"observed": (one, other), "weight": whole})
 
 
+class Heaps(Document):
+    """Sums of an arm's Clusters."""
+
+    total: Count = 0
+    bad: Count = 0
+    others: Count = 0
+    alike: Count = 0
+
+    def with_look(self, seen: Clusters) -> Heaps:
+        """One look more."""
+        return Heaps(
+            total=self.total + seen.total,
+            bad=self.bad + seen.bad,
+            others=self.others + seen.others,
+            alike=self.alike + seen.alike,
+        )
+
+    def size(self, *, at_first: float) -> float:
+        """The mean size of the heap that a bad request is in, without what chance alone would put there.
+
+        It is 1 where whose a request is does not tell whether it is bad, however often a unit asks, and as large as
+        all that a unit asked where some units always fail and others never. `at_first` is what is assumed before bad
+        requests are seen; it is forgotten as they come. Source: Kish, "Survey Sampling", 1965.
+        """
+        share = self.bad / self.total if self.total else 0.0
+        beyond = (self.alike - share * self.others) / (1 - share) if share < 1 else 0.0
+        return max(1.0, (self.bad + beyond + _FORGOTTEN_AFTER * at_first) / (self.bad + _FORGOTTEN_AFTER))
+
+
 class Evidence(Document):
     """The sums of one metric: all that the judge remembers.
 
@@ -108,13 +140,25 @@ class Evidence(Document):
     paired: Paired | None = None
     unpaired: Unpaired | None = None
     heaps: tuple[Count, Count] | None = Field(
-        default=None, description="Bad requests of stable that have a unit, and the squares of them by unit."
+        default=None,
+        description="What versions before 0.6 kept of units; it is read, and nothing is judged by it.",
+    )
+    units: tuple[Heaps, Heaps] | None = Field(
+        default=None,
+        description="How bad requests of stable, and of the candidate, come in heaps in this canary.",
+    )
+    alone: tuple[Count, Count] = Field(
+        default=(0, 0),
+        description="The candidate's requests, and bad ones, in earlier times at 100 % of this release.",
     )
     earlier: Count = Field(default=0, description="Requests of the candidate in the steps before this one.")
     steps: Count = Field(default=0, description="Steps before this one whose evidence of harm it carries on.")
 
-    def carried_into_next_step(self) -> Evidence:
-        """The same evidence of harm, staked anew, with the counts and the proof begun anew."""
+    def carried_into_next_step(self, *, alone: bool = False) -> Evidence:
+        """The same evidence of harm, staked anew, with the counts and the proof begun anew.
+
+        `alone` tells that the step was at 100 %, where counts are the evidence of harm.
+        """
         return Evidence(
             log_e=staked_anew(self.log_e, self.steps),
             quantiles=tuple(
@@ -123,7 +167,8 @@ class Evidence(Document):
             ),
             paired=self.paired and Paired(harm=staked_anew(self.paired.harm, self.steps)),
             unpaired=self.unpaired and self.unpaired.model_copy(update={"step": Strata()}),
-            heaps=self.heaps,
+            units=self.units,
+            alone=both(self.alone, (self.candidate, self.candidate_bad)) if alone else self.alone,
             earlier=self.earlier + self.candidate,
             steps=self.steps + 1,
         )

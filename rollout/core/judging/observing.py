@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from rollout.core.judging.evidence import Evidence, Exceedance, both, harm_grown, proof_grown
+from rollout.core.judging.evidence import Evidence, Exceedance, Heaps, harm_grown, proof_grown
 from rollout.core.judging.scored import Paired, Unpaired
 from rollout.core.metric import Clusters, Counts, Direction, Kind, MetricSpec, Samples
 from rollout.core.observed import quantile_name
@@ -23,7 +23,7 @@ def observe(
         "stable_bad": evidence.stable_bad + stable.bad,
         "candidate": evidence.candidate + candidate.total,
         "candidate_bad": evidence.candidate_bad + candidate.bad,
-        "heaps": _heaps(evidence.heaps, samples.clusters),
+        "units": _units(evidence.units, samples.clusters),
     }
     return evidence.model_copy(update=heard | counted | _added(evidence, spec, samples, stable, candidate))
 
@@ -56,8 +56,13 @@ def _as_bad(spec: MetricSpec, counts: Counts | None) -> Counts | None:
     return Counts(total=counts.total, bad=counts.total - counts.bad)
 
 
-def _heaps(before: tuple[int, int] | None, seen: Clusters | None) -> tuple[int, int] | None:
-    return before if seen is None else both(before or (0, 0), (seen.bad, seen.squares))
+def _units(
+    before: tuple[Heaps, Heaps] | None, seen: tuple[Clusters, Clusters] | None
+) -> tuple[Heaps, Heaps] | None:
+    if seen is None:
+        return before
+    stable, candidate = before or (Heaps(), Heaps())
+    return stable.with_look(seen[0]), candidate.with_look(seen[1])
 
 
 def _added(

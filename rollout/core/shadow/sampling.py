@@ -39,23 +39,28 @@ def _rate(spec: MetricSpec, pairs: Sequence[Pair], since: str, until: str) -> Sa
         voices[voice] = tuple(map(or_, voices.get(voice, (False,) * 4), found))
         units[voice] = _unit(pair.stable)
     sums = [sum(each[place] for each in voices.values()) for place in range(4)]
-    of_stable = [(units[voice], bad) for voice, (counts, bad, *_) in voices.items() if counts]
+    arms = [
+        [(units[voice], each[place + 1]) for voice, each in voices.items() if each[place]] for place in (0, 2)
+    ]
     return Samples(
         metric=spec.id,
         since=since,
         until=until,
         stable=Counts(total=sums[0], bad=sums[1]),
         candidate=Counts(total=sums[2], bad=sums[3]),
-        clusters=_clusters(of_stable) if spec.per is Unit.REQUEST else None,
+        clusters=(_clusters(arms[0]), _clusters(arms[1])) if any(units.values()) else None,
     )
 
 
-def _clusters(requests: Sequence[tuple[str | None, bool]]) -> Clusters | None:
-    """None where nobody knows whose any of the requests are."""
-    if all(unit is None for unit, _ in requests):
-        return None
+def _clusters(requests: Sequence[tuple[str | None, bool]]) -> Clusters:
+    whole = Counter(unit for unit, _ in requests if unit is not None)
     heaps = Counter(unit for unit, bad in requests if bad and unit is not None)
-    return Clusters(bad=heaps.total(), squares=sum(heap * heap for heap in heaps.values()))
+    return Clusters(
+        total=whole.total(),
+        bad=heaps.total(),
+        others=sum(heap * (whole[unit] - 1) for unit, heap in heaps.items()),
+        alike=sum(heap * (heap - 1) for heap in heaps.values()),
+    )
 
 
 def _voice(spec: MetricSpec, record: RequestRecord) -> tuple[str, int]:

@@ -62,12 +62,27 @@ def _added(moments: Sequence[Moments]) -> Moments:
     )
 
 
-def _clusters(logs: Sequence[Clusters | None]) -> Clusters | None:
-    """Of the logs that know whose requests are: how they come in heaps there is an estimate for all."""
-    known = [each for each in logs if each is not None]
+def _clusters(logs: Sequence[tuple[Clusters, Clusters] | None]) -> tuple[Clusters, Clusters] | None:
+    """Of the logs that know whose requests are: how they come in heaps there is an estimate for all.
+
+    No log knows what its units asked of other gateways. They are taken to ask all of them alike, so that each request
+    has as many others of its unit in every log as it has in its own.
+    """
+    known = [both for both in logs if both is not None]
     if not known:
         return None
-    return Clusters(bad=sum(each.bad for each in known), squares=sum(each.squares for each in known))
+    stable, candidate = zip(*known, strict=True)
+    return _of_all(stable), _of_all(candidate)
+
+
+def _of_all(clusters: Sequence[Clusters]) -> Clusters:
+    logs = len(clusters)
+    return Clusters(
+        total=sum(each.total for each in clusters),
+        bad=sum(each.bad for each in clusters),
+        others=logs * sum(each.others for each in clusters),
+        alike=logs * sum(each.alike for each in clusters),
+    )
 
 
 def _observed(name: str, parts: Sequence[Samples]) -> tuple[float | None, float | None]:

@@ -66,7 +66,8 @@ def _complaints(samples: Samples, spec: MetricSpec) -> Iterator[str]:
         yield f"values of a {spec.kind}"
     if spec.kind is not Kind.RATE and samples.clusters is not None:
         yield f"clusters of a {spec.kind}"
-    if samples.clusters is not None and not _are_possible(samples.clusters, samples.stable):
+    arms = samples.stable, samples.candidate
+    if not all(_are_possible(each, arm) for each, arm in zip(samples.clusters or (), arms, strict=False)):
         yield "clusters of requests that were not bad"
     yield from _impossible_marks(samples, spec)
     if spec.kind is Kind.LATENCY and not spec.by_length and _lacks_marks(samples, spec):
@@ -85,8 +86,10 @@ def _unreadable(samples: Samples) -> Iterator[str]:
         yield "a quantile or a mean that is no number"
 
 
-def _are_possible(clusters: Clusters, stable: Counts | None) -> bool:
-    return stable is not None and 0 <= clusters.bad <= clusters.squares <= clusters.bad**2 <= stable.bad**2
+def _are_possible(clusters: Clusters, arm: Counts | None) -> bool:
+    within = arm is not None and 0 <= clusters.total <= arm.total and 0 <= clusters.bad <= arm.bad
+    heaped = 0 <= clusters.alike <= clusters.others <= (_LARGEST if clusters.bad else 0)
+    return within and clusters.bad <= clusters.total and heaped
 
 
 def _impossible_marks(samples: Samples, spec: MetricSpec) -> Iterator[str]:

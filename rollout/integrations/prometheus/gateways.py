@@ -39,6 +39,7 @@ from rollout.integrations.prometheus.window import Window
 
 PREFIX = "rollout_gateway_"
 TIMED_OUT = "timed out"
+_RING = "ring"
 _OWN = frozenset({"__name__", "name", "served", "keyed", "event", "per", "length", "le", "of"})
 _SERIES: Mapping[Measure, str] = {
     Measure.END_TO_END: "compared_latency_seconds",
@@ -193,12 +194,19 @@ class GatewayLook:
         return sum(integer(row.value, series) for row in rows) if rows else None
 
     def _rows(self, series: str, served: str, labels: Mapping[str, str] | None = None) -> list[_Row]:
-        """Of all gateways; of a canary's stable arm only what has a key, for nothing else is dealt at random."""
+        """Of all gateways; of a canary's stable arm only what has a key, for nothing else is dealt at random.
+
+        What a ring got is left out but for the time when there is nothing else.
+        """
         of_keyed = self._comparison.stage is Stage.CANARY and served == self._comparison.stable
         wanted = {"name": self._comparison.name, "served": served, **(labels or {}), **self._labels}
         if of_keyed:
             wanted["keyed"] = "1"
-        tracks = whole(self._window.tracks(selector(f"{PREFIX}{series}", wanted)))
+        tracks = [
+            track
+            for track in whole(self._window.tracks(selector(f"{PREFIX}{series}", wanted)))
+            if self._comparison.ring or track.labels.get("keyed") != _RING
+        ]
         found = [(track, self._scrapes_of(track)) for track in tracks]
         return [
             _Row(

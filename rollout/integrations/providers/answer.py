@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from decimal import Decimal
-from math import inf, isfinite
+from math import inf, isfinite, nan
 from typing import NoReturn, Protocol
 
 from rollout.core.document import read_pointer
 
 _MOST = 10**15
+_LONG = 10**6
 MOST_VALUES = 100_000
 """Values of one answer. More are refused, for a part of them would be another sample."""
 
@@ -59,7 +60,7 @@ class JsonAnswer:
         """The list at a pointer."""
         found = self.one(name)
         if not isinstance(found, list):
-            raise Unanswered(f"{name} is {_shown(found)}, and no list")
+            raise Unanswered(f"{name} is {shown(found)}, and no list")
         if len(found) > MOST_VALUES:
             raise Unanswered(f"{name} has {len(found)} values, more than {MOST_VALUES}")
         return found
@@ -68,22 +69,23 @@ class JsonAnswer:
 def whole(value: object, name: str) -> int:
     """A count. `12.0` is one; a truth value, text, a fraction and anything below 0 are not."""
     found = number(value, name)
-    if found != int(found) or not 0 <= found <= _MOST:
-        raise Unanswered(f"{name} is {_shown(value)}, and no count")
+    if not 0 <= found <= _MOST or not _is_whole(value):
+        raise Unanswered(f"{name} is {shown(value)}, and no count")
     return int(found)
 
 
 def number(value: object, name: str) -> float:
     """A finite number of any type but a truth value."""
     if not isinstance(value, int | float | Decimal) or isinstance(value, bool):
-        raise Unanswered(f"{name} is {_shown(value)}, and no number")
-    try:
-        found = float(value)
-    except OverflowError:
-        found = inf
-    if not isfinite(found):
-        raise Unanswered(f"{name} is {_shown(value)}, and no finite number")
+        raise Unanswered(f"{name} is {shown(value)}, and no number")
+    if not isfinite(found := _as_float(value)):
+        raise Unanswered(f"{name} is {shown(value)}, and no finite number")
     return found
+
+
+def _is_whole(value: object) -> bool:
+    # Of a decimal number with many digits the nearest float may be whole.
+    return isinstance(value, int | float | Decimal) and value == int(value)
 
 
 class _NotStrict(ValueError):
@@ -101,9 +103,34 @@ def _members(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return members
 
 
-def _shown(value: object) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, dict | list):
-        return "a list" if isinstance(value, list) else "an object"
-    return repr(value)[:40]
+def shown(value: object) -> str:
+    """What a value is, and not which: an answer may hold what nobody should read in a log. Of a number its size."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "a truth value"
+        case int() | float() | Decimal():
+            return _size(value)
+        case str() | bytes() | bytearray() | memoryview():
+            return f"{'text' if isinstance(value, str) else 'bytes'} of length {len(value)}"
+        case list() | tuple():
+            return "a list"
+        case dict():
+            return "an object"
+        case _:
+            return f"of type {type(value).__name__}"
+
+
+def _size(value: float | Decimal) -> str:
+    found = _as_float(value)
+    return f"about {found:.0e}" if _LONG <= abs(found) < inf else f"{found:.6g}"
+
+
+def _as_float(value: float | Decimal) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return inf
+    except ValueError:  # A NaN that signals.
+        return nan

@@ -18,11 +18,11 @@ from rollout.core.metric import MetricSpec, Query
 from rollout.core.plain import plain
 from rollout.core.query import Question
 from rollout.integrations.providers.answer import Answer, JsonAnswer, Unanswered
+from rollout.integrations.providers.hidden import without
 
 _LARGEST: Final = 16 * 1024 * 1024
 _TAIL: Final = 4096
 _OWN: Final = ("PATH", "HOME")
-_SHORTEST_SECRET: Final = 4
 
 
 class CommandAsked:
@@ -75,12 +75,12 @@ class CommandAsked:
 
     def _last_line(self, complaint: bytes) -> str:
         """What it said last, without the values of the variables that were named for it."""
-        lines = [line for line in complaint.decode(errors="replace").splitlines() if line.strip()]
-        said = lines[-1] if lines else ""
-        for name in self._document.environment:
-            if len(value := os.environ.get(name, "")) >= _SHORTEST_SECRET:
-                said = said.replace(value, "***")
-        return plain(said, 200, nothing="it said nothing")
+        if len(complaint) > _TAIL:
+            # The line that was cut may begin in the middle of a secret.
+            complaint = complaint.partition(b"\n")[2] or b"a line that is too long to be shown"
+        secrets = [os.environ.get(name, "") for name in self._document.environment]
+        lines = without(secrets, os.fsdecode(complaint)).splitlines()
+        return plain(next(filter(str.strip, reversed(lines)), ""), 200, nothing="it said nothing")
 
 
 def _heard(process: subprocess.Popen[bytes], seconds: float) -> tuple[bytes, bytes]:
@@ -100,7 +100,7 @@ def _heard(process: subprocess.Popen[bytes], seconds: float) -> tuple[bytes, byt
                 if not (chunk := os.read(key.fd, 65536)):
                     open_ones.unregister(key.fileobj)
                 key.data.extend(chunk)
-            del complaint[:-_TAIL]
+            del complaint[: -_TAIL - 1]  # One more, to see that it was cut.
             if len(said) > _LARGEST:
                 raise Unanswered(f"it answered more than {_LARGEST} bytes")
     # It is not reaped yet, so that the name of its group is still its own when the group is killed.

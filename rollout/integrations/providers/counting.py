@@ -11,7 +11,7 @@ from rollout.core.metric import Counts, Kind, MetricSpec, Moments, Samples
 from rollout.core.observed import observed_histogram
 from rollout.core.query import asks_for_pairs, names_of
 from rollout.core.seen import pairs_seen, scores_seen, times_seen
-from rollout.integrations.providers.answer import Answer, Unanswered, number, whole
+from rollout.integrations.providers.answer import Answer, Unanswered, number, shown, whole
 
 _Histogram = tuple[Sequence[float], Sequence[int]]
 
@@ -61,7 +61,7 @@ def _timed(spec: MetricSpec, answer: Answer) -> list[float]:
     (name,) = _names(spec)
     times = [number(each, name) for each in answer.many(name)]
     if negative := [each for each in times if each < 0]:
-        raise Unanswered(f"{name} has the time {negative[0]:g} ms")
+        raise Unanswered(f"{name} has the time {shown(negative[0])} ms")
     return times
 
 
@@ -110,7 +110,7 @@ def _histograms(
 def _scored(answer: Answer, name: str) -> list[float]:
     scores = [number(each, name) for each in answer.many(name)]
     if outside := [each for each in scores if not 0 <= each <= 1]:
-        raise Unanswered(f"{name} has the score {outside[0]:g}, which is not between 0 and 1")
+        raise Unanswered(f"{name} has the score {shown(outside[0])}, which is not between 0 and 1")
     return scores
 
 

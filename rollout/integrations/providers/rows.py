@@ -35,7 +35,7 @@ def fetched(
     is not there, or is there twice."""
     for name in wanted:
         if (times := list(present).count(name)) != 1:
-            which = f"is there {times} times" if times else f"is not among {', '.join(present)[:200]}"
+            which = f"is there {times} times" if times else f"is not among the {len(present)} that came back"
             raise Unanswered(f"the column {name} {which}")
     places, columns, rows = [list(present).index(name) for name in wanted], [[] for _ in wanted], 0  # type: ignore[var-annotated]
     while chunk := fetch(_AT_ONCE):

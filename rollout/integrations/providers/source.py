@@ -99,7 +99,7 @@ class ProviderMetrics:
     def _refuse(self, spec: MetricSpec, why: str) -> NoReturn:
         raise MetricsUnavailable(
             f"provider {self._name!r}, asked for {spec.id}: {why}",
-            advice=f"`rollout metrics check {spec.id}` asks it once more.",
+            advice=f"`rollout metrics check {spec.id} -e ENV` asks it once more.",
         )
 
 

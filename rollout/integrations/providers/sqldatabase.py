@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rollout.core.plain import plain
 from rollout.core.query import rewritten
 from rollout.integrations.providers.answer import Unanswered
+from rollout.integrations.providers.hidden import of_data, without
 from rollout.integrations.providers.patience import within
 from rollout.integrations.providers.rows import Rows, fetched
 
@@ -67,8 +68,12 @@ class _Asking:
             with connection:
                 try:
                     return self._selected(connection)
+                except Unanswered:
+                    raise
                 except SQLAlchemyError as error:
-                    raise Unanswered(f"the database refuses it: {_said(error, address)}") from None
+                    raise Unanswered(f"the database refuses it: {_said(error, url, address)}") from None
+                except Exception as error:  # Of a driver, for example over a date that Python has not.
+                    raise Unanswered(f"its rows cannot be read: {type(error).__name__}") from None
                 finally:
                     with suppress(SQLAlchemyError):
                         connection.rollback()
@@ -126,15 +131,21 @@ class _Asking:
         return connection
 
 
-def _said(error: Exception, address: URL) -> str:
-    """Why the database refuses, without any part of its address."""
-    said = plain(str(getattr(error, "orig", None) or type(error).__name__), 300, nothing="no reason")
-    for part in (
-        address.render_as_string(hide_password=False),
-        address.password,
-        address.host,
-        address.username,
-    ):
-        if part and len(str(part)) > 2:
-            said = said.replace(str(part), "***")
-    return said
+def _said(error: Exception, url: str, address: URL) -> str:
+    """Why the database refuses, without any part of its address, and of an error about data without the data."""
+    from sqlalchemy.exc import DataError, IntegrityError, InternalError
+
+    said = str(getattr(error, "orig", None) or type(error).__name__)
+    if isinstance(error, DataError | IntegrityError | InternalError):
+        said = f"{type(error).__name__}: {of_data(said)}"
+    return plain(without(_secrets(url, address), said), 300, nothing="no reason")
+
+
+def _secrets(url: str, address: URL) -> list[str]:
+    """Where the database is, who asks it, and with which password: as it was written, and as it was read."""
+    account = url.partition("://")[2].rpartition("@")[0]
+    options = [
+        each for value in address.query.values() for each in ([value] if isinstance(value, str) else value)
+    ]
+    read = [address.render_as_string(hide_password=False), address.host, address.username, address.password]
+    return [url, account, account.partition(":")[2], *options, *(str(each) for each in read if each)]

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rollout.core.plain import plain
 from rollout.core.query import rewritten
 from rollout.integrations.providers.answer import Unanswered
+from rollout.integrations.providers.hidden import of_data
 from rollout.integrations.providers.patience import within
 from rollout.integrations.providers.rows import Rows, fetched
 
 if TYPE_CHECKING:
     import duckdb
 
-_FILE = re.compile(
-    r"""(?P<before>\b(?:from|join)\s+|\bread_(?:csv|csv_auto|json|json_auto|ndjson|parquet)\s*\(\s*)"""
-    r"""'(?P<path>(?!/)[^']+)'""",
-    re.IGNORECASE,
-)
+_LITERAL = re.compile(rb"'(?:[^']|'')*'")
 _BEFORE_LOCK = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
@@ -50,13 +48,13 @@ def ask_files(
         try:
             return within(
                 seconds,
-                lambda: _selected(connection, _located(statement, place), bound, columns),
+                lambda: _selected(connection, _located(connection, statement, place), bound, columns),
                 connection.interrupt,
             )
         finally:
             connection.close()
-    except duckdb.Error as error:
-        raise Unanswered(f"DuckDB refuses it: {plain(str(error), 300, nothing='no reason')}") from None
+    except (duckdb.Error, ValueError, ArithmeticError) as error:
+        raise Unanswered(f"DuckDB refuses it: {_said(error, place)}") from None
 
 
 def import_duckdb() -> None:
@@ -91,13 +89,66 @@ def _selected(
     if len(parsed) != 1 or parsed[0].type is not duckdb.StatementType.SELECT:
         raise Unanswered("it is not one SELECT")
     cursor = connection.execute(parsed[0], dict(bound) or None)
+    present = {name: str(kind) for name, kind, *_ in cursor.description or ()}
+    for name in columns:
+        # To fetch one DuckDB asks for another package, which would hide that it is no number in any case.
+        if "TIME ZONE" in (kind := present.get(name, "")):
+            raise Unanswered(f"{name} is of type {kind}, and no number")
     return fetched([column[0] for column in cursor.description or ()], cursor.fetchmany, columns)
 
 
-def _located(statement: str, place: Path) -> str:
+def _located(connection: duckdb.DuckDBPyConnection, statement: str, place: Path) -> str:
     """The statement in DuckDB's words: `$name`, and files by their whole paths."""
-    in_its_words = rewritten(statement, lambda name: f"${name}", lambda text: text)
-    return _FILE.sub(lambda found: found["before"] + _quoted(str(place / found["path"])), in_its_words)
+    text = rewritten(statement, lambda name: f"${name}", lambda text: text).encode()
+    for at in sorted(_places_of_files(connection, text.decode()), reverse=True):
+        literal = _LITERAL.match(text, at)
+        if literal is not None and not literal[0].startswith(b"'/"):
+            whole = _quoted(f"{place}/").encode()[:-1] + literal[0][1:]
+            text = text[: literal.start()] + whole + text[literal.end() :]
+    return text.decode()
+
+
+def _places_of_files(connection: duckdb.DuckDBPyConnection, statement: str) -> set[int]:
+    """Where DuckDB's own parser sees the name of a file, in bytes from the beginning.
+
+    A string behind `FROM` is not always one: `IS NOT DISTINCT FROM 'x'`. Whatever is missed here DuckDB refuses to
+    read, for it is no whole path within the folder.
+    """
+    (tree,) = connection.execute("SELECT json_serialize_sql($1::VARCHAR)", [statement]).fetchall()[0]
+    found: set[int] = set()
+    unseen: list[object] = [json.loads(tree)]
+    while unseen:
+        node = unseen.pop()
+        if isinstance(node, list):
+            unseen += node
+        elif isinstance(node, dict):
+            unseen += node.values()
+            found.update(each["query_location"] for each in _files_of(node) if "query_location" in each)
+    return found
+
+
+def _files_of(node: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The nodes of file names of one node: itself, or what a function that reads files is given first."""
+    if node.get("type") == "BASE_TABLE":
+        return [node]
+    function = node.get("function")
+    if node.get("type") != "TABLE_FUNCTION" or not isinstance(function, dict):
+        return []
+    first = [each["expression"] for each in function.get("arguments", ())[:1]]
+    if first and first[0].get("function_name") == "list_value":
+        first = [each["expression"] for each in first[0].get("arguments", ())]
+    return [each for each in first if each.get("type") == "VALUE_CONSTANT"]
+
+
+def _said(error: Exception, place: Path) -> str:
+    """Why DuckDB refuses, in one line: those below show the data, or the statement again."""
+    import duckdb
+
+    said = str(error).replace(f"{place}/", "")
+    about_data = not isinstance(error, duckdb.Error) or isinstance(
+        error, duckdb.DataError | duckdb.InvalidInputException
+    )
+    return plain(of_data(said) if about_data else said.partition("\n")[0], 300, nothing=type(error).__name__)
 
 
 def _quoted(text: str) -> str:

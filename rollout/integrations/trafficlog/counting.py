@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
-from rollout.core.metric import Clusters, Comparison, Counts, Event, MetricSpec, RequestRecord, Stage, Unit
+from rollout.core import ring
+from rollout.core.metric import Comparison, Counts, Event, MetricSpec, RequestRecord, Stage, Unit
 from rollout.errors import Unreadable
 
 _PATIENCE_MS = 10_000
@@ -16,14 +17,16 @@ LEFT = "({row}.status = 499 AND {row}.error IS NULL)"
 TIMED_OUT = "({row}.error_class IS 'timeout')"
 # What a tester chose, and what stable answered in the candidate's place, was not dealt at random.
 DEALT = "({row}.pinned = 0 AND {row}.retry_of IS NULL)"
+NAMED = f"(r.flag_reason = '{ring.NAMED}')"
+"""What a user of a ring got was not dealt at random either, and is judged while there is nobody else."""
 NUMBER = "({value} >= 0 AND {value} < 9e999)"
 """A time or a number of tokens that can be one. What was no number is kept as minus infinity."""
 _HASTY = f"({LEFT} AND ({{row}}.first_byte_ms IS NOT NULL OR {{row}}.latency_ms < {_PATIENCE_MS}))"
 _REJECTED = "({row}.status BETWEEN 400 AND 499 AND {row}.status NOT IN (408, 429) AND {row}.error IS NULL)"
 _NUMBERS = [field.name for field in fields(RequestRecord) if field.name.endswith(("_ms", "_tokens"))]
 _ODD = " OR ".join(f"NOT {NUMBER.format(value='{row}.' + name)}" for name in _NUMBERS)
-_UNIT = "coalesce({row}.key_hash, {row}.conversation_hash)"
-_UNIT_MINUTE = f"coalesce({_UNIT}, {{row}}.id), CAST({{row}}.routed_at / 60 AS INTEGER)"
+UNIT = "coalesce({row}.key_hash, {row}.conversation_hash)"
+_UNIT_MINUTE = f"coalesce({UNIT}, {{row}}.id), CAST({{row}}.routed_at / 60 AS INTEGER)"
 
 
 def _looked_at(column: str, *, bad: int) -> tuple[str, str]:
@@ -54,10 +57,14 @@ _RATES: Mapping[Event, tuple[str, str]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arm:
-    """What one arm shows of a rate; `clusters` where it counts requests of which it is known whose they are."""
+    """What one arm shows of a rate. `known` are those whose unit is known, `heaps` those of its units (see `Clusters`).
+
+    With `per: unit_minute` a unit's minutes are what is counted, here too.
+    """
 
     counts: Counts
-    clusters: Clusters | None
+    known: Counts
+    heaps: Sequence[tuple[str, int, int]]
 
 
 def count_arm(
@@ -68,37 +75,37 @@ def count_arm(
     window: tuple[int, int],
 ) -> Arm:
     """Requests that `served` answered in (since, until]; of a canary's stable arm only those dealt at random."""
-    counts, bad = _rule(spec, comparison.stage, "r")
+    counts, bad = rule(spec, comparison.stage, "r")
     source, id_ = (first_words("thumbs"), "f.behind") if spec.event is Event.THUMBS_DOWN else ROWS
     voices = f"""
-        SELECT {_UNIT.format(row="r")} AS unit, 1 AS counts, max({bad}) AS bad
+        SELECT {UNIT.format(row="r")} AS unit, 1 AS counts, max({bad}) AS bad
         FROM {source} WHERE {ARM} AND {within(id_)} AND {counts} GROUP BY {_voice(spec, "r")}
     """  # noqa: S608 - built from constants
     parameters = {**arm_parameters(comparison, served, window), "slow": spec.slow_after_ms}
-    row = connection.execute(_sums(voices, "counts", "bad"), parameters).fetchone()
-    return _arm(spec, *row)
+    return _arm(connection.execute(_by_unit(voices, "counts", "bad"), parameters).fetchall())
 
 
 def count_pairs(
     connection: sqlite3.Connection, spec: MetricSpec, comparison: Comparison, window: tuple[int, int]
 ) -> tuple[Arm, Arm]:
     """Pairs whose copy, always the later row, is in (since, until], and that was carried to its end."""
-    stable, candidate = (_rule(spec, comparison.stage, row) for row in "sc")
+    stable, candidate = (rule(spec, comparison.stage, row) for row in "sc")
     voices = f"""
-        SELECT {_UNIT.format(row="s")} AS unit,
+        SELECT {UNIT.format(row="s")} AS unit,
                max({stable[0]}) AS s_counts, max({stable[0]} AND {stable[1]}) AS s_bad,
                max({candidate[0]}) AS c_counts, max({candidate[0]} AND {candidate[1]}) AS c_bad
         FROM {PAIRED} WHERE {PAIR} AND {within("c.id")} GROUP BY {_voice(spec, "s")}
     """  # noqa: S608 - built from constants
     parameters = {**pair_parameters(comparison, window), "slow": spec.slow_after_ms}
-    theirs = connection.execute(_sums(voices, "s_counts", "s_bad"), parameters).fetchone()
-    ours = connection.execute(_sums(voices, "c_counts", "c_bad"), parameters).fetchone()
-    return _arm(spec, *theirs), _arm(spec, *ours)
+    theirs = connection.execute(_by_unit(voices, "s_counts", "s_bad"), parameters).fetchall()
+    ours = connection.execute(_by_unit(voices, "c_counts", "c_bad"), parameters).fetchall()
+    return _arm(theirs), _arm(ours)
 
 
 ROWS = "requests AS r", "r.id"
 ARM = f"""
     r.name = :name AND r.served = :served AND r.shadow = 0 AND r.keyed >= :keyed AND {DEALT.format(row="r")}
+    AND (:ring OR NOT {NAMED})
 """
 """Rows of an arm whose stage is not the shadow."""
 PAIRED = """
@@ -118,9 +125,19 @@ def within(id_: str) -> str:
 
 def first_words(column: str) -> str:
     """Feedback beside its answers: the first word counts, so that each answer counts once however often one presses."""
+    answers = "feedback AS f CROSS JOIN requests AS r INDEXED BY requests_by_request"
+    return f"{answers} ON r.request_id = f.request_id AND {_is_first(column)}"
+
+
+def first_word(column: str) -> str:
+    """The same from an answer on: what its user said first."""
+    words = "CROSS JOIN feedback AS f INDEXED BY feedback_by_request"
+    return f"{words} ON f.request_id = r.request_id AND {_is_first(column)}"
+
+
+def _is_first(column: str) -> str:
     return f"""
-        feedback AS f CROSS JOIN requests AS r INDEXED BY requests_by_request
-          ON r.request_id = f.request_id AND f.{column} IS NOT NULL
+        f.{column} IS NOT NULL
           AND NOT EXISTS (SELECT 1 FROM feedback AS earlier WHERE earlier.request_id = f.request_id
                           AND earlier.{column} IS NOT NULL AND earlier.id < f.id)
     """  # noqa: S608 - built from constants
@@ -134,6 +151,7 @@ def arm_parameters(
         "name": comparison.name,
         "served": served,
         "keyed": int(comparison.stage is Stage.CANARY and served == comparison.stable),
+        "ring": int(comparison.ring),
         "since": window[0],
         "until": window[1],
     }
@@ -150,7 +168,7 @@ def pair_parameters(comparison: Comparison, window: tuple[int, int]) -> dict[str
     }
 
 
-def _rule(spec: MetricSpec, stage: Stage, row: str) -> tuple[str, str]:
+def rule(spec: MetricSpec, stage: Stage, row: str) -> tuple[str, str]:
     """(when a row counts, when it is bad)"""
     if spec.event is Event.ERROR:
         counts, bad = f"NOT {_REJECTED if stage is Stage.BAKE else _HASTY}", f"NOT {GOOD}"
@@ -165,19 +183,20 @@ def _voice(spec: MetricSpec, row: str) -> str:
     return (_UNIT_MINUTE if spec.per is Unit.UNIT_MINUTE else "{row}.id").format(row=row)
 
 
-def _sums(voices: str, counts: str, bad: str) -> str:
-    """(counted, bad, how many units of counted ones are known, bad ones of known units, the squares of these by unit)"""
+def _by_unit(voices: str, counts: str, bad: str) -> str:
+    """(unit, how many of it are counted, how many of these are bad) of all who have a bad one; the others in one row."""
+    units = f"SELECT unit, sum({counts}) AS counts, sum({bad}) AS bad FROM ({voices}) WHERE {counts} GROUP BY unit"  # noqa: S608
+    heaped = "CASE WHEN bad > 0 THEN unit END"
     return f"""
-        SELECT coalesce(sum(counts), 0), coalesce(sum(bad), 0), count(unit),
-               coalesce(sum(bad) FILTER (WHERE unit IS NOT NULL), 0),
-               coalesce(sum(bad * bad) FILTER (WHERE unit IS NOT NULL), 0)
-        FROM (SELECT unit, sum({counts}) AS counts, sum({bad}) AS bad FROM ({voices}) WHERE {counts} GROUP BY unit)
+        SELECT {heaped}, sum(counts), sum(bad), coalesce(sum(counts) FILTER (WHERE unit IS NOT NULL), 0)
+        FROM ({units}) GROUP BY {heaped}
     """  # noqa: S608 - built from constants
 
 
-def _arm(spec: MetricSpec, total: int, bad: int, units: int, heaped: int, squares: int) -> Arm:
-    known = spec.per is Unit.REQUEST and units > 0
+def _arm(rows: Sequence[tuple[str | None, int, int, int]]) -> Arm:
+    heaps = sorted((unit, counts, bad) for unit, counts, bad, _ in rows if unit is not None)
     return Arm(
-        counts=Counts(total=total, bad=bad),
-        clusters=Clusters(bad=heaped, squares=squares) if known else None,
+        counts=Counts(total=sum(row[1] for row in rows), bad=sum(row[2] for row in rows)),
+        known=Counts(total=sum(row[3] for row in rows), bad=sum(bad for *_, bad in heaps)),
+        heaps=heaps,
     )

@@ -6,7 +6,7 @@ import sqlite3
 
 from rollout.core.exposure import Exposure
 from rollout.core.metric import Comparison
-from rollout.integrations.trafficlog.counting import DEALT
+from rollout.integrations.trafficlog.counting import DEALT, NAMED
 
 # One pass over the rows of both versions in the window, by an index; only keys are sorted. `least` and `most` say
 # whether the candidate answered all and any of a user's requests; what came without a key is one group.
@@ -23,6 +23,7 @@ _COUNTS = f"""
         FROM requests AS r
         WHERE r.name = :name AND r.served IN (:stable, :candidate) AND r.shadow = 0
           AND r.id > :since AND r.id <= :until AND r.flag_version >= :flag_version AND {DEALT.format(row="r")}
+          AND NOT {NAMED}
         GROUP BY r.key_hash
     )
 """  # noqa: S608 - built from constants

@@ -7,6 +7,7 @@ import sqlite3
 from rollout.core.metric import Comparison, Kind, MetricSpec, Samples, Stage
 from rollout.core.seen import pairs_seen, scores_seen, times_seen
 from rollout.integrations.trafficlog.counting import count_arm, count_pairs
+from rollout.integrations.trafficlog.heaps import heaps_of_arms
 from rollout.integrations.trafficlog.valued import (
     moments_of_arm,
     scores_of_pairs,
@@ -50,5 +51,5 @@ def look_at(
         until=until,
         stable=arms[0].counts,
         candidate=arms[1].counts,
-        clusters=arms[0].clusters,
+        clusters=heaps_of_arms(*asked, window, arms),
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -39,15 +39,10 @@ class ReplayedTraffic:
         self, rows: Iterable[RequestRecord], *, stable: str, candidate: str | None, seed: int
     ) -> None:
         arms = {stable, candidate}
-        kept = [replace(row, mirrored=False) for row in rows if row.served in arms and not row.shadow]
+        kept = [replace(row, mirrored=False) for row in _as_many_as_fit(rows, arms)]
         if len(kept) < 2:
             raise Unreadable(
                 f"the window has no requests of {' and '.join(filter(None, sorted(map(str, arms - {None}))))}"
-            )
-        if len(kept) > MOST_ROWS:
-            raise Unreadable(
-                f"the window has {len(kept):,} requests, more than the {MOST_ROWS:,} that fit in memory",
-                advice="Narrow it with --since and --until.",
             )
         self._times = sorted(row.routed_at for row in kept)
         self._span = max(self._times[-1] - self._times[0], 1.0)
@@ -108,3 +103,15 @@ class ReplayedTraffic:
             return self._share == Share.FULL
         drawn = hashlib.sha256(f"{self._seed}:{self._run}:{self._round:.0f}:{key}".encode()).digest()
         return int.from_bytes(drawn[:8], "big") % WHOLE < self._share.thousandths
+
+
+def _as_many_as_fit(rows: Iterable[RequestRecord], arms: set[str | None]) -> Iterator[RequestRecord]:
+    """Those of the arms. Raises Unreadable as soon as there are too many, and reads no further."""
+    ours = (row for row in rows if row.served in arms and not row.shadow)
+    for number, row in enumerate(ours):
+        if number == MOST_ROWS:
+            raise Unreadable(
+                f"the window has more than the {MOST_ROWS:,} requests that fit in memory",
+                advice="Narrow it with --since and --until.",
+            )
+        yield row

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from rollout.errors import MetricsUnavailable
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 BUSY_S = 5.0
-_MIGRATED_FROM = (0, 1)  # 0: a file without tables
+_MIGRATED_FROM = (0, 1, 2)  # 0: a file without tables
 _ATTEMPTS = 3
 _PAUSE_S = 0.05
 _WAL_PAGES, _WAL_BYTES = 512, 4 * 1024 * 1024
@@ -68,6 +68,7 @@ _OTHERS = (
     " thumbs INTEGER, score REAL, conversion TEXT, behind INTEGER NOT NULL)",
     "CREATE INDEX IF NOT EXISTS requests_by_request ON requests (request_id)",
     "CREATE INDEX IF NOT EXISTS requests_by_served ON requests (name, served, shadow, id)",
+    "CREATE INDEX IF NOT EXISTS requests_by_unit ON requests (coalesce(key_hash, conversation_hash), id)",
     "CREATE INDEX IF NOT EXISTS feedback_by_request ON feedback (request_id)",
     "CREATE INDEX IF NOT EXISTS feedback_by_window ON feedback (behind)",
 )
