@@ -21,6 +21,7 @@ from rollout.core.lifecycle import Anchored, LedgerEntry, LedgerEvent, RolloutSt
 from rollout.core.manifest import AdapterManifest, Artifact
 from rollout.core.metric import Comparison, Copies, Feedback, MetricSpec, Pair, RequestRecord, Samples, Texts
 from rollout.core.plan import Share
+from rollout.core.ring import NOBODY
 from rollout.core.routes import Routes
 from rollout.core.shadow.question import Question
 from rollout.errors import LedgerConflict
@@ -66,8 +67,12 @@ class FlagStore(Protocol):
         by: str,
         comment: str,
         release: str = "",
+        ring: frozenset[str] = NOBODY,
     ) -> FlagState:
         """Set the fallthrough to `share` (100 % as the plain candidate, 0 % as the plain stable variation).
+
+        The users of `ring`, by their keys, get the candidate whatever the share is; nobody else is named after it.
+        A store that cannot tell them from users who are drawn raises WorldChanged for a ring.
 
         `turn_on` belongs to the first write of a release only. Raises FlagConflict if `expect_version` is
         given and the flag has moved past it, or if somebody else wrote while we did: then the flag was taken back,
@@ -77,7 +82,7 @@ class FlagStore(Protocol):
         """
         ...
 
-    def preview(self, key: str, share: Share, *, turn_on: bool) -> FlagState:
+    def preview(self, key: str, share: Share, *, turn_on: bool, ring: frozenset[str] = NOBODY) -> FlagState:
         """What `write` would make of the flag as it is now. Writes nothing."""
         ...
 
@@ -86,7 +91,7 @@ class FlagStore(Protocol):
         ...
 
     def take_back(self, key: str, *, by: str, comment: str) -> FlagState:
-        """Off and fallthrough stable, in one patch. Always allowed, never compared with a version.
+        """Off and fallthrough stable, in one patch, without a ring. Always allowed, never compared with a version.
 
         A flag that is already so is left alone (its version does not move). What we had asked others to approve is
         withdrawn.
@@ -494,6 +499,14 @@ class Ledger(Protocol):
 
     def names(self) -> tuple[str, ...]:
         """The adapters that have a ledger."""
+        ...
+
+    def strays(self) -> Mapping[str, str]:
+        """What is wrong where ledgers lie and shows in none of `names`, as it may be told to people, and why it is."""
+        ...
+
+    def still(self) -> Ledger:
+        """The same as it is now, for readers of many: what is read there is of one moment, by one look at the whole."""
         ...
 
     def lease(self, name: str) -> AbstractContextManager[None]:

@@ -69,15 +69,24 @@ Decision = Hold | Advance | Promote | RollBack | Halt | Adopt
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coverage:
-    """What the replicas showed: which of them lack an adapter that they must have, and why."""
+    """What the replicas showed: which of them lack an adapter that they must have, and why.
+
+    `no_way_back` says why stable is not on all of them: only a person goes on then, and nothing is taken back by time.
+    """
 
     replicas: int
     missing: Sequence[str] = ()
+    no_way_back: str | None = None
 
     @property
     def complete(self) -> bool:
         """Whether every replica, and at least one, has all that it must have."""
         return self.replicas > 0 and not self.missing
+
+    @property
+    def only_forward(self) -> bool:
+        """Whether the candidate is served, and stable is not: taking it back by time would bring nobody anything."""
+        return self.complete and self.no_way_back is not None
 
     @property
     def complaint(self) -> str:
@@ -95,57 +104,74 @@ def decide(
     now: datetime,
     mismatch: str | None = None,
     closed: str | None = None,
+    closed_for: timedelta = timedelta(0),
     steering: Release | None = None,
 ) -> Decision:
     """What to do next with a release under way. Shown harm comes before everything: taking back is always safe.
 
     `mismatch` says how what was served differs from what the flag says, None where it does not. `closed` says why no
-    share may rise now (a window, a freeze), `steering` what a pull request asks for.
+    share may rise now (a window, a freeze), `closed_for` how long that was so since `clock_began`, `steering` what a
+    pull request asks for.
     """
     if not state.phase.under_way or state.entered_at is None:
         return Halt(reason=f"nothing is under way in phase {state.phase}")
     if (harm := shown_harm(plan, state, analysis)) is not None:
         return harm
-    deadline = deadline_of(plan, state)
+    deadline, overdue = deadline_of(plan, state), is_overdue(plan, state, now, closed_for)
     if (drifted := drift(state, flag)) is not None:
-        if _is_half_taken_back(plan, state, flag, now):
+        if overdue and _is_half_taken_back(plan, flag):
             return RollBack(reason=f"the deadline of {deadline} passed without proof")
         safer = drifted.toward is Toward.SAFETY
         return Adopt(reason=drifted.reason) if safer else Halt(reason=drifted.reason)
     elapsed = now - state.entered_at
     if elapsed < timedelta(0):
         return Halt(reason=f"the clock is {-elapsed} behind the ledger")
-    may_end = plan.on_inconclusive is OnInconclusive.ROLL_BACK and not _waits_for_a_person(state)
+    forward = _forward(plan, state, steering)
+    held = _held(plan, state, forward, steering)
+    waited_for = state.paused is not None or state.lowered is not None or held is not None
+    may_end = plan.on_inconclusive is OnInconclusive.ROLL_BACK and not waited_for
+    may_end = may_end and not coverage.only_forward
     if state.errors > plan.error_budget:
-        if elapsed > deadline and may_end:
+        if overdue and may_end:
             return RollBack(
                 reason=f"the deadline of {deadline} passed: {state.errors} looks could not be taken"
             )
         return Halt(
             reason=f"{state.errors} looks in a row could not be taken; the error budget is {plan.error_budget}"
         )
-    forward = _forward(plan, state, steering)
     unproven = _what_is_missing(plan, state, coverage, analysis, elapsed, mismatch, steering)
     if unproven is None:
-        return _unless_stopped(plan, state, forward, closed, steering, overdue=elapsed > deadline)
-    if elapsed > deadline:
-        if may_end:
-            return RollBack(reason=f"the deadline of {deadline} passed without proof: {unproven}")
-        return Hold(reason=f"the deadline of {deadline} passed: {unproven}", final=True)
-    return Hold(reason=unproven)
-
-
-def _waits_for_a_person(state: RolloutState) -> bool:
-    """Somebody paused it or turned it down: to wait for them is never harm."""
-    return state.paused is not None or state.lowered is not None
+        # To wait for a person or the calendar is never harm, and never ends in a rollback.
+        if held is not None:
+            return Hold(reason=held, final=overdue)
+        return forward if closed is None or isinstance(forward, Promote) else Hold(reason=closed)
+    missing = unproven if held is None else f"{unproven}; {held}"
+    if not overdue:
+        return Hold(reason=missing)
+    if may_end:
+        return RollBack(reason=f"the deadline of {deadline} passed without proof: {missing}")
+    return Hold(reason=f"the deadline of {deadline} passed: {missing}", final=True)
 
 
 def shown_harm(plan: Plan, state: RolloutState, analysis: Analysis) -> RollBack | None:
     """The rollback that shown harm beyond the failure budget demands, whatever else is known; or None."""
-    in_a_row = plan.consecutive_failures is not None and state.failures_in_a_row >= plan.consecutive_failures
-    if analysis.outcome is Outcome.FAIL and (state.failures > plan.failure_budget or in_a_row):
+    if analysis.outcome is Outcome.FAIL and _is_failure_budget_spent(plan, state):
         return RollBack(reason="; ".join(analysis.failures))
     return None
+
+
+def unheeded_harm(plan: Plan, state: RolloutState) -> RollBack | None:
+    """The rollback that the last look demanded before its tick died: what comes later must not outweigh it."""
+    if state.failed is not None and _is_failure_budget_spent(plan, state):
+        return RollBack(
+            reason=state.failed.reasons[0] if state.failed.reasons else "the last look showed harm"
+        )
+    return None
+
+
+def _is_failure_budget_spent(plan: Plan, state: RolloutState) -> bool:
+    in_a_row = plan.consecutive_failures is not None and state.failures_in_a_row >= plan.consecutive_failures
+    return state.failures > plan.failure_budget or in_a_row
 
 
 def deadline_of(plan: Plan, state: RolloutState) -> timedelta:
@@ -156,11 +182,26 @@ def deadline_of(plan: Plan, state: RolloutState) -> timedelta:
     return plan.deadline if own is None else own
 
 
-def _is_half_taken_back(plan: Plan, state: RolloutState, flag: FlagState | None, now: datetime) -> bool:
+def clock_began(state: RolloutState) -> datetime | None:
+    """When the present state's deadline began to run: a step at which the plan pauses has none before it is cleared."""
+    began = [at for at in (state.entered_at, state.cleared_at) if at is not None]
+    return max(began, default=None)
+
+
+def is_overdue(plan: Plan, state: RolloutState, now: datetime, closed_for: timedelta = timedelta(0)) -> bool:
+    """Whether the deadline of the present state has passed, the time not counted in which no share might rise.
+
+    What is at 100 % has nowhere to rise to: there it counts.
+    """
+    began = clock_began(state)
+    idle = closed_for if state.share < Share.FULL else timedelta(0)
+    return began is not None and now - began - idle > deadline_of(plan, state)
+
+
+def _is_half_taken_back(plan: Plan, flag: FlagState | None) -> bool:
     """Whether a rollback at the deadline may have died behind its flag write: to finish it is safe in any case."""
-    overdue = state.entered_at is not None and now - state.entered_at > deadline_of(plan, state)
-    off = flag is not None and flag.effective == Share.ZERO
-    return overdue and off and plan.on_inconclusive is OnInconclusive.ROLL_BACK
+    off = flag is not None and flag.reach.is_nobody
+    return off and plan.on_inconclusive is OnInconclusive.ROLL_BACK
 
 
 def _what_is_missing(
@@ -179,6 +220,8 @@ def _what_is_missing(
         return f"paused by {state.paused.actor}: {state.paused.reason}; resume the release or take it back"
     if not coverage.complete:
         return coverage.complaint
+    if coverage.no_way_back and state.hastened is None:
+        return f"{coverage.no_way_back}; without it, `rollout promote` goes forward"
     if (
         analysis.outcome is Outcome.FAIL
     ):  # Within the failure budget: nobody more gets it meanwhile, skipped or not.
@@ -207,29 +250,20 @@ def _what_is_missing(
     return None
 
 
-def _unless_stopped(
-    plan: Plan,
-    state: RolloutState,
-    forward: Advance | Promote,
-    closed: str | None,
-    steering: Release | None,
-    *,
-    overdue: bool,
-) -> Decision:
-    """What is proven goes on, unless a person or the calendar says that it must wait. To wait is never harm."""
+def _held(
+    plan: Plan, state: RolloutState, forward: Advance | Promote, steering: Release | None
+) -> str | None:
+    """Whom the plan's pause or the manifest's `hold` makes it wait for, whatever is proven; None if for nobody."""
     step = plan.steps[state.step] if state.phase is Phase.CANARY and state.step >= 0 else None
     if step is not None and step.pause is not None and state.cleared < state.step and state.hastened is None:
-        waits = f"the plan pauses at {step.share}: {step.pause} has to resume the release"
-        return Hold(reason=waits, final=overdue)
+        return f"the plan pauses at {step.place}: {step.pause} has to resume the release"
     brake = steering.hold if steering else None
     if brake is not None and (
         brake.at is None or (isinstance(forward, Advance) and forward.share > brake.at)
     ):
         limit = f"at {brake.at}" if brake.at is not None else "where it is"
-        return Hold(reason=f"the manifest holds it {limit}: {brake.reason}", final=overdue)
-    if closed is not None and isinstance(forward, Advance):
-        return Hold(reason=closed)
-    return forward
+        return f"the manifest holds it {limit}: {brake.reason}"
+    return None
 
 
 def _demands(plan: Plan, state: RolloutState) -> tuple[timedelta, int]:
@@ -243,7 +277,7 @@ def _demands(plan: Plan, state: RolloutState) -> tuple[timedelta, int]:
 
 def _was_resumed(plan: Plan, state: RolloutState) -> bool:
     """Whether the flag was turned down at this step, and the release may go up to it again."""
-    return state.step >= 0 and state.share < plan.steps[state.step].share
+    return state.step >= 0 and state.reach.below(plan.reach_at(state.step))
 
 
 def _is_skipped(plan: Plan, state: RolloutState, steering: Release | None) -> bool:
@@ -255,16 +289,19 @@ def _is_skipped(plan: Plan, state: RolloutState, steering: Release | None) -> bo
 
 def _forward(plan: Plan, state: RolloutState, steering: Release | None) -> Advance | Promote:
     if state.phase is Phase.CANARY and _was_resumed(plan, state):
-        share = plan.steps[state.step].share
-        return Advance(step=state.step, share=share, reason=f"resumed: up to {share} again")
+        share, reach = plan.steps[state.step].share, plan.reach_at(state.step)
+        return Advance(step=state.step, share=share, reason=f"resumed: up to {reach} again")
     following, skipped = _following(plan, state, steering)
     if following < len(plan.steps):
         share = plan.steps[following].share
-        place = "shadow" if state.phase is Phase.SHADOW else f"{state.share}"
+        place = "shadow" if state.phase is Phase.SHADOW else f"{state.reach}"
+        following_place = plan.steps[following].place
         reason = f"{place} left out" if skipped and following == state.step + 1 else f"{place} passed"
         if state.hastened is not None:
             reason = f"{state.hastened.actor} does not wait for proof"
-        return Advance(step=following, share=share, reason=f"{reason}: on to {share}", skipped=skipped)
+        return Advance(
+            step=following, share=share, reason=f"{reason}: on to {following_place}", skipped=skipped
+        )
     return Promote(reason=f"passed at {state.share}")
 
 
@@ -316,6 +353,11 @@ def admit(
     if (past := state.quarantine.get(desired.identity)) is not None:
         return Refuse(
             reason=f"these bytes were rolled back on {past.at:%Y-%m-%d %H:%M}: {past.reason}", blocked=True
+        )
+    if (rejected := state.refusal_of(desired)) is not None:
+        again = "`rollout retry`, or a newer change, lets it begin"
+        return Refuse(
+            reason=f"rejected on {rejected.at:%Y-%m-%d %H:%M}: {rejected.reason}; {again}", blocked=True
         )
     known = state.evaluations.get(desired.identity, ())
     if not known or not suites:

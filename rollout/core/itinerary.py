@@ -21,6 +21,8 @@ from rollout.core.window import Window, closed_until
 class Stay:
     """One state of the way. `share` is of all requests: those that are copied, or that the candidate answers.
 
+    `ring` is how many are named, where nobody is drawn: nobody knows their traffic, and what they get proves nothing.
+
     `requests` of the candidate are needed before it can be left, None where a metric would never get there; `takes` is
     how long they take to come, None where nobody knows. It is left at `ends` at the earliest; `opens` is that moment
     where it waits for a window. States that are behind a release have no times.
@@ -33,6 +35,7 @@ class Stay:
     requires: Requirement | None = None
     deadline: timedelta | None = None
     pause: str | None = None
+    ring: int = 0
     samples: int = 0
     needs: tuple[Need, ...] = ()
     requests: int | None = 0
@@ -40,6 +43,11 @@ class Stay:
     begins: datetime | None = None
     ends: datetime | None = None
     opens: datetime | None = None
+
+    @property
+    def place(self) -> str:
+        """Who is on the candidate, in words."""
+        return f"a ring of {self.ring}" if self.ring else str(self.share)
 
     @property
     def late(self) -> bool:
@@ -118,6 +126,8 @@ def _window_after(plan: Plan, at: datetime) -> Stay:
 
 def _stay(plan: Plan, metrics: Mapping[str, MetricSpec], place: int, alpha: float, traffic: Traffic) -> Stay:
     bare = _shadow(plan) if place < 0 else _step(plan, place)
+    if bare.ring:
+        return replace(bare, requests=bare.samples)
     stage = Stage.SHADOW if place < 0 else Stage.BAKE if bare.share == Share.FULL else Stage.CANARY
     asked = Asked(
         stage=stage,
@@ -173,5 +183,6 @@ def _step(plan: Plan, place: int) -> Stay:
         requires=None if step.share == Share.FULL else step.requires,
         deadline=plan.deadline if step.deadline is None else step.deadline,
         pause=step.pause,
+        ring=len(step.ring),
         samples=step.min_samples,
     )

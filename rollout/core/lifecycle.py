@@ -40,6 +40,7 @@ from rollout.core.manifest import (
     Text,
 )
 from rollout.core.plan import Share
+from rollout.core.ring import NOBODY, Mark, Reach
 from rollout.core.verdict import Outcome
 from rollout.errors import LedgerConflict
 
@@ -121,10 +122,17 @@ class Started(_Event):
 
 
 class Looked(_Event):
-    """One look of the judge, up to `edge` of the metric source's clock."""
+    """One look of the judge, up to `edge` of the metric source's clock.
+
+    `waiting` names the metrics whose source said nothing while others showed harm, each with the edge from which it is
+    to be asked again.
+    """
 
     kind: Literal["looked"] = "looked"
     edge: Sentence
+    waiting: dict[MetricId, Sentence] = Field(
+        default_factory=dict, exclude_if=lambda waiting: not waiting, max_length=64
+    )
     outcome: Outcome
     evidence: dict[MetricId, Evidence]
     reasons: tuple[Sentence, ...] = ()
@@ -138,19 +146,30 @@ class Erred(_Event):
     reason: Sentence
 
 
-class Intended(_Event):
+class _Reaching(_Event):
+    """An event that says who gets the candidate: a share, and a ring by its marks."""
+
+    share: Share
+    ring: tuple[Mark, ...] = ()
+
+    @property
+    def reach(self) -> Reach:
+        """Who gets it."""
+        return Reach(share=self.share, ring=frozenset(self.ring))
+
+
+class Intended(_Reaching):
     """A flag write is about to happen. `skipped` says why steps in between are left out."""
 
     kind: Literal["intended"] = "intended"
     step: int = Field(ge=0)
-    share: Share
     turn_on: bool
     flag_version: int = Field(ge=0)
     reason: Sentence
     skipped: Text | None = None
 
 
-class Shifted(_Event):
+class Shifted(_Reaching):
     """The flag was written and read back. `edge` begins the new step's looks.
 
     `heard` tells whether every gateway decided by it then; if not, its time does not begin before `Heard`.
@@ -158,7 +177,6 @@ class Shifted(_Event):
 
     kind: Literal["shifted"] = "shifted"
     step: int = Field(ge=0)
-    share: Share
     flag_version: int = Field(ge=0)
     edge: Sentence
     heard: bool = True
@@ -178,11 +196,13 @@ class Forgone(_Event):
     reason: Sentence
 
 
-class Lowered(_Event):
-    """Somebody else turned the flag down, or off. It was taken over: the release stays there until it is resumed."""
+class Lowered(_Reaching):
+    """Somebody else turned the flag down, or off. It was taken over: the release stays there until it is resumed.
+
+    `share` and `ring` are what requests got then.
+    """
 
     kind: Literal["lowered"] = "lowered"
-    share: Share = Field(description="What requests got then.")
     flag_version: int = Field(ge=0)
     by: Line
     reason: Sentence
@@ -216,10 +236,14 @@ class Cleared(_Event):
 
 
 class Hastened(_Event):
-    """A person wants the candidate everywhere now, without waiting for proof: stable may be what is broken."""
+    """A person wants the candidate everywhere now, without waiting for proof: stable may be what is broken.
+
+    Before a release has begun, `identity` names what git asks for: only that begins in haste.
+    """
 
     kind: Literal["hastened"] = "hastened"
     reason: Text
+    identity: Sha256 | None = None
 
 
 class Superseded(_Event):
@@ -231,8 +255,16 @@ class Superseded(_Event):
     flag_version: int = Field(ge=0)
 
 
+class Rejected(_Event):
+    """A newer version came while another one was under way whose plan rejects such: it does not begin by itself."""
+
+    kind: Literal["rejected"] = "rejected"
+    rejected: Version
+    reason: Sentence
+
+
 class Retried(_Event):
-    """A person lets bytes that were taken back begin once more."""
+    """A person lets bytes begin once more that were taken back, or rejected."""
 
     kind: Literal["retried"] = "retried"
     identity: Sha256
@@ -294,7 +326,8 @@ class Anchored(_Event):
 
 
 class Verified(_Event):
-    """Every gateway was seen to have left the bad version. Seconds after the first flag write."""
+    """Every gateway was seen to have left the bad version, and every server to have stable. Seconds after the first
+    flag write."""
 
     kind: Literal["verified"] = "verified"
     last_routed_s: float = Field(description="The last request routed to the bad version; 0 if none was.")
@@ -318,6 +351,7 @@ LedgerEvent = Annotated[
     | Cleared
     | Hastened
     | Superseded
+    | Rejected
     | Retried
     | Promoted
     | Settling
@@ -424,19 +458,25 @@ _Fixed = Annotated[
     WrapSerializer(lambda known, write: write(dict(known))),
 ]
 _Set = Annotated[frozenset[str], PlainSerializer(sorted)]
+# Fields that states of earlier versions did not have: where they say nothing, a state is written as it was then.
+_Later = Annotated[V | None, Field(exclude_if=lambda value: value is None)]
+_Ring = Annotated[_Set, Field(exclude_if=lambda ring: not ring)]
+_Waiting = Annotated[_Fixed[str], Field(exclude_if=lambda waiting: not waiting)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutState:
     """Where one adapter stands in one environment. Built only by `fold`.
 
-    `share` is the last share that was written and read back, `entered_at` when the present phase or step
+    `share` and `ring` are the last that were written and read back, `entered_at` when the present phase or step
     began, `step_edge` the metric source's edge of then, `heard` whether every gateway had heard of it. `generation`
     rises whenever a release begins or ends, so that a late tick can see that it is late. `cohort` is what drew the
     flag's users when the release began, `lowered` the change by somebody else that the release waits at, and
-    `lowered_from` the share before it, until the release is there again. `paused` and `hastened` are what a person
-    asked for, `cleared` the last step from which the plan's person let it go on. `failures` counts looks that showed
-    harm in this release, the two in a row those that came last in this state.
+    `lowered_from` and `lowered_ring` what was before it, until the release is there again. `paused` and `hastened` are
+    what a person asked for, `cleared` the last step from which the plan's person let it go on, at `cleared_at`.
+    `failures` counts looks that showed harm in this release, the two in a row those that came last in this state;
+    `failed` is the last look of this state, if it showed harm. `rejected` is the last change of git that was not let
+    begin.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -448,27 +488,33 @@ class RolloutState:
     started: Started | None = None
     step: int = -1
     share: Share = Share.ZERO
+    ring: _Ring = NOBODY
     flag_version: int = 0
     entered_at: datetime | None = None
     intent: Intended | None = None
     edge: str | None = None
+    waiting: _Waiting = field(default_factory=lambda: MappingProxyType({}))
     step_edge: str | None = None
     heard: bool = True
     cohort: str | None = None
     lowered: Lowered | None = None
     lowered_from: Share | None = None
+    lowered_ring: _Ring = NOBODY
     paused: Paused | None = None
     cleared: int = -1
+    cleared_at: _Later[datetime] = None
     hastened: Hastened | None = None
     evidence: _Fixed[Evidence] = field(default_factory=lambda: MappingProxyType({}))
     failures: int = 0
     failures_in_a_row: int = 0
     passes_in_a_row: int = 0
+    failed: _Later[Looked] = None
     errors: int = 0
     settling: bool = False
     rolled_back: RolledBack | None = None
     reverted: bool = False
     verified: bool = False
+    rejected: _Later[Rejected] = None
     quarantine: _Fixed[RolledBack] = field(default_factory=lambda: MappingProxyType({}))
     evaluations: _Fixed[tuple[Evaluated, ...]] = field(default_factory=lambda: MappingProxyType({}))
     released: _Set = frozenset()
@@ -476,9 +522,24 @@ class RolloutState:
     head: str | None = None
 
     @property
+    def reach(self) -> Reach:
+        """Who gets the candidate, as it was last written and read back."""
+        return Reach(share=self.share, ring=self.ring)
+
+    @property
+    def lowered_reach(self) -> Reach | None:
+        """Who got it before somebody else turned it down, until the release is there again."""
+        return None if self.lowered_from is None else Reach(share=self.lowered_from, ring=self.lowered_ring)
+
+    @property
     def champion(self) -> Version | None:
         """What a new version has to beat: what was promoted last, else what is stable, else None (the base)."""
         return self.candidate if self.phase is Phase.PROMOTED else self.stable
+
+    @property
+    def began(self) -> bool:
+        """Whether anything was ever adopted or released here."""
+        return self.generation > 0 or self.stable is not None
 
     @property
     def unfinished_rollback(self) -> RolledBack | None:
@@ -491,6 +552,16 @@ class RolloutState:
         """Whether nothing is under way, nothing waits, and nothing is left to be done of what was."""
         resting = self.phase in (Phase.IDLE, Phase.TAKEN_BACK)
         return resting and self.intent is None and self.unfinished_rollback is None
+
+    def is_hastened(self, identity: Identity | str) -> bool:
+        """Whether a person wants these bytes, of which no release has begun, everywhere without waiting for proof."""
+        return self.hastened is not None and self.hastened.identity == identity
+
+    def refusal_of(self, version: Version) -> Rejected | None:
+        """Why this change of git must not begin: it was rejected, and nothing newer was committed since."""
+        past = self.rejected
+        same = past is not None and past.rejected == version
+        return past if same else None
 
     def is_quarantined(self, identity: Identity | str) -> bool:
         """Whether these bytes were rolled back here."""
@@ -547,10 +618,12 @@ def _after(state: RolloutState, event: LedgerEvent) -> RolloutState:
             return replace(
                 state,
                 edge=event.edge,
+                waiting=MappingProxyType(dict(event.waiting)),
                 evidence=MappingProxyType(dict(event.evidence)),
                 failures=state.failures + (event.outcome is Outcome.FAIL),
                 failures_in_a_row=state.failures_in_a_row + 1 if event.outcome is Outcome.FAIL else 0,
                 passes_in_a_row=state.passes_in_a_row + 1 if event.outcome is Outcome.PASS else 0,
+                failed=event if event.outcome is Outcome.FAIL else None,
                 errors=0,
             )
         case Erred():
@@ -558,7 +631,7 @@ def _after(state: RolloutState, event: LedgerEvent) -> RolloutState:
             return replace(state, errors=state.errors + 1)
         case Intended():
             # The same step once more is for a release that was turned down: up to where it had been.
-            again = event.step == state.step and event.share > state.share
+            again = event.step == state.step and state.reach.below(event.reach)
             skips = event.skipped is not None and event.step > state.step
             following = event.step == state.step + 1 or skips
             free = state.lowered is None and state.paused is None
@@ -567,7 +640,7 @@ def _after(state: RolloutState, event: LedgerEvent) -> RolloutState:
         case Shifted():
             intent = state.intent
             _require(
-                intent is not None and (intent.step, intent.share) == (event.step, event.share), state, event
+                intent is not None and (intent.step, intent.reach) == (event.step, event.reach), state, event
             )
             return _shifted(state, event)
         case Forgone():
@@ -581,21 +654,26 @@ def _after(state: RolloutState, event: LedgerEvent) -> RolloutState:
                 heard=True,
                 entered_at=event.at,
                 edge=event.edge,
+                waiting=MappingProxyType({}),
                 step_edge=event.edge,
-                evidence=MappingProxyType(
-                    {key: value.carried_into_next_step() for key, value in state.evidence.items()}
-                ),
+                evidence=_carried(state),
             )
         case Lowered():
             canary = state.phase is Phase.CANARY or (state.phase is Phase.PROMOTED and not state.settling)
-            _require(canary and event.share < state.share, state, event)
+            _require(canary and event.reach.below(state.reach), state, event)
+            before = state.lowered_reach or state.reach
             return replace(
                 state,
                 share=event.share,
+                ring=event.reach.ring,
                 flag_version=event.flag_version,
                 lowered=event,
-                lowered_from=state.lowered_from or state.share,
+                lowered_from=before.share,
+                lowered_ring=before.ring,
                 intent=None,
+                # Two shares are never pooled, and what is seen at 100 % is told apart from all else.
+                waiting=MappingProxyType({}),
+                evidence=_carried(state),
             )
         case Resumed():
             return _resumed(state, event)
@@ -605,17 +683,24 @@ def _after(state: RolloutState, event: LedgerEvent) -> RolloutState:
             return replace(state, paused=event, hastened=None)
         case Cleared():
             _require(state.phase is Phase.CANARY and event.step == state.step > state.cleared, state, event)
-            return replace(state, cleared=event.step)
+            return replace(state, cleared=event.step, cleared_at=event.at)
         case Hastened():
-            _require(state.phase.under_way and state.lowered is None, state, event)
+            resting = state.phase in (Phase.IDLE, Phase.TAKEN_BACK) and event.identity is not None
+            _require((state.phase.under_way and state.lowered is None) or resting, state, event)
+            _require(event.identity not in state.quarantine, state, event)
             return replace(state, hastened=event, paused=None)
         case Superseded():
             _require(state.phase.under_way, state, event)
             return _ended(state, event.flag_version, event.at, Phase.IDLE)
+        case Rejected():
+            _require(state.phase.under_way, state, event)
+            return replace(state, rejected=event)
         case Retried():
-            _require(event.identity in state.quarantine, state, event)
+            rejected = state.rejected is not None and state.rejected.rejected.identity == event.identity
+            _require(event.identity in state.quarantine or rejected, state, event)
             rest = {key: past for key, past in state.quarantine.items() if key != event.identity}
-            return replace(state, quarantine=MappingProxyType(rest))
+            left = None if rejected else state.rejected
+            return replace(state, quarantine=MappingProxyType(rest), rejected=left)
         case Promoted():
             _require(state.phase is Phase.CANARY and state.share == Share.FULL, state, event)
             return replace(
@@ -623,12 +708,13 @@ def _after(state: RolloutState, event: LedgerEvent) -> RolloutState:
                 phase=Phase.PROMOTED,
                 entered_at=event.at,
                 hastened=None,
+                failed=None,
                 evidence=MappingProxyType({}),
             )
         case Settling():
             untouched = state.lowered is None and state.paused is None and not state.settling
             _require(state.phase is Phase.PROMOTED and untouched, state, event)
-            return replace(state, settling=True)
+            return replace(state, settling=True, entered_at=event.at)
         case Settled():
             _require(state.settling and state.candidate is not None, state, event)
             return _settled(state, event)
@@ -656,22 +742,27 @@ def _begun(state: RolloutState, event: Started) -> RolloutState:
         started=event,
         step=-1,
         share=Share.ZERO,
+        ring=NOBODY,
         flag_version=event.flag_version,
         entered_at=event.at,
         intent=None,
         edge=event.edge,
+        waiting=MappingProxyType({}),
         step_edge=None,
         heard=True,
         cohort=event.cohort,
         lowered=None,
         lowered_from=None,
+        lowered_ring=NOBODY,
         paused=None,
         cleared=-1,
-        hastened=None,
+        cleared_at=None,
+        hastened=state.hastened if state.is_hastened(event.candidate.identity) else None,
         evidence=MappingProxyType({}),
         failures=0,
         failures_in_a_row=0,
         passes_in_a_row=0,
+        failed=None,
         errors=0,
         rolled_back=None,
         reverted=False,
@@ -695,24 +786,40 @@ def _resumed(state: RolloutState, event: Resumed) -> RolloutState:
 
 
 def _shifted(state: RolloutState, event: Shifted) -> RolloutState:
-    """A new step: harm is carried on within the canary, and begun anew where the shadow ends."""
-    carried = {} if state.phase is Phase.SHADOW else state.evidence
+    """A new step: harm is carried on within the canary, and begun anew where the shadow or the ring alone ends.
+
+    Those who are named differ from everybody else before they get the candidate: what the ring showed says nothing of
+    users who are drawn by chance.
+    """
+    alone = state.reach.is_ring_alone and event.step > state.step
     return replace(
         state,
         phase=Phase.CANARY,
         step=event.step,
         share=event.share,
+        ring=event.reach.ring,
         flag_version=event.flag_version,
         entered_at=event.at,
         intent=None,
         edge=event.edge,
+        waiting=MappingProxyType({}),
         step_edge=event.edge,
         heard=event.heard,
         lowered_from=None,
+        lowered_ring=NOBODY,
         hastened=None if event.share == Share.FULL else state.hastened,
         failures_in_a_row=0,
         passes_in_a_row=0,
-        evidence=MappingProxyType({key: value.carried_into_next_step() for key, value in carried.items()}),
+        failed=None,
+        evidence=MappingProxyType({}) if state.phase is Phase.SHADOW or alone else _carried(state),
+    )
+
+
+def _carried(state: RolloutState) -> Mapping[str, Evidence]:
+    """The evidence of harm, with everything else begun anew."""
+    whole = state.share == Share.FULL
+    return MappingProxyType(
+        {key: value.carried_into_next_step(alone=whole) for key, value in state.evidence.items()}
     )
 
 
@@ -728,13 +835,16 @@ def _settled(state: RolloutState, event: Settled) -> RolloutState:
         started=None,
         step=-1,
         share=Share.ZERO,
+        ring=NOBODY,
         flag_version=event.flag_version,
         entered_at=event.at,
         edge=None,
+        waiting=MappingProxyType({}),
         step_edge=None,
         heard=True,
         paused=None,
         cleared=-1,
+        cleared_at=None,
         hastened=None,
         settling=False,
         released=state.released | {candidate.manifest_sha256},
@@ -782,21 +892,26 @@ def _ended(state: RolloutState, flag_version: int, at: datetime, phase: Phase) -
         started=None,
         step=-1,
         share=Share.ZERO,
+        ring=NOBODY,
         flag_version=flag_version,
         entered_at=at,
         intent=None,
         edge=None,
+        waiting=MappingProxyType({}),
         step_edge=None,
         heard=True,
         lowered=None,
         lowered_from=None,
+        lowered_ring=NOBODY,
         paused=None,
         cleared=-1,
+        cleared_at=None,
         hastened=None,
         evidence=MappingProxyType({}),
         failures=0,
         failures_in_a_row=0,
         passes_in_a_row=0,
+        failed=None,
         errors=0,
         settling=False,
     )

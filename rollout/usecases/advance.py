@@ -6,13 +6,15 @@ Everything is derived anew from git, ledger, flag and servers; nothing is rememb
 from __future__ import annotations
 
 from rollout.core.lifecycle import Phase
+from rollout.core.plan import Share
 from rollout.errors import Unreadable
 from rollout.ports import World
 from rollout.usecases.begin import Gatekeeper, perhaps_begin
 from rollout.usecases.book import Signature
+from rollout.usecases.lost import why_lost
 from rollout.usecases.settle import after_promotion
 from rollout.usecases.steady import steady
-from rollout.usecases.tick import Tick, Ticking
+from rollout.usecases.tick import Move, Tick, Ticking
 from rollout.usecases.walk import walk
 
 
@@ -23,10 +25,13 @@ def advance(world: World, name: str, *, signature: Signature, gatekeeper: Gateke
     """
     with world.ledger.lease(name):
         ticking = Ticking(steady(world), name, signature)
-        if (unfinished := ticking.state.unfinished_rollback) is not None:
+        if (unfinished := ticking.state.unfinished_rollback) is not None and not _goes_forward(ticking):
             return ticking.take_back(unfinished.reason, again=True)
         if ticking.state.phase.under_way:
-            return walk(ticking)
+            return walk(ticking, gatekeeper)
+        if (lost := why_lost(ticking.world, name, ticking.state)) is not None:
+            ticking.publish(Share.ZERO)
+            return ticking.end(Move.HALTED, lost)
         ticking.ask_git()
         if ticking.desire is None and not ticking.book.entries:
             raise Unreadable(
@@ -36,3 +41,11 @@ def advance(world: World, name: str, *, signature: Signature, gatekeeper: Gateke
         if ticking.state.phase is Phase.PROMOTED:
             return after_promotion(ticking)
         return perhaps_begin(ticking, gatekeeper)
+
+
+def _goes_forward(ticking: Ticking) -> bool:
+    """Whether a person wants what git asks for, though a rollback is not finished: its stable may be what is broken."""
+    if ticking.state.hastened is None:
+        return False
+    ticking.ask_git()
+    return ticking.desire is not None and ticking.state.is_hastened(ticking.desire.version.identity)

@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 from pydantic import ValidationError
 
-from rollout.core.decide import Refuse, admit
+from rollout.core.decide import Begin, Refuse, admit
 from rollout.core.evaluation import EvalReport
 from rollout.core.flagcheck import is_refused, why_not_ready
 from rollout.core.gate import is_tampered
-from rollout.core.lifecycle import Phase, Started
+from rollout.core.lifecycle import Phase, RolloutState, Started
 from rollout.core.plan import Share
 from rollout.core.suite import Golden
 from rollout.core.verdict import Outcome
@@ -20,10 +20,15 @@ from rollout.ports import World
 from rollout.usecases.audit import why_not_about
 from rollout.usecases.calendar import frozen
 from rollout.usecases.coverage import cover
-from rollout.usecases.measured import lacking
+from rollout.usecases.measured import lacking, why_no_ring
 from rollout.usecases.release import Desire, ReleasePolicy, read_policy
 from rollout.usecases.room import no_room
 from rollout.usecases.tick import Move, Tick, Ticking
+
+_SERVERS_LACK_STABLE = (
+    "Users may get errors; look at the servers. If stable is what is broken, `rollout promote` lets the version that"
+    " git asks for begin without it."
+)
 
 Gatekeeper = Callable[[World, Desire], str | None]
 """Checks a manifest against the release's policy; the answer is why it is blocked, or None."""
@@ -33,35 +38,41 @@ def perhaps_begin(ticking: Ticking, gatekeeper: Gatekeeper) -> Tick:
     """Begin the release that git asks for, if it asks for one and nothing stands against it."""
     _keep_taken_back(ticking)
     ticking.publish(Share.ZERO)
-    ticking.keep_serving()
-    _sweep(ticking)
     desire, stable = ticking.desire, ticking.state.stable
+    if desire is None or not ticking.state.is_hastened(desire.version.identity):
+        ticking.keep_serving(advice=_SERVERS_LACK_STABLE)
+    _sweep(ticking)
     if desire is None:
         return ticking.end(Move.IDLE, "git has no manifest of that name")
     if stable is not None and desire.version.identity == stable.identity:
         return ticking.end(Move.IDLE, f"{desire.version.served_name} is stable, as git says")
     policy = read_policy(ticking.world, desire.manifest.value, desire.policy_commit)
-    verdict = admit(
-        desired=desire.version,
-        state=ticking.state,
-        plan=policy.plan,
-        suites=policy.asked,
-    )
+    verdict = admissible(ticking, desire, policy, ticking.state, gatekeeper)
     if isinstance(verdict, Refuse):
         return ticking.end(Move.BLOCKED if verdict.blocked else Move.HELD, verdict.reason)
+    return _begin(ticking, desire, policy, verdict.reports)
+
+
+def admissible(
+    ticking: Ticking, desire: Desire, policy: ReleasePolicy, state: RolloutState, gatekeeper: Gatekeeper
+) -> Begin | Refuse:
+    """Whether what git asks for may begin in this state: evaluated, allowed, judged here, and not in a freeze."""
+    verdict = admit(desired=desire.version, state=state, plan=policy.plan, suites=policy.asked)
+    if isinstance(verdict, Refuse):
+        return verdict
     doubts = (
         _doubt(ticking.world, desire, report, golden)
         for report, golden in zip(verdict.reports, policy.goldens, strict=True)
     )
     unasked = lacking(tuple(policy.metrics.values()), ticking.world.environment)
-    blocked = next((doubt for doubt in (*doubts, *unasked) if doubt), None) or gatekeeper(
+    unnamed = why_no_ring(policy.plan, ticking.world.environment)
+    blocked = next((doubt for doubt in (*doubts, *unasked, unnamed) if doubt), None) or gatekeeper(
         ticking.world, desire
     )
     if blocked is not None:
-        return ticking.end(Move.BLOCKED, blocked)
-    if (waits := _why_not_now(ticking, desire)) is not None:
-        return ticking.end(Move.HELD, waits)
-    return _begin(ticking, desire, policy, verdict.reports)
+        return Refuse(reason=blocked, blocked=True)
+    waits = _why_not_now(ticking, desire)
+    return verdict if waits is None else Refuse(reason=waits, blocked=False)
 
 
 def _why_not_now(ticking: Ticking, desire: Desire) -> str | None:
@@ -74,7 +85,7 @@ def _why_not_now(ticking: Ticking, desire: Desire) -> str | None:
 def _keep_taken_back(ticking: Ticking) -> None:
     """A tick that slept through a whole rollback may have turned the flag on and died: the rollback stands."""
     flag = ticking.world.flags.read(ticking.key) if ticking.state.phase is Phase.TAKEN_BACK else None
-    if flag is not None and flag.effective > Share.ZERO:
+    if flag is not None and not flag.reach.is_nobody:
         ticking.turn_flag_off("the rollback stands")
 
 
@@ -100,11 +111,14 @@ def _doubt(world: World, desire: Desire, digest: str, golden: Golden) -> str | N
 def _begin(ticking: Ticking, desire: Desire, policy: ReleasePolicy, reports: tuple[str, ...]) -> Tick:
     world, candidate = ticking.world, desire.manifest.value
     try:
-        coverage = cover(world, ticking.needed(candidate), prove=candidate, golden=policy.golden)
+        no_way_back = ticking.lacking(ticking.state.stable)
+        coverage = cover(world, [candidate], prove=candidate, golden=policy.golden)
     except (LoadRefused, Unreadable) as error:
         return ticking.end(Move.BLOCKED, error.message)
     if not coverage.complete:
         return ticking.end(Move.HELD, coverage.complaint)
+    if no_way_back and not ticking.state.is_hastened(desire.version.identity):
+        return ticking.end(Move.HELD, no_way_back)
     flag = ticking.flag_at_zero()
     if flag is None:
         return ticking.end(
@@ -127,7 +141,8 @@ def _begin(ticking: Ticking, desire: Desire, policy: ReleasePolicy, reports: tup
         cohort=flag.cohort,
     )
     ticking.publish(policy.mirror, policy.golden.response_schema)
-    return ticking.end(Move.BEGUN, f"{desire.version.served_name} enters {ticking.state.phase}")
+    said = f"{desire.version.served_name} enters {ticking.state.phase}"
+    return ticking.end(Move.BEGUN, "; ".join(each for each in (said, no_way_back) if each))
 
 
 def _sweep(ticking: Ticking) -> None:
@@ -142,6 +157,15 @@ def _sweep(ticking: Ticking) -> None:
                 replica.unload(model.name)
 
 
+_SERVED = re.compile(r"(.+)-\d+\.\d+\.\d+-[0-9a-f]{12}")
+
+
+def adapter_of(served: str) -> str | None:
+    """The adapter of which a served name is some version; None for a name of another make."""
+    found = _SERVED.fullmatch(served)
+    return None if found is None else found[1]
+
+
 def is_version_of(served: str, name: str) -> bool:
     """Whether a served name is that of some version of an adapter."""
-    return re.fullmatch(rf"{name}-\d+\.\d+\.\d+-[0-9a-f]{{12}}", served) is not None
+    return adapter_of(served) == name

@@ -54,7 +54,8 @@ def find_bout(
     else:
         raise Unreadable(
             f"{name} has no candidate in {world.environment.name}",
-            advice="`rollout advance` begins a release; `--candidate MANIFEST` compares a version before that.",
+            advice=f"`rollout advance {name} -e {world.environment.name}` begins a release;"
+            " `--candidate MANIFEST` compares a version before that.",
         )
     assert commit is not None
     policy = read_policy(world, candidate, commit)

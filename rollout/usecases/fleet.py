@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
@@ -15,12 +16,15 @@ from rollout.core.lifecycle import Phase, RolloutState
 from rollout.core.plan import Share
 from rollout.core.routes import Routes, route_of
 from rollout.errors import RolloutError, Unreadable
-from rollout.ports import ServedModel, Serving, Tree, World
+from rollout.ports import Serving, Tree, World
 from rollout.usecases.advance import advance
-from rollout.usecases.begin import Gatekeeper, is_version_of
+from rollout.usecases.begin import Gatekeeper, adapter_of
 from rollout.usecases.book import Signature
+from rollout.usecases.mishaps import as_error
 from rollout.usecases.steady import names_of, steady
 from rollout.usecases.tick import Move, Tick
+
+_Models = Mapping[str | None, Sequence[tuple[str, str | None]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,12 +56,15 @@ class Fleet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Picture:
-    """Everything that tells whether adapters are at rest, each asked once. A server that is silent is in none."""
+    """Everything that tells whether adapters are at rest, each asked once.
+
+    `models` are those of each server, (served name, folder) by adapter; a server that is silent has none.
+    """
 
     manifests: Mapping[str, Sequence[PurePosixPath]]
     tree: Tree
     routes: Routes
-    models: Sequence[Sequence[ServedModel]]
+    models: Sequence[_Models]
 
 
 def muster(world: World) -> Fleet:
@@ -68,12 +75,12 @@ def muster(world: World) -> Fleet:
     states = {name: state for name, state in found.items() if isinstance(state, RolloutState)}
     known = {*picture.manifests, *found}
     names = sorted(known, key=lambda name: (_urgency(states.get(name)), name))
-    at_rest = {name: state for name, state in states.items() if _is_at_rest(world, name, state, picture)}
+    at_rest = {name: state for name, state in states.items() if _rests(world, name, state, picture)}
     return Fleet(world=world, names=names, at_rest=at_rest)
 
 
 def advance_all(fleet: Fleet, *, signature: Signature, gatekeeper: Gatekeeper) -> Iterator[Ended]:
-    """One tick each. What stops one adapter stops no other. Git is seen as it was when they were mustered."""
+    """One tick each. What stops one adapter stops no other, be it a bug. Git is seen as it was when they were mustered."""
     world = fleet.world
     for name in fleet.names:
         if (state := fleet.at_rest.get(name)) is not None:
@@ -81,8 +88,9 @@ def advance_all(fleet: Fleet, *, signature: Signature, gatekeeper: Gatekeeper) -
             continue
         try:
             tick = advance(world, name, signature=signature, gatekeeper=gatekeeper)
-        except RolloutError as error:
-            yield Ended(name=name, error=error)
+        except Exception as error:  # whatever is broken here is that of one adapter
+            alone = f"rollout advance {name} -e {world.environment.name}"
+            yield Ended(name=name, error=as_error(error, alone=alone))
         else:
             yield Ended(name=name, tick=tick)
 
@@ -100,17 +108,25 @@ def _take(world: World) -> _Picture:
     )
 
 
-def _models(replica: Serving) -> Sequence[ServedModel]:
-    try:
-        return replica.models()
-    except RolloutError:
-        return ()
+def _models(replica: Serving) -> _Models:
+    found: dict[str | None, list[tuple[str, str | None]]] = {}
+    with suppress(Exception):  # then nothing rests, and each tick tells it
+        for model in replica.models():
+            found.setdefault(adapter_of(model.name), []).append((model.name, model.root))
+    return found
 
 
 def _urgency(state: RolloutState | None) -> int:
     if state is None or state.unfinished_rollback is not None:
         return 0
     return 1 if state.phase.under_way else 2
+
+
+def _rests(world: World, name: str, state: RolloutState, picture: _Picture) -> bool:
+    try:
+        return _is_at_rest(world, name, state, picture)
+    except Exception:  # its tick tells it
+        return False
 
 
 def _is_at_rest(world: World, name: str, state: RolloutState, picture: _Picture) -> bool:
@@ -124,7 +140,7 @@ def _is_at_rest(world: World, name: str, state: RolloutState, picture: _Picture)
     if hashlib.sha256(picture.tree.read(path)).hexdigest() != stable.manifest_sha256:
         return False
     return _is_routed(world, name, state, picture.routes) and all(
-        _serves_only(name, stable.served_name, str(world.shelf.folder(stable.served_name)), models)
+        models.get(name) == [(stable.served_name, str(world.shelf.folder(stable.served_name)))]
         for models in picture.models
     )
 
@@ -139,11 +155,6 @@ def _is_routed(world: World, name: str, state: RolloutState, routes: Routes) -> 
         response_schema=present.response_schema,
         max_flag_age_s=world.environment.flags.max_age_s,
     )
-
-
-def _serves_only(name: str, served: str, folder: str, models: Sequence[ServedModel]) -> bool:
-    ours = [(model.name, model.root) for model in models if is_version_of(model.name, name)]
-    return ours == [(served, folder)]
 
 
 def _rest(world: World, name: str, state: RolloutState) -> Tick:

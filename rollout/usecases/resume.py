@@ -29,7 +29,7 @@ def resume(world: World, name: str, *, reason: str, signature: Signature) -> Rol
             raise Usage(
                 f"no step of {name} is under way, and nobody paused it or turned its flag down:"
                 " there is nothing to resume",
-                advice=f"`rollout status {name}` says what the release waits for.",
+                advice=f"`rollout status {name} -e {world.environment.name}` says what the release waits for.",
             )
         edge = None if state.paused is not None and state.lowered is None else world.metrics.edge()
         book.add(Resumed, now, reason=reason, edge=edge)
@@ -56,5 +56,6 @@ def _require_the_right_one(person: str, signature: Signature) -> None:
     if signature.actor.casefold().lstrip("@") != person.casefold().lstrip("@"):
         raise Usage(
             f"the plan pauses here for {person}, and you are {signature.actor}",
-            advice=f"{person} runs the command, or `rollout rollback` takes the release back.",
+            advice=f"{person} runs the command, or `rollout rollback NAME -e {signature.environment} --reason TEXT`"
+            " takes the release back.",
         )

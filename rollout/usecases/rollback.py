@@ -29,18 +29,28 @@ from rollout.core.lifecycle import (
 from rollout.core.manifest import AdapterManifest
 from rollout.core.plan import Share
 from rollout.core.routes import Routes, with_route
-from rollout.errors import FlagUnavailable, LedgerConflict, RolloutError, ServingUnavailable, WorldChanged
+from rollout.errors import (
+    FlagUnavailable,
+    LedgerConflict,
+    RolloutError,
+    ServingUnavailable,
+    Unavailable,
+    WorldChanged,
+)
 from rollout.ports import GatewayStatus, World
 from rollout.usecases.book import Book, Signature
+from rollout.usecases.coverage import keep_loaded, misplaced
 from rollout.usecases.hold import hold
+from rollout.usecases.lost import why_lost
 from rollout.usecases.publish import publish
-from rollout.usecases.release import find_desire
+from rollout.usecases.release import find_desire, read_manifest
 
 _APPENDS = 20
 _VERIFY_S = 30.0
 _FLAG_ALONE_S = 0.5
 """How long the flag is given before the gateways are told without it."""
 _FLAG_LONGEST_S = 15.0
+_SERVERS_LONGEST_S = 30.0
 _POLL_S = 0.05
 
 
@@ -194,6 +204,8 @@ class _TakingBack:
             state = book.state
             self.report.settling |= state.settling
             if state.candidate is None:
+                if (lost := why_lost(self._world, self.report.name, state)) is not None:
+                    raise WorldChanged(lost)
                 return self._recognise(state)
             try:
                 book.add(RolledBack, self._world.clock.now(), **self._event(state))
@@ -227,11 +239,17 @@ class _TakingBack:
         """The gateways' second way to safety: it holds even where the flag could not be written."""
         route = self._world.routes.read().routes.get(self.report.name)
         self.report.settling |= route is not None and route.stable == route.candidate
-        if self._book is None or self._book.state.candidate is not None:
+        if self._known is None or self._known.candidate is not None:
             self._world.routes.update(self._without_candidate)
         else:
+            assert self._book is not None
             publish(self._world, self._book, mirror=Share.ZERO)
         return self._what_the_routes_say()
+
+    @property
+    def _known(self) -> RolloutState | None:
+        """What the ledger says, if it could be read and knows of a beginning."""
+        return self._book.state if self._book is not None and self._book.state.began else None
 
     def _without_candidate(self, routes: Routes) -> Routes:
         """The way where the ledger could not be read, or could not take the rollback in."""
@@ -239,8 +257,8 @@ class _TakingBack:
         if route is None:
             return routes
         stable = route.stable
-        if self._book is not None:
-            known = self._book.state.stable
+        if self._known is not None:
+            known = self._known.stable
             stable = known.served_name if known else self._world.environment.server.base
         elif route.stable == route.candidate:
             raise WorldChanged(
@@ -326,9 +344,10 @@ class _TakingBack:
         return self._world.manifests.at(version.commit).read(PurePosixPath(version.path))
 
     def _verify(self) -> str:
-        """Wait until no gateway can route to the bad version any more and none of its answers is under way."""
+        """Wait until no gateway can route to the bad version any more and none of its answers is under way, and see
+        that every server has what everybody is sent to instead."""
         flag = self._world.flags.read(self._key)
-        if flag is not None and flag.effective > Share.ZERO:
+        if flag is not None and not flag.reach.is_nobody:
             # A late tick had turned it on, and will not do so twice; or the service is there by now.
             _result(_begun(self._take_the_flag_back))
         bad = self.report.bad
@@ -342,6 +361,7 @@ class _TakingBack:
         if state is not None and state.verified:
             return "verified before"
         last_routed_s, drained_s = self._wait_until_gone(bad.served_name)
+        self._see_that_stable_is_served()
         fields = {
             "last_routed_s": round(last_routed_s, 3),
             "drained_s": round(drained_s, 3),
@@ -353,6 +373,35 @@ class _TakingBack:
             f"last request to {bad.served_name} routed {last_routed_s:.3f} s after the flag write, "
             f"its last answer finished after {drained_s:.3f} s"
         )
+
+    def _see_that_stable_is_served(self) -> None:
+        """Raises ServingUnavailable unless every server has it, or could be given it."""
+        asked = _begun(self._what_servers_lack)
+        try:
+            lacking = asked.result(timeout=_SERVERS_LONGEST_S)
+        except FutureTimeout:
+            lacking = f"not every server has answered within {_SERVERS_LONGEST_S:.0f} s"
+        except RolloutError as error:
+            lacking = error.message
+        if lacking:
+            raise ServingUnavailable(
+                f"not verified yet: {lacking}",
+                advice="Users may get errors: look at the servers, then run it again.",
+            )
+
+    def _what_servers_lack(self) -> str:
+        """Who is asked first, so that nothing is laid down where nothing lacks; empty if nothing does."""
+        world, stable = self._world, self._known.stable if self._known else None
+        if stable is None:
+            base = world.environment.server.base
+            without = [each.name for each in world.replicas if base not in {m.name for m in each.models()}]
+            return f"{', '.join(without)} does not serve {base}" if without else ""
+        folders = {stable.served_name: world.shelf.folder(stable.served_name)}
+        with suppress(Unavailable):
+            if world.replicas and not any(misplaced(replica, folders) for replica in world.replicas):
+                return ""
+        found = keep_loaded(world, [read_manifest(world, stable).value])
+        return "" if found.complete else found.complaint
 
     def _add_once(
         self, kind: type[Reverted] | type[Verified], known: Callable[[RolloutState], bool], **fields: object

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from rollout.core.drift import Toward, drift
 from rollout.core.flag import FlagState
 from rollout.core.lifecycle import Settled, Settling
 from rollout.core.plan import Share
+from rollout.errors import ServingUnavailable
 from rollout.usecases.tick import Move, Tick, Ticking
 
 
@@ -20,20 +23,30 @@ def after_promotion(ticking: Ticking) -> Tick:
             return ticking.take_over(flag, drifted.reason)
         if drifted is not None:
             return ticking.end(Move.HALTED, drifted.reason)
-        ticking.keep_serving()
-        if ticking.state.lowered is not None:
-            return ticking.end(
-                Move.HELD, f"{ticking.state.lowered.reason}; resume the release or take it back"
-            )
-        if (paused := ticking.state.paused) is not None:
-            return ticking.end(
-                Move.HELD, f"paused by {paused.actor}: {paused.reason}; resume the release or take it back"
-            )
         over = _window_over(ticking)
+        if over is None:
+            ticking.keep_serving()
+        elif (lacking := ticking.lacking(ticking.state.candidate)) is not None:
+            raise ServingUnavailable(lacking, advice="Users may get errors; look at the servers.")
+        if (lowered := ticking.state.lowered) is not None:
+            why = f"{lowered.reason}; resume the release or take it back"
+            return _held(ticking, why, since=lowered.at)
+        if (paused := ticking.state.paused) is not None:
+            why = f"paused by {paused.actor}: {paused.reason}; resume the release or take it back"
+            return _held(ticking, why, since=paused.at)
         if over is None:
             return ticking.end(Move.HELD, "promoted; the previous version stays one flag write away")
         ticking.record(Settling, reason=over)
     return _settle(ticking)
+
+
+def _held(ticking: Ticking, why: str, *, since: datetime | None) -> Tick:
+    """Nothing is taken back by its time any more: a wait beyond the plan's deadline is told to a person."""
+    _, policy = ticking.release()
+    longest = policy.plan.deadline
+    if since is not None and ticking.world.clock.now() - since <= longest:
+        return ticking.end(Move.HELD, why)
+    return ticking.end(Move.OVERDUE, f"the deadline of {longest} passed: {why}")
 
 
 def _window_over(ticking: Ticking) -> str | None:
@@ -60,10 +73,10 @@ def _settle(ticking: Ticking) -> Tick:
         )
     revision = ticking.publish(Share.ZERO)
     if behind := ticking.wait_until_heard(0, revision):
-        return ticking.end(Move.HELD, "; ".join(behind))
+        return _held(ticking, "; ".join(behind), since=ticking.state.entered_at)
     written = ticking.write_flag(flag, Share.ZERO, "the new version is stable")
     if behind := ticking.wait_until_heard(written.version, revision):
-        return ticking.end(Move.HELD, "; ".join(behind))
+        return _held(ticking, "; ".join(behind), since=ticking.state.entered_at)
     ticking.record(Settled, flag_version=written.version)
     ticking.publish(Share.ZERO)
     assert ticking.state.stable is not None
@@ -74,4 +87,4 @@ def _is_back_at_zero(ticking: Ticking, flag: FlagState) -> bool:
     """Whether the flag is at zero by our own write: the one that follows routes in which both slots are new."""
     route = ticking.world.routes.read().routes.get(ticking.book.name)
     published = route is not None and route.stable == route.candidate
-    return flag.share == Share.ZERO and published and flag.version == ticking.state.flag_version + 1
+    return flag.would_reach.is_nobody and published and flag.version == ticking.state.flag_version + 1

@@ -6,7 +6,7 @@ once, and no day to be frozen.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -36,6 +36,9 @@ from rollout.usecases.look import analyse, observed, stage_of
 from rollout.usecases.release import ReleasePolicy
 
 _MOST_LOOKS = 200_000
+_OFTEN = 20
+"""Looks between two words of how far it is."""
+Progress = Callable[[str, int, int], None]
 _NOBODY = "0" * 64
 _WORLD = Coverage(replicas=1)
 
@@ -74,9 +77,19 @@ class Course:
 
 
 def simulate(
-    policy: ReleasePolicy, traffic: Traffic, *, run: int, every: timedelta, begins: datetime
+    policy: ReleasePolicy,
+    traffic: Traffic,
+    *,
+    run: int,
+    every: timedelta,
+    begins: datetime,
+    on_look: Callable[[int], None] = lambda _: None,
 ) -> Course:
-    """One run of a plan, a look each `every`, until it is promoted, taken back or overdue."""
+    """One run of a plan, a look each `every`, until it is promoted, taken back or overdue.
+
+    A ring is left out: who is in it is not in the traffic.
+    """
+    policy = replace(policy, plan=policy.plan.without_ring())
     traffic.begin(run, begins)
     ledger = _Ledger(policy, begins)
     turns: list[Turn] = []
@@ -84,6 +97,7 @@ def simulate(
     now = begins
     while looks < _MOST_LOOKS:
         now, looks = now + every, looks + 1
+        on_look(looks)
         stage, before = stage_of(ledger.state), ledger.state
         share = policy.mirror if stage is Stage.SHADOW else before.share
         played = traffic.play(
@@ -212,8 +226,28 @@ _CANDIDATE = Version(
 
 
 def simulate_all(
-    policy: ReleasePolicy, traffic: Traffic, *, runs: int, every: timedelta, begins: datetime
+    policy: ReleasePolicy,
+    traffic: Traffic,
+    *,
+    runs: int,
+    every: timedelta,
+    begins: datetime,
+    progress: Progress = lambda *_: None,
 ) -> Iterator[Course]:
-    """Runs one after the other, each with chance of its own."""
+    """Runs one after the other, each with chance of its own. A run is taken to be as long as its plan is at least."""
+    least = _least_looks(policy, every)
+
     for run in range(runs):
-        yield simulate(policy, traffic, run=run, every=every, begins=begins)
+
+        def on_look(looks: int, run: int = run) -> None:
+            if looks % _OFTEN == 0:
+                progress("looks", run * least + min(looks, least), runs * least)
+
+        yield simulate(policy, traffic, run=run, every=every, begins=begins, on_look=on_look)
+        progress("looks", (run + 1) * least, runs * least)
+
+
+def _least_looks(policy: ReleasePolicy, every: timedelta) -> int:
+    plan = policy.plan
+    shadow = plan.shadow.duration if plan.shadow is not None else timedelta(0)
+    return max(1, (shadow + sum((step.bake for step in plan.steps), timedelta(0))) // every)

@@ -13,12 +13,12 @@ from rollout.core.lifecycle import LedgerEntry, Phase, RolloutState
 from rollout.core.metric import Kind
 from rollout.core.plan import Plan
 from rollout.core.verdict import Analysis
-from rollout.core.waiting import Surroundings, Wait, is_overdue, per_second, waits
+from rollout.core.waiting import Surroundings, Wait, per_second, waits
 from rollout.core.window import closed_until
 from rollout.errors import RolloutError, Unreadable
 from rollout.ports import GatewayStatus, World
 from rollout.usecases.book import Book, Signature
-from rollout.usecases.calendar import frozen
+from rollout.usecases.calendar import frozen, is_late
 from rollout.usecases.exposed import exposed
 from rollout.usecases.look import analyse, comparison_of
 from rollout.usecases.release import ReleasePolicy, find_desire, read_manifest, read_policy
@@ -96,7 +96,7 @@ def status(world: World, name: str) -> Status:
         unknown=tuple(unknown),
         now=now,
         waits=waiting,
-        overdue=plan is not None and book.state.phase.under_way and is_overdue(plan, book.state, now),
+        overdue=plan is not None and is_late(world, plan, book.state, now),
         act_at=None if policy is None else (1 / policy.alpha, 1 / policy.plan.alpha_advance),
         kinds={} if policy is None else {spec.id: spec.kind for spec in policy.metrics.values()},
         candidate_per_second=per_second(book.state, analysis),

@@ -13,13 +13,16 @@ from rollout.core.lifecycle import (
     LedgerEvent,
     Paused,
     Phase,
+    Rejected,
     Retried,
     RolledBack,
     RolloutState,
+    Version,
 )
-from rollout.errors import LedgerConflict, Unreadable, Usage
+from rollout.errors import LedgerConflict, RolloutError, Unreadable, Usage
 from rollout.ports import World
 from rollout.usecases.book import Book, Signature
+from rollout.usecases.release import find_desire
 
 _APPENDS = 20
 
@@ -39,45 +42,90 @@ def pause(world: World, name: str, *, reason: str, signature: Signature) -> Roll
 def hasten(world: World, name: str, *, reason: str, signature: Signature) -> RolloutState:
     """Let the candidate go to everybody with the next tick, and at 100 % be promoted without waiting.
 
-    Nothing is proven then; shown harm still takes it back. Raises Usage if none is under way, or somebody else has
-    turned its flag down.
+    Nothing is proven then; shown harm still takes it back. Where none is under way, what git asks for begins with the
+    next tick if it is evaluated and allowed, even if no server can load what is stable. Raises Usage if git asks for
+    nothing new, or somebody else has turned the flag down.
     """
+    desired = _desired(world, name)
 
     def check(state: RolloutState) -> None:
         if not state.phase.under_way:
-            raise _nothing_under_way(name)
-        if state.hastened is not None:
+            _check_may_begin(name, state, desired)
+        if state.hastened is not None and not _is_about_another(state, desired):
             raise Usage(
                 f"{state.hastened.actor} has asked for {name} everywhere already: the next tick does it"
             )
         if state.lowered is not None:
             raise Usage(f"{state.lowered.reason}", advice="Resume the release first, or take it back.")
 
-    return _say(world, name, signature, check, Hastened, lambda _: {"reason": reason})
+    def fields(state: RolloutState) -> dict[str, object]:
+        identity = desired.identity if desired is not None and not state.phase.under_way else None
+        return {"reason": reason, "identity": identity}
+
+    return _say(world, name, signature, check, Hastened, fields)
+
+
+def _desired(world: World, name: str) -> Version | None:
+    """What git asks for; a release that is under way is hastened even where git cannot be read."""
+    try:
+        desire = find_desire(world, name)
+    except RolloutError:
+        return None
+    return desire.version if desire is not None else None
+
+
+def _check_may_begin(name: str, state: RolloutState, desired: Version | None) -> None:
+    if state.phase is Phase.PROMOTED or desired is None or not state.began:
+        raise _nothing_under_way(name)
+    if state.stable is not None and desired.identity == state.stable.identity:
+        raise _nothing_under_way(name)
+    if state.is_quarantined(desired.identity):
+        raise Usage(
+            f"{desired.served_name} was taken back here",
+            advice=f"`rollout retry {name} -e ENV --reason TEXT` lets it begin once more.",
+        )
+
+
+def _is_about_another(state: RolloutState, desired: Version | None) -> bool:
+    """Whether the last such word was about bytes that git does not ask for any more."""
+    assert state.hastened is not None
+    about = state.hastened.identity
+    return not state.phase.under_way and desired is not None and about != desired.identity
 
 
 def retry(
     world: World, name: str, *, reason: str, signature: Signature, version: str | None = None
-) -> RolledBack:
-    """Let bytes that were taken back begin once more: the last ones, or those of `version`; the answer is what had
-    been said of them. Git has to ask for them again. Raises Usage if there are none."""
-    found: list[RolledBack] = []
+) -> RolledBack | Rejected:
+    """Let bytes begin once more that were taken back, or rejected: the last ones, or those of `version`; the answer is
+    what had been said of them. Git has to ask for them. Raises Usage if there are none."""
+    found: list[RolledBack | Rejected] = []
 
     def choose(state: RolloutState) -> None:
-        past = [
-            each for each in state.quarantine.values() if each.bad and version in (None, each.bad.version)
-        ]
+        past = [each for each in _refused(state) if version in (None, _subject(each).version)]
         if not past:
             what = f"version {version} of {name}" if version else name
-            raise Usage(f"nothing of {what} was taken back here", advice="`rollout history` shows what was.")
+            raise Usage(
+                f"nothing of {what} was taken back or rejected here",
+                advice=f"`rollout history {name} -e {world.environment.name}` shows what was.",
+            )
         found[:] = [max(past, key=lambda each: each.at)]
 
     def fields(_: RolloutState) -> dict[str, object]:
-        assert found[0].bad is not None
-        return {"identity": found[0].bad.identity, "reason": reason}
+        return {"identity": _subject(found[0]).identity, "reason": reason}
 
     _say(world, name, signature, choose, Retried, fields)
     return found[0]
+
+
+def _refused(state: RolloutState) -> list[RolledBack | Rejected]:
+    taken_back = [each for each in state.quarantine.values() if each.bad]
+    return [*taken_back, *([state.rejected] if state.rejected else [])]
+
+
+def _subject(refused: RolledBack | Rejected) -> Version:
+    subject = refused.rejected if isinstance(refused, Rejected) else refused.bad
+    assert subject is not None
+    return subject
 
 
 def _say(
@@ -105,4 +153,6 @@ def _say(
 
 
 def _nothing_under_way(name: str) -> Usage:
-    return Usage(f"no release of {name} is under way", advice=f"`rollout status {name}` says what is live.")
+    return Usage(
+        f"no release of {name} is under way", advice=f"`rollout status {name} -e ENV` says what is live."
+    )

@@ -13,9 +13,10 @@ from pydantic import JsonValue
 
 from rollout.core.decide import Coverage
 from rollout.core.flag import FlagState
-from rollout.core.lifecycle import IllegalHistory, LedgerEvent, Lowered, RolloutState
+from rollout.core.lifecycle import IllegalHistory, LedgerEvent, Lowered, RolloutState, Version
 from rollout.core.manifest import AdapterManifest
 from rollout.core.plan import Share
+from rollout.core.ring import NOBODY
 from rollout.core.verdict import NOTHING_JUDGED, Analysis
 from rollout.errors import (
     LedgerConflict,
@@ -104,24 +105,25 @@ class Ticking:
         candidate = read_manifest(self.world, self.state.candidate).value
         return candidate, read_policy(self.world, candidate, self.state.started.policy_commit)
 
-    def keep_serving(self) -> None:
+    def keep_serving(self, *, advice: str = "Users may get errors; look at the servers.") -> None:
         """Give the replicas again what the routes name and they lack. Raises ServingUnavailable if that fails.
 
         Where nothing is under way no deadline would ever make a person look at it: so it is an error.
         """
-        versions = [version for version in (self.state.stable, self.state.candidate) if version]
+        found = [self.lacking(version) for version in (self.state.stable, self.state.candidate)]
+        if complaints := [complaint for complaint in found if complaint is not None]:
+            raise ServingUnavailable("; ".join(complaints), advice=advice)
+
+    def lacking(self, version: Version | None) -> str | None:
+        """Why a version is not on every replica, though they were given it once more; None if it is, or there is none."""
+        if version is None:
+            return None
         try:
-            manifests = [read_manifest(self.world, version).value for version in versions]
+            manifests = [read_manifest(self.world, version).value]
             coverage = keep_loaded(self.world, manifests)
         except (LoadRefused, Unreadable) as error:
             coverage = Coverage(replicas=len(self.world.replicas), missing=(error.message,))
-        if not coverage.complete:
-            raise ServingUnavailable(coverage.complaint, advice="Users may get errors; look at the servers.")
-
-    def needed(self, candidate: AdapterManifest) -> list[AdapterManifest]:
-        """What every replica must serve while the candidate is released."""
-        stable = self.state.stable
-        return [candidate] if stable is None else [read_manifest(self.world, stable).value, candidate]
+        return None if coverage.complete else coverage.complaint
 
     def withdrawn(self) -> str | None:
         """Whether git asks again for what is stable: taking back never needs a proof."""
@@ -179,8 +181,16 @@ class Ticking:
         """Off, and stable for everyone, whoever wrote it last."""
         self.world.flags.take_back(self.key, by=self._signature.actor, comment=f"{self.book.name}: {why}")
 
-    def write_flag(self, flag: FlagState, share: Share, comment: str, *, turn_on: bool = False) -> FlagState:
-        """Write the share, unless somebody wrote since `flag` was read. Raises FlagConflict.
+    def write_flag(
+        self,
+        flag: FlagState,
+        share: Share,
+        comment: str,
+        *,
+        turn_on: bool = False,
+        ring: frozenset[str] = NOBODY,
+    ) -> FlagState:
+        """Write share and ring, unless somebody wrote since `flag` was read. Raises FlagConflict.
 
         The ledger is read again at once: if a rollback came in between, it stands. Raises WorldChanged then.
         """
@@ -192,6 +202,7 @@ class Ticking:
             by=self._signature.actor,
             comment=self._comment(comment),
             release=self._release(),
+            ring=ring,
         )
         self.book.reread()
         self.stand_back_if_late()
@@ -214,6 +225,7 @@ class Ticking:
         self.record(
             Lowered,
             share=flag.effective,
+            ring=sorted(flag.reach.ring),
             flag_version=flag.version,
             by=flag.changed_by,
             reason=reason,
@@ -221,12 +233,12 @@ class Ticking:
         return self.end(Move.HELD, f"taken over: {reason}")
 
     def flag_at_zero(self) -> FlagState | None:
-        """The flag, made if need be, with no share for a candidate; None if somebody else gives one."""
+        """The flag, made if need be, with no share and no ring for a candidate; None if somebody else gives one."""
         flags = self.world.flags
         flag = flags.read(self.key) or flags.create(self.key, by=self._signature.actor)
-        if flag.effective > Share.ZERO:
+        if not flag.reach.is_nobody:
             return None
-        if flag.share == Share.ZERO:
+        if flag.would_reach.is_nobody:
             return flag
         return self.write_flag(flag, Share.ZERO, "a release begins at zero")
 
@@ -263,13 +275,18 @@ class Ticking:
             reason=reason,
             signature=self._signature,
             automatic=True,
-            detail=getattr(self.book.entries[-1].event, "detail", None),
+            detail=self._seen_last(),
         )
         self.book.reread()
         if again:
             open_ = ", ".join(phase.phase for phase in report.phases if not phase.ok)
             reason = f"the rollback is still open: {open_}" if open_ else "finished the rollback"
         return self.end(Move.ROLLED_BACK, reason, analysis=analysis, report=report)
+
+    def _seen_last(self) -> str | None:
+        """The evidence of the look that showed harm, whatever was recorded since; else of one that has just been."""
+        last = self.state.failed or self.book.entries[-1].event
+        return getattr(last, "detail", None)
 
     def end(
         self,

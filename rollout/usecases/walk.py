@@ -13,17 +13,19 @@ from rollout.core.decide import (
     Hold,
     Promote,
     RollBack,
-    deadline_of,
     decide,
     shown_harm,
+    unheeded_harm,
 )
 from rollout.core.drift import is_written
 from rollout.core.flag import FlagState
 from rollout.core.lifecycle import Forgone, Heard, Intended, Phase, Promoted, RolloutState, Shifted
 from rollout.core.manifest import AdapterManifest, Release
-from rollout.core.plan import OnNewVersion, Share
+from rollout.core.plan import Share
+from rollout.core.ring import marks
 from rollout.errors import FlagAwaitsApproval, LoadRefused, Unavailable, Unreadable
-from rollout.usecases.calendar import closed
+from rollout.usecases.begin import Gatekeeper
+from rollout.usecases.calendar import closed, closed_for, is_late
 from rollout.usecases.coverage import cover
 from rollout.usecases.exposed import exposed
 from rollout.usecases.look import comparison_of, look
@@ -32,41 +34,45 @@ from rollout.usecases.supersede import newer_version, supersede
 from rollout.usecases.tick import Move, Tick, Ticking
 
 
-def walk(ticking: Ticking) -> Tick:
+def walk(ticking: Ticking, gatekeeper: Gatekeeper) -> Tick:
     """The next move of the release under way.
 
-    The look comes first: whatever else is broken, shown harm is taken back.
+    The look comes first: whatever else is broken, shown harm is taken back. Harm that a look of before has shown, and
+    whose tick died behind it, comes before this one.
     """
     candidate, policy = ticking.release()
+    if (unheeded := unheeded_harm(policy.plan, ticking.state)) is not None:
+        return ticking.take_back(unheeded.reason)
     analysis = look(ticking.world, ticking.book, policy)
     if (harm := shown_harm(policy.plan, ticking.state, analysis)) is not None:
         return ticking.take_back(harm.reason, analysis=analysis)
     ticking.ask_git()
     if (withdrawn := ticking.withdrawn()) is not None:
         return ticking.take_back(withdrawn, analysis=analysis)
-    if policy.plan.on_new_version is OnNewVersion.SUPERSEDE and (newer := newer_version(ticking)) is not None:
-        return supersede(ticking, newer, analysis)
+    newer = newer_version(ticking, policy.plan, gatekeeper)
+    if newer is not None and newer.supersedes:
+        return supersede(ticking, newer.desire, analysis)
+    waiting = newer.told if newer is not None else None
     flag = ticking.world.flags.read(ticking.key)
     if (ours := _unconfirmed(ticking, flag)) is not None:
         _confirm(ticking, ours)
-        return ticking.end(
-            Move.ADVANCED, f"confirmed the step to {ticking.state.share}", waiting=_waiting(ticking)
-        )
+        return ticking.end(Move.ADVANCED, f"confirmed the step to {ticking.state.reach}", waiting=waiting)
     revision = ticking.publish(policy.mirror, policy.golden.response_schema)
     _begin_the_clock(ticking)
     now = ticking.world.clock.now()
+    coverage = _coverage(ticking, candidate, policy, revision)
     decision = decide(
         plan=policy.plan,
         state=ticking.state,
         flag=flag,
-        coverage=_coverage(ticking, candidate, policy, revision),
+        coverage=coverage,
         analysis=analysis,
         now=now,
         mismatch=_mismatch(ticking, policy),
         closed=closed(ticking.world, policy.plan.windows, now),
+        closed_for=closed_for(ticking.world, policy.plan, ticking.state, now),
         steering=_steering(ticking, candidate),
     )
-    waiting = _waiting(ticking)
     match decision:
         case Hold(reason=reason, final=final):
             move = Move.OVERDUE if final else Move.HELD
@@ -76,6 +82,7 @@ def walk(ticking: Ticking) -> Tick:
         case Advance():
             assert flag is not None
             move, said = _shift(ticking, flag, decision, policy)
+            said = "; ".join(each for each in (said, coverage.no_way_back) if each)
             return ticking.end(move, said, analysis=analysis, waiting=waiting)
         case Promote(reason=reason):
             ticking.record(Promoted, reason=reason)
@@ -115,19 +122,12 @@ def _steering(ticking: Ticking, candidate: AdapterManifest) -> Release:
     return desire.manifest.value.rollout if desire is not None and same else candidate.rollout
 
 
-def _waiting(ticking: Ticking) -> str | None:
-    """The newer version that must wait, if git has one."""
-    candidate, desire = ticking.state.candidate, ticking.desire
-    if desire is None or candidate is None or desire.version.identity == candidate.identity:
-        return None
-    return f"{desire.version.served_name} waits in git until {candidate.served_name} is done"
-
-
 def _coverage(ticking: Ticking, candidate: AdapterManifest, policy: ReleasePolicy, revision: int) -> Coverage:
     """Replicas that lack an adapter, gateways that lack the flag or the routes, and a git that is silent."""
     world = ticking.world
     try:
-        replicas = cover(world, ticking.needed(candidate), prove=candidate, golden=policy.golden)
+        no_way_back = ticking.lacking(ticking.state.stable)
+        replicas = cover(world, [candidate], prove=candidate, golden=policy.golden)
     except (LoadRefused, Unreadable, Unavailable) as error:
         return Coverage(replicas=len(world.replicas), missing=(error.message,))
     silent = [f"git: {ticking.blind}"] if ticking.blind else []
@@ -137,7 +137,7 @@ def _coverage(ticking: Ticking, candidate: AdapterManifest, policy: ReleasePolic
         )
     behind = ticking.behind(ticking.state.flag_version, revision)
     missing = (*replicas.missing, *behind, *_unfit(ticking), *silent)
-    return Coverage(replicas=replicas.replicas, missing=missing)
+    return Coverage(replicas=replicas.replicas, missing=missing, no_way_back=no_way_back)
 
 
 def _unfit(ticking: Ticking) -> list[str]:
@@ -160,19 +160,22 @@ def _unfit(ticking: Ticking) -> list[str]:
 def _shift(ticking: Ticking, flag: FlagState, decision: Advance, policy: ReleasePolicy) -> tuple[Move, str]:
     """Announce, write, confirm. Only the first write of a release, or of one that was resumed, turns the flag on."""
     step, share, reason = decision.step, decision.share, decision.reason
-    turn_on = ticking.state.share == Share.ZERO
+    ring = policy.plan.ring_at(step)
+    turn_on = ticking.state.reach.is_nobody
     if not _is_announced(ticking.state, flag, step, share):
         ticking.record(
             Intended,
             step=step,
             share=share,
+            ring=sorted(marks(ring)),
             turn_on=turn_on,
             flag_version=flag.version,
             reason=reason,
             skipped=decision.skipped,
         )
     try:
-        written = ticking.write_flag(flag, share, f"step {step + 1}, {reason}", turn_on=turn_on)
+        comment = f"step {step + 1}, {reason}"
+        written = ticking.write_flag(flag, share, comment, turn_on=turn_on, ring=ring)
     except FlagAwaitsApproval as waiting:
         return _waiting_for_approval(ticking, policy), waiting.message
     _confirm(ticking, written)
@@ -180,10 +183,8 @@ def _shift(ticking: Ticking, flag: FlagState, decision: Advance, policy: Release
 
 
 def _waiting_for_approval(ticking: Ticking, policy: ReleasePolicy) -> Move:
-    entered_at = ticking.state.entered_at
-    longest = deadline_of(policy.plan, ticking.state)
-    overdue = entered_at is None or ticking.world.clock.now() - entered_at > longest
-    return Move.OVERDUE if overdue else Move.HELD
+    late = is_late(ticking.world, policy.plan, ticking.state, ticking.world.clock.now())
+    return Move.OVERDUE if late else Move.HELD
 
 
 def _is_announced(state: RolloutState, flag: FlagState, step: int, share: Share) -> bool:
@@ -209,7 +210,13 @@ def _confirm(ticking: Ticking, flag: FlagState) -> None:
     heard = not ticking.wait_until_heard(flag.version, 0)
     edge = ticking.world.metrics.edge()
     ticking.record(
-        Shifted, step=intent.step, share=flag.share, flag_version=flag.version, edge=edge, heard=heard
+        Shifted,
+        step=intent.step,
+        share=flag.share,
+        ring=sorted(flag.would_reach.ring),
+        flag_version=flag.version,
+        edge=edge,
+        heard=heard,
     )
     ticking.publish(Share.ZERO)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,11 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from rollout.core.environment import Environment
+    from rollout.core.metric import RequestRecord
     from rollout.integrations.trafficlog.past import PastTraffic
     from rollout.integrations.trafficlog.replayed import ReplayedTraffic
+
+_OFTEN = 5_000
 
 
 def past_traffic(environment: Environment, root: Path) -> PastTraffic | None:
@@ -44,6 +48,7 @@ def replayed(
     stable: str,
     candidate: str | None,
     seed: int,
+    progress: Callable[[str, int, int], None] = lambda *_: None,
 ) -> ReplayedTraffic:
     """Traffic of a time, to be let happen again. Raises Unreadable where there is none, or no log on this machine."""
     from rollout.integrations.trafficlog.replayed import ReplayedTraffic
@@ -53,4 +58,18 @@ def replayed(
     if past is None:
         raise Unreadable(f"the traffic log of {environment} does not lie on this machine")
     rows = past.rows(name, since=window[0].timestamp(), until=window[1].timestamp())
-    return ReplayedTraffic(rows, stable=stable, candidate=candidate, seed=seed)
+    counted = _counted(rows, window, progress)
+    return ReplayedTraffic(counted, stable=stable, candidate=candidate, seed=seed)
+
+
+def _counted(
+    rows: Iterable[RequestRecord],
+    window: tuple[datetime, datetime],
+    progress: Callable[[str, int, int], None],
+) -> Iterator[RequestRecord]:
+    """The same rows; how far they are is told by the seconds of the window."""
+    length = max(1, round((window[1] - window[0]).total_seconds()))
+    for number, row in enumerate(rows):
+        if number % _OFTEN == 0:
+            progress("seconds of the log", round(row.routed_at - window[0].timestamp()), length)
+        yield row

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -90,6 +89,8 @@ def replay(
     progress: Progress,
 ) -> Echoes:
     """Ask again, until the end or a signal to end. Raises ServingUnavailable unless every server has both adapters."""
+    import asyncio
+
     tokens = {target.token for target in targets}
     if len(tokens) > 1:
         raise Usage("the servers need different tokens", advice="Ask them one by one: --against URL.")
@@ -106,6 +107,8 @@ async def _replay(
     pace: Pace,
     progress: Progress,
 ) -> Echoes:
+    import asyncio
+
     from rollout.gateway.replaying import Replay
     from rollout.gateway.upstream import Pool, Upstream
 
@@ -145,5 +148,5 @@ def _require_served(target: Address, names: Sequence[str]) -> None:
     if absent := [name for name in names if name not in listed]:
         raise ServingUnavailable(
             f"{target.name} ({target.url}) does not serve {' or '.join(absent)}",
-            advice="Load the adapters there first; `rollout advance` does so for a release.",
+            advice="Load the adapters there first; `rollout advance NAME -e ENV` does so for a release.",
         )

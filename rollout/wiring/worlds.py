@@ -87,7 +87,7 @@ def _shelf(environment: Environment, root: Path) -> Shelf:
     if bare := [replica.name for replica in environment.replicas if not replica.agent]:
         raise Usage(
             f"{', '.join(bare)} of {environment.name} have no agent, while other replicas do",
-            advice="Run `rollout agent` beside all of them, or beside none.",
+            advice=f"Run `rollout agent -e {environment.name}` beside all of them, or beside none.",
         )
     return AgentShelf(agents)
 

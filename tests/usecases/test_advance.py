@@ -17,6 +17,7 @@ from rollout.core.evaluation import Case, EvalReport, Side
 from rollout.core.gate import judged_again
 from rollout.core.lifecycle import Evaluated, Looked, Phase, RolledBack, Settling, Started
 from rollout.core.plan import Share
+from rollout.core.routes import with_route
 from rollout.core.verdict import Outcome
 from rollout.demo.scratch import MANIFEST, NAME
 from rollout.errors import (
@@ -544,7 +545,7 @@ def test_a_promoted_version_that_somebody_turned_off_is_not_settled(site: Site) 
     assert site.tick_after(4).move is Move.PROMOTED
     site.world.flags.take_back(site.key, by="eve", comment="kill switch")
     assert site.tick().move is Move.HELD
-    assert site.tick_after(8 * 86_400).move is Move.HELD
+    assert site.tick_after(8 * 86_400).move is Move.OVERDUE
     assert route(site) == (old, new)
     resume(site.world, NAME, reason="a false alarm", signature=SIGNATURE)
     assert (site.tick().move, flag(site)) == (Move.ADVANCED, (True, "100%"))
@@ -791,6 +792,7 @@ def test_a_first_release_has_the_base_as_its_stable(site: Site, tmp_path: Path) 
     """Without an adoption, base serves until the release is done, and a rollback removes the manifest."""
     ledger = site.repository.state / "ledger" / "demo" / f"{NAME}.jsonl"
     ledger.unlink()
+    site.world.routes.update(lambda routes: with_route(routes, NAME, None))
     site.record_evaluation()
     assert isinstance(site.world.ledger.read(NAME)[-1].event, Evaluated)
     assert site.tick().move is Move.BEGUN

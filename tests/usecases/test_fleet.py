@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import shutil
 from collections.abc import Iterator
@@ -13,8 +14,12 @@ import pytest
 
 from rollout.demo.scratch import ENVIRONMENT, MANIFEST, NAME
 from rollout.errors import LedgerConflict, Unreadable
+from rollout.ports import Ledger
+from rollout.report import fleets, statuses
 from rollout.usecases.fleet import Ended, advance_all, muster
+from rollout.usecases.overview import Untold, overview
 from rollout.usecases.rollback import rollback
+from rollout.usecases.status import Status
 from rollout.usecases.tick import Move
 from tests.support.commands import rollout as rollout_command
 from tests.support.site import SIGNATURE, Site
@@ -94,6 +99,71 @@ def test_a_broken_ledger_stops_only_its_own_adapter(site: Site) -> None:
     assert isinstance(ended["broken"].error, LedgerConflict)
     assert ended[NAME].tick is not None
     assert list(ended) == ["broken", NAME]  # what may need to be taken back comes first
+
+
+class _Buggy:
+    """A ledger that is asked about one adapter in a way that nobody foresaw, and holds what nobody must see."""
+
+    def __init__(self, inner: Ledger, bad: str) -> None:
+        self._inner, self._bad = inner, bad
+
+    def read(self, name: str) -> object:
+        if name == self._bad:
+            raise KeyError("token-of-ours")
+        return self._inner.read(name)
+
+    def still(self) -> _Buggy:
+        return self
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._inner, name)
+
+
+def test_a_bug_with_one_adapter_stops_no_other_and_is_told_without_its_words(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.propose("1.1.0")
+    (site.repository.state / "ledger" / "demo" / "aaa.jsonl").touch()
+    world = replace(site.world, ledger=_Buggy(site.world.ledger, "aaa"))  # type: ignore[arg-type]
+    with caplog.at_level(logging.DEBUG):
+        fleet = advance_all(muster(world), signature=SIGNATURE, gatekeeper=lambda *_: None)
+        ended = {each.name: each for each in fleet}
+    assert list(ended) == ["aaa", NAME]
+    bug = ended["aaa"].error
+    assert bug is not None
+    assert (bug.code, bug.exit_status) == ("bug", 70)
+    assert re.fullmatch(r"a bug in rollout: KeyError at usecases/\w+\.py:\d+", bug.message)
+    assert bug.advice == "`rollout advance aaa -e demo` shows all of it; please report that."
+    (logged,) = [each for each in caplog.records if each.exc_info is not None]
+    assert (logged.levelno, logged.exc_info and logged.exc_info[0]) == (logging.DEBUG, KeyError)
+    assert ended[NAME].tick is not None
+    assert ended[NAME].tick.move is Move.BEGUN
+    assert fleets.exit_status(list(ended.values())) == 70
+
+
+def test_a_bug_of_one_adapter_hides_no_other_in_the_overview(site: Site) -> None:
+    (site.repository.state / "ledger" / "demo" / "aaa.jsonl").touch()
+    found = overview(replace(site.world, ledger=_Buggy(site.world.ledger, "aaa")))  # type: ignore[arg-type]
+    assert [type(each) for each in found] == [Untold, Status]
+    assert statuses.exit_status(found) == 70
+
+
+def test_a_server_with_a_bug_lets_nothing_rest_and_everybody_be_told(site: Site) -> None:
+    site.tick()
+    assert at_rest(site)
+    world = replace(site.world, replicas=(_BuggyReplica(),))  # type: ignore[arg-type]
+    fleet = muster(world)
+    assert not fleet.at_rest
+    (ended,) = advance_all(fleet, signature=SIGNATURE, gatekeeper=lambda *_: None)
+    assert ended.error is not None
+    assert ended.error.message.startswith("a bug in rollout: ZeroDivisionError at ")
+
+
+class _BuggyReplica:
+    name = "r0"
+
+    def models(self) -> object:
+        raise ZeroDivisionError
 
 
 def test_a_neighbour_that_cannot_be_read_stops_no_release(site: Site) -> None:

@@ -331,10 +331,11 @@ def test_a_release_that_was_promoted_and_paused_says_so_until_it_is_resumed(site
     site.answer_well()
     assert site.tick_after(4).move is Move.PROMOTED
     pause(site.world, NAME, reason="audit", signature=SIGNATURE)
+    waits = "paused by ann: audit; resume the release or take it back"
+    tick = site.tick()
+    assert (tick.move, tick.reason) == (Move.HELD, waits)
     tick = site.tick_after(30 * 86_400)
-    assert (tick.move, tick.reason) == (
-        Move.HELD,
-        "paused by ann: audit; resume the release or take it back",
-    )
+    assert tick.move is Move.OVERDUE
+    assert tick.reason.endswith(f"passed: {waits}")
     resume(site.world, NAME, reason="done", signature=SIGNATURE)
     assert site.tick().move is Move.SETTLED
