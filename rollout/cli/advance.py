@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("name", type=ADAPTER, required=False)
 @click.option("--all", "everything", is_flag=True, help="One tick for every adapter of the environment.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Say what a tick would do now, up to the first change of anything outside.",
+)
 @site_options
 @output_options
 @pull_request_option
@@ -31,6 +36,7 @@ if TYPE_CHECKING:
 def command(
     name: str | None,
     everything: bool,
+    dry_run: bool,
     environment: str,
     root: Path | None,
     actor: str | None,
@@ -51,13 +57,19 @@ def command(
     from rollout.usecases.advance import advance
 
     if (name is None) is not everything:
-        raise Usage("name one adapter, or --all", advice="`rollout status` shows which there are.")
+        raise Usage(
+            "name one adapter, or --all", advice=f"`rollout status -e {environment}` shows which there are."
+        )
+    if dry_run and metrics_file is not None:
+        raise Usage("a dry run is no tick, and has no series", advice="Leave out --metrics-file.")
     require_folder(metrics_file)
     place = wiring.find_root(root or Path.cwd())
     asked = wiring.read_pull_request(pull_request) if pull_request else None
     world = wiring.build_world(place, environment)
     signature = wiring.build_signature(environment, actor)
     gatekeeper = wiring.build_gatekeeper(place, environment, asked)
+    if dry_run:
+        return _rehearse(world, name, signature, gatekeeper, form)
     if name is None:
         ended = list(_each(world, signature, gatekeeper))
         click.echo(fleets.render(ended, form), nl=False)
@@ -70,6 +82,19 @@ def command(
     if metrics_file is not None:
         write_metrics(metrics_file, world, [name], ticked_at=world.clock.now())
     return ticks.exit_status(tick)
+
+
+def _rehearse(world: World, name: str | None, signature: Signature, gatekeeper: Gatekeeper, form: str) -> int:
+    from rollout.report import rehearsals
+    from rollout.usecases.dryrun import rehearse, rehearse_all
+    from rollout.usecases.fleet import muster
+
+    if name is None:
+        found = list(rehearse_all(muster(world), signature=signature, gatekeeper=gatekeeper))
+    else:
+        found = [rehearse(world, name, signature=signature, gatekeeper=gatekeeper)]
+    click.echo(rehearsals.render(found, form), nl=False)
+    return rehearsals.exit_status(found)
 
 
 def _summary(world: World, tick: Tick) -> str:

@@ -40,7 +40,9 @@ def command(
     gateways = gateway_clients(document)
     if lifting:
         if served is None:
-            raise Usage("--lift needs --served", advice="`rollout routes show` names the candidate.")
+            raise Usage(
+                "--lift needs --served", advice=f"`rollout routes show -e {environment}` names the candidate."
+            )
         found = lift(gateways, served)
     else:
         if not reason:

@@ -1,19 +1,21 @@
-"""`--metrics-file`: what `advance` and `status` leave for node_exporter."""
+"""`--metrics-file`: what `advance`, `watch` and `status` leave for node_exporter."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from rollout.errors import RolloutError, Usage
+from rollout.errors import Usage
 
 if TYPE_CHECKING:
     from rollout.ports import World
     from rollout.report.enginemetrics import Seen
+    from rollout.usecases.overview import Sight
     from rollout.usecases.status import Status
 
 
@@ -34,6 +36,7 @@ def require_folder(file: Path | None) -> None:
 
 def write_metrics(file: Path, world: World, names: Sequence[str], *, ticked_at: datetime | None) -> None:
     """What is known of the adapters now."""
+    world = replace(world, ledger=world.ledger.still())
     seen = [one for name in names if (one := _seen(world, name)) is not None]
     write_seen(file, seen, ticked_at=ticked_at)
 
@@ -48,8 +51,14 @@ def write_seen(file: Path, seen: Sequence[Seen], *, ticked_at: datetime | None) 
         click.echo(f"{file} cannot be written: {error.strerror}", err=True)
 
 
-def seen_of(status: Status) -> Seen:
-    """What a status knows."""
+def seen_of(found: Sequence[Sight]) -> list[Seen]:
+    """What statuses know. Of what cannot be told there is nothing."""
+    from rollout.usecases.overview import Untold
+
+    return [_seen_by(each) for each in found if not isinstance(each, Untold)]
+
+
+def _seen_by(status: Status) -> Seen:
     from rollout.report.enginemetrics import Seen
 
     return Seen(
@@ -73,7 +82,7 @@ def _seen(world: World, name: str) -> Seen | None:
         entries = world.ledger.read(name)
         state = fold(entries)
         if state.phase.under_way:
-            return seen_of(status(world, name))
-    except RolloutError:
+            return _seen_by(status(world, name))
+    except Exception:  # the bug of one adapter takes no other's series
         return None
     return Seen(name=name, environment=world.environment.name, state=state, entries=entries)

@@ -61,6 +61,13 @@ def site_options(command: Command) -> Command:
     return command
 
 
+def dry_run_option(command: Command) -> Command:
+    """Only what would be done: `--dry-run`."""
+    return click.option("--dry-run", is_flag=True, help="Say what would be done, and change nothing.")(
+        command
+    )
+
+
 def output_options(command: Command) -> Command:
     """How the report looks: `--format`."""
     return click.option(

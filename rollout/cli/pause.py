@@ -6,14 +6,18 @@ from pathlib import Path
 
 import click
 
-from rollout.cli.options import ADAPTER, REASON, site_options
+from rollout.cli.options import ADAPTER, REASON, dry_run_option, site_options
+from rollout.cli.steering import steered_world, tell
 
 
 @click.command()
 @click.argument("name", type=ADAPTER)
 @site_options
+@dry_run_option
 @click.option("--reason", type=REASON, required=True, help="Why; it is kept in the ledger.")
-def command(name: str, environment: str, root: Path | None, actor: str | None, reason: str) -> int:
+def command(
+    name: str, environment: str, root: Path | None, actor: str | None, dry_run: bool, reason: str
+) -> int:
     """Let a release go no further until `rollout resume`.
 
     It is watched meanwhile, and taken back if it does harm. Its deadline goes on too, and ends with a hold.
@@ -22,10 +26,10 @@ def command(name: str, environment: str, root: Path | None, actor: str | None, r
     from rollout.usecases.steer import pause
 
     state = pause(
-        wiring.build_world(wiring.find_root(root or Path.cwd()), environment),
+        steered_world(root, environment, dry_run=dry_run),
         name,
         reason=reason,
         signature=wiring.build_signature(environment, actor),
     )
-    click.echo(f"{name} stays at {state.share} in {environment} until it is resumed")
+    tell(f"{name} stays at {state.reach} in {environment} until it is resumed", dry_run=dry_run)
     return 0

@@ -6,14 +6,18 @@ from pathlib import Path
 
 import click
 
-from rollout.cli.options import ADAPTER, REASON, site_options
+from rollout.cli.options import ADAPTER, REASON, dry_run_option, site_options
+from rollout.cli.steering import steered_world, tell
 
 
 @click.command()
 @click.argument("name", type=ADAPTER)
 @site_options
+@dry_run_option
 @click.option("--reason", type=REASON, required=True, help="Why it may go on; it is kept in the ledger.")
-def command(name: str, environment: str, root: Path | None, actor: str | None, reason: str) -> int:
+def command(
+    name: str, environment: str, root: Path | None, actor: str | None, dry_run: bool, reason: str
+) -> int:
     """Let a release that waits for a person go on.
 
     One that was paused goes on as it was. Where the plan pauses, the person whom it names lets it go on. One whose
@@ -23,12 +27,11 @@ def command(name: str, environment: str, root: Path | None, actor: str | None, r
     from rollout import wiring
     from rollout.usecases.resume import resume
 
-    place = wiring.find_root(root or Path.cwd())
     state = resume(
-        wiring.build_world(place, environment),
+        steered_world(root, environment, dry_run=dry_run),
         name,
         reason=reason,
         signature=wiring.build_signature(environment, actor),
     )
-    click.echo(f"{name} goes on from {state.share} in {environment} with the next tick")
+    tell(f"{name} goes on from {state.reach} in {environment} with the next tick", dry_run=dry_run)
     return 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rollout.cli.options import ADAPTER, output_options
-from rollout.cli.progress import shown_progress
+from rollout.cli.progress import Progress, shown_progress
 from rollout.cli.shadow.options import Moment
 from rollout.errors import Usage
 
@@ -148,21 +150,22 @@ def command(
     policy = rehearsed(workspace, plan or workspace.manifest_named(str(name)).value.rollout.plan)
     if without_shadow or environment is not None:
         policy = replace(policy, plan=policy.plan.model_copy(update={"shadow": None}))
-    if environment is None:
-        staged = _made_up(policy, seed, **_only(traffic, _RECORDED, "-e ENVIRONMENT"))
-    else:
-        staged = _recorded(policy, place, environment, name, seed, **_only(traffic, _MADE_UP, "no -e"))
-    courses = []
     with shown_progress() as progress:
-        for course in simulate_all(
-            staged.policy,
-            staged.traffic,
-            runs=runs,
-            every=timedelta(seconds=every),
-            begins=begins or datetime(2024, 1, 1, 9, tzinfo=UTC),
-        ):
-            courses.append(course)
-            progress("runs", len(courses), runs)
+        if environment is None:
+            staged = _made_up(policy, seed, **_only(traffic, _RECORDED, "-e ENVIRONMENT"))
+        else:
+            recorded = _only(traffic, _MADE_UP, "no -e")
+            staged = _recorded(policy, place, environment, name, seed, progress, **recorded)
+        courses = list(
+            simulate_all(
+                staged.policy,
+                staged.traffic,
+                runs=runs,
+                every=timedelta(seconds=every),
+                begins=begins or datetime(2024, 1, 1, 9, tzinfo=UTC),
+                progress=progress,
+            )
+        )
     found = simulations.Simulation(
         plan=policy.plan.name,
         traffic=staged.told,
@@ -171,7 +174,8 @@ def command(
         courses=courses,
         notes=staged.notes,
     )
-    click.echo(simulations.render(found, form), nl=False)
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    click.echo(simulations.render(found, form, width=width), nl=False)
     return 0
 
 
@@ -254,6 +258,7 @@ def _recorded(
     environment: str,
     name: str | None,
     seed: int,
+    progress: Progress,
     *,
     since: datetime | None,
     until: datetime | None,
@@ -268,7 +273,16 @@ def _recorded(
     end = until or datetime.now(UTC)
     start = since or end - _DAY
     stable = served or stable_served(place, environment, name)
-    traffic = replayed(place, environment, name, (start, end), stable=stable, candidate=candidate, seed=seed)
+    traffic = replayed(
+        place,
+        environment,
+        name,
+        (start, end),
+        stable=stable,
+        candidate=candidate,
+        seed=seed,
+        progress=progress,
+    )
     whose = f"{stable} against itself" if candidate is None else f"{stable} -> {candidate}, as it was"
     notes = ["the shadow is left out: a log has no second answers to the same requests"]
     told = {metric: spec for metric, spec in policy.metrics.items() if _is_in_rows(spec)}

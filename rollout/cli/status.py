@@ -17,7 +17,7 @@ from rollout.errors import RolloutError, Usage
 
 if TYPE_CHECKING:
     from rollout.ports import World
-    from rollout.usecases.status import Status
+    from rollout.usecases.overview import Sight
 
 
 @click.command()
@@ -53,10 +53,13 @@ def command(
 
     Without NAMES, all adapters that the environment's ledger knows. Nothing is changed. With --watch, a terminal shows
     one screen that is always fresh; elsewhere a block is added whenever something but the time has changed.
+
+    An adapter that cannot be told, for its ledger is broken or not known, hides no other: it is named with what is
+    wrong and what to do, and the exit status is that of its error.
     """
     from rollout import wiring
     from rollout.report import statuses
-    from rollout.usecases.status import status
+    from rollout.usecases.overview import overview
 
     del actor  # Looking leaves no trace.
     world = wiring.build_world(wiring.find_root(root or Path.cwd()), environment)
@@ -66,31 +69,37 @@ def command(
         raise Usage("--metrics-file is written once: leave out --watch")
     if watch:
         return _watch(world, names, interval, events, form)
-    found = [status(world, name) for name in names or world.ledger.names()]
+    found = overview(world, names)
     click.echo(statuses.render(found, world.clock.now(), events, form), nl=False)
     if metrics_file is not None:
-        write_seen(metrics_file, [seen_of(each) for each in found], ticked_at=None)
-    return 0
+        write_seen(metrics_file, seen_of(found), ticked_at=None)
+    return statuses.exit_status(found)
 
 
 def _watch(world: World, names: tuple[str, ...], interval: float, events: int, form: str) -> int:
-    """Until Ctrl-C. What cannot be read from the beginning is an error, and later only for a while."""
+    """Until Ctrl-C; the answer is the exit status of the last look.
+
+    What cannot be read from the beginning is an error, and later only for a while.
+    """
     from rollout.report import liveview, statuses
-    from rollout.usecases.status import status
+    from rollout.usecases.overview import overview
 
     live = sys.stdout.isatty() and form == "text"
     shown: object = None
+    status = 0
     with suppress(KeyboardInterrupt):
         while True:
             try:
-                found = [status(world, name) for name in names or world.ledger.names()]
+                found = overview(world, names)
             except RolloutError as error:
                 if shown is None:
                     raise
                 news: object = error.message
+                status = error.exit_status
                 told = click.style(f"cannot look: {error.message}", fg="red") + "\n"
             else:
                 news = [liveview.news(each) for each in found]
+                status = statuses.exit_status(found)
                 told = (
                     _screen(found, events)
                     if live
@@ -102,10 +111,10 @@ def _watch(world: World, names: tuple[str, ...], interval: float, events: int, f
                 click.echo(told, nl=False)
             shown = news
             time.sleep(interval)
-    return 0
+    return status
 
 
-def _screen(found: list[Status], events: int) -> str:
+def _screen(found: list[Sight], events: int) -> str:
     """As much of all of them as the terminal can show."""
     from rollout.report import liveview
 

@@ -19,6 +19,7 @@ from rollout.core.lifecycle import (
     Lowered,
     Paused,
     Promoted,
+    Rejected,
     Resumed,
     Retried,
     Reverted,
@@ -45,10 +46,10 @@ def tell(event: LedgerEvent) -> str:
             return f"looked: {outcome}" + (f"; {reasons[0]}" if reasons else "")
         case Erred(reason=reason):
             return f"a look failed: {reason}"
-        case Intended(share=share):
-            return f"about to give {share} to the candidate"
-        case Shifted(share=share):
-            return f"{share} to the candidate"
+        case Intended():
+            return f"about to give {event.reach} to the candidate"
+        case Shifted():
+            return f"{event.reach} to the candidate"
         case Forgone(reason=reason):
             return f"the step is not taken after all: {reason}"
         case Heard():
@@ -65,6 +66,8 @@ def tell(event: LedgerEvent) -> str:
             return f"{actor} wants it everywhere without waiting for proof: {reason}"
         case Superseded(by=by):
             return f"superseded by {by}"
+        case Rejected(rejected=rejected, reason=reason):
+            return f"{rejected.served_name} rejected: {reason}"
         case Retried(identity=identity, reason=reason, actor=actor):
             return f"{actor} lets {identity[:12]} begin once more: {reason}"
         case Promoted():

@@ -8,17 +8,16 @@ from collections.abc import Sequence
 
 import click
 
-from rollout.report import ticks
+from rollout.report import ticks, untold
+from rollout.report.findings.plain import harmless, visible
+from rollout.report.spans import wording
 from rollout.usecases.fleet import Ended
 from rollout.usecases.tick import Move
 
-_WORST_FIRST = (70, 1, 5, 3, 4, 6, 2)
-
 
 def exit_status(ended: Sequence[Ended]) -> int:
-    """The gravest one: what was taken back or blocked, then a changed world, then what could not be read or reached."""
-    found = {_status(each) for each in ended}
-    return next((status for status in _WORST_FIRST if status in found), 0)
+    """The gravest one."""
+    return untold.gravest({_status(each) for each in ended})
 
 
 def render(ended: Sequence[Ended], form: str) -> str:
@@ -30,10 +29,18 @@ def as_line(ended: Ended) -> str:
     """One adapter as it ends, for people."""
     if ended.error is not None:
         failed = click.style("failed", fg="red", bold=True)
-        advice = f" {ended.error.advice}" if ended.error.advice else ""
-        return f"{ended.name}: {failed}: {ended.error.message}.{advice}\n"
+        told = visible(f"{ended.error.message}. {ended.error.advice}")
+        return f"{harmless(visible(ended.name))}: {failed}: {told}\n"
     assert ended.tick is not None
     return ticks.render(ended.tick, "text")
+
+
+def news(ended: Ended) -> object:
+    """What makes one end differ from another: neither times nor counts."""
+    if ended.tick is not None:
+        return ticks.news(ended.tick)
+    assert ended.error is not None
+    return ended.error.code, wording(ended.error.message)
 
 
 def summary(ended: Sequence[Ended]) -> str:

@@ -148,7 +148,7 @@ def _states(found: Forecast) -> list[tuple[str, ...]]:
         (
             "here" if stay is found.here else "done" if stay.begins is None else "",
             title(stay),
-            str(stay.share),
+            stay.place,
             ""
             if stay.ends is None
             else f"{stay.ends.astimezone(zone):{form}}" + (" (window)" if stay.opens else ""),
@@ -173,7 +173,7 @@ def _ahead(found: Forecast) -> list[Stay]:
 def _heading(stay: Stay) -> str:
     what = "pairs" if stay.phase is Phase.SHADOW else "requests"
     limit = "" if stay.deadline is None else f", {span(stay.deadline)} at most"
-    return f"{title(stay)}, {stay.share}: {span(stay.at_least)} and {stay.samples:,} {what} at least{limit}"
+    return f"{title(stay)}, {stay.place}: {span(stay.at_least)} and {stay.samples:,} {what} at least{limit}"
 
 
 def _metric(stay: Stay, need: Need) -> tuple[str, ...]:

@@ -16,11 +16,14 @@ from rollout.core.decide import deadline_of
 from rollout.core.lifecycle import Phase
 from rollout.core.verdict import Verdict
 from rollout.report.events import tell
+from rollout.report.findings.plain import visible
 from rollout.report.spans import aligned, span
 from rollout.report.statuses import facts
 from rollout.report.ticks import place
+from rollout.report.untold import advice
 from rollout.report.verdicts import COLOURS, odds
 from rollout.report.waits import overdue, to_go_on
+from rollout.usecases.overview import Sight, Untold
 from rollout.usecases.status import Status
 
 _BAR = 24
@@ -45,9 +48,10 @@ class _Line:
         ]
 
 
-def screen(status: Status, *, width: int, height: int, events: int) -> list[str]:
+def screen(status: Sight, *, width: int, height: int, events: int) -> list[str]:
     """The lines of one look, coloured; none is wider than `width`, and there are no more than `height`."""
-    lines = [part for line in _lines(status, events) for part in line.wrapped(width)]
+    told = _failure(status) if isinstance(status, Untold) else _lines(status, events)
+    lines = [part for line in told for part in line.wrapped(width)]
     if len(lines) > height:
         lines = [*lines[: max(1, height - 1)], _Line(text="…")]
     return [_styled(_cut(line.text, width), line) for line in lines]
@@ -58,12 +62,14 @@ def in_place(text: str) -> str:
     return "\x1b[H" + "".join(f"{line}\x1b[K\n" for line in text.rstrip("\n").split("\n")) + "\x1b[J"
 
 
-def news(status: Status) -> object:
+def news(status: Sight) -> object:
     """What makes one look differ from another: everything but the passing of time, and who is served."""
+    if isinstance(status, Untold):
+        return status.error.code, status.error.message
     state = status.state
     return (
         state.head,
-        status.flag and (status.flag.version, status.flag.on, status.flag.share),
+        status.flag and (status.flag.version, status.flag.on, status.flag.would_reach),
         tuple(
             (name, each.routes_revision, tuple(each.held)) for name, each in sorted(status.gateways.items())
         ),
@@ -81,6 +87,13 @@ def _styled(text: str, line: _Line) -> str:
 
 def _cut(text: str, width: int) -> str:
     return text if len(text) <= width else f"{text[: max(0, width - 1)]}…"
+
+
+def _failure(untold: Untold) -> Iterator[_Line]:
+    yield _Line(text=f"{untold.name} @ {untold.environment}: cannot be told", bold=True)
+    yield _Line(text=f"  failed    {visible(untold.error.message)}", colour="red", wraps=True)
+    if told := advice(untold):
+        yield _Line(text=f"  next      {told}", colour="cyan", wraps=True)
 
 
 def _lines(status: Status, events: int) -> Iterator[_Line]:
@@ -115,7 +128,7 @@ def _way(status: Status) -> Iterator[_Line]:
     state, plan = status.state, status.plan
     assert plan is not None
     names = ["shadow"] if plan.shadow else []
-    names += [str(step.share) for step in plan.steps]
+    names += [step.place for step in plan.steps]
     here = 0 if state.phase is Phase.SHADOW else max(0, state.step) + bool(plan.shadow)
     shown = [f"[{name}]" if number == here else name for number, name in enumerate(names)]
     yield _Line(text=f"  {' ─ '.join(shown)} ─ promoted", bold=True)

@@ -79,9 +79,7 @@ def preview(world: World, name: str) -> str:
     flag = world.flags.read(world.environment.flag_key(name))
     state = fold(world.ledger.read(name))
     stable = state.stable.served_name if state.stable else world.environment.server.base
-    lines = [
-        f"would set the flag off and stable (now: {flag.effective if flag else 'no flag'} to the candidate)"
-    ]
+    lines = [f"would set the flag off and stable (now: {flag.reach if flag else 'no flag'} to the candidate)"]
     if state.candidate is None:
         lines.append(f"nothing is under way: {stable} serves everything")
     else:
@@ -90,6 +88,7 @@ def preview(world: World, name: str) -> str:
             f"would leave {stable} as the only version in the routes",
             f"would restore {state.candidate.path} on {world.environment.branch} in a commit of its own",
             "would wait until no gateway routes to it and its last answer is finished",
+            f"would see that every server has {stable}",
         ]
     return "\n".join(lines) + "\n"
 

@@ -57,7 +57,7 @@ def _notes(placed: Sequence[Placed], above: str | None) -> Iterator[str]:
         yield f"note: {len(kept)} files were kept as they are; these rules keep their severity: {', '.join(rules)}"
     if above is not None:
         yield (
-            f"note: this folder lies below the root of a git repository, {above}: `rollout validate --base`, and all "
+            f"note: this folder lies below the root of a git repository, {above}: `rollout validate --base BRANCH`, and all "
             "that reads policies from git, does not work here. Run `rollout init` at the root, or `git init` here first."
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,9 +17,10 @@ from rollout.report.verdicts import cell
 from rollout.usecases.simulate import Course, Ending
 
 _COLOURS = {Ending.PROMOTED: "green", Ending.ROLLED_BACK: "red"}
-_HEAD = ("ended", "runs", "of all", "met by users", "at most in 9 of 10", "looks", "time", "share")
+_HEAD = ("ended", "runs", "of all", "users met", "9 in 10 up to", "looks", "time", "share")
 _TURNS = ("look", "time", "at", "met", "what was decided")
 _TOLD = 160
+_NARROWEST = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,12 +35,14 @@ class Simulation:
     notes: Sequence[str] = ()
 
 
-def render(found: Simulation, form: str) -> str:
-    """The simulation in one of the forms `text`, `json`, `markdown`."""
-    return {"text": _as_text, "json": _as_json, "markdown": _as_markdown}[form](found)
+def render(found: Simulation, form: str, *, width: int | None = None) -> str:
+    """The simulation in one of the forms `text`, `json`, `markdown`. Text is wrapped where there is a `width`."""
+    if form == "text":
+        return _as_text(found, width)
+    return {"json": _as_json, "markdown": _as_markdown}[form](found)
 
 
-def _as_text(found: Simulation) -> str:
+def _as_text(found: Simulation, width: int | None) -> str:
     lines = [click.style(_headline(found), bold=True), f"  {found.traffic}", ""]
     endings, rows = _endings(found)
     table = aligned([_HEAD, *rows], right=frozenset({1, 2, 3, 4, 5}))
@@ -48,9 +52,24 @@ def _as_text(found: Simulation) -> str:
         for each, line in zip(endings, table[1:], strict=True)
     ]
     lines += ["", "  the first run:"]
-    lines += [f"    {line}" for line in aligned([_TURNS, *_turns(found)], right=frozenset({0, 3}))]
+    lines += [part for line in _turn_lines(found) for part in _wrapped(line, width)]
     lines += [f"  ! {note}" for note in found.notes]
     return "\n".join(lines) + "\n"
+
+
+def _turn_lines(found: Simulation) -> list[tuple[str, str]]:
+    """(the columns, what was decided)"""
+    rows = [_TURNS, *_turns(found)]
+    columns = aligned([(*row[:-1], "|") for row in rows], right=frozenset({0, 3}))
+    return [(f"    {line[:-1]}", row[-1]) for line, row in zip(columns, rows, strict=True)]
+
+
+def _wrapped(line: tuple[str, str], width: int | None) -> list[str]:
+    columns, told = line
+    if width is None:
+        return [f"{columns}{told}"]
+    parts = textwrap.wrap(told, max(_NARROWEST, width - len(columns)))
+    return [f"{' ' * len(columns) if place else columns}{part}" for place, part in enumerate(parts)]
 
 
 def _as_markdown(found: Simulation) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import timedelta
 
 _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+
+_NUMBER = re.compile(r"(?<![\w.:/-])[-+]?\d[\d,.]*")
 
 
 def span(time: timedelta) -> str:
@@ -24,6 +27,11 @@ def span(time: timedelta) -> str:
 def per_cent(share: float) -> str:
     """A share of 1, to two digits: `0.41%`."""
     return f"{float(f'{100 * share:.2g}'):g}%"
+
+
+def wording(text: str) -> str:
+    """A sentence without its numbers, which move with every look: what differs then is news. Names keep theirs."""
+    return _NUMBER.sub("#", text)
 
 
 def aligned(rows: Sequence[Sequence[str]], *, right: frozenset[int] = frozenset()) -> list[str]:

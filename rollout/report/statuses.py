@@ -11,36 +11,42 @@ from typing import Any
 import click
 
 from rollout.core.exposure import percent
-from rollout.core.lifecycle import LedgerEntry, RolloutState
-from rollout.report import verdicts, waits
+from rollout.core.lifecycle import LedgerEntry, Rejected, RolloutState
+from rollout.report import untold, verdicts, waits
 from rollout.report.events import tell
 from rollout.report.spans import span
 from rollout.report.ticks import place
+from rollout.usecases.overview import Sight, Untold
 from rollout.usecases.status import Status
 
 
-def render(found: Sequence[Status], now: datetime, events: int, form: str) -> str:
+def exit_status(found: Sequence[Sight]) -> int:
+    """0 if all could be told, else the gravest."""
+    return untold.gravest({each.error.exit_status for each in found if isinstance(each, Untold)})
+
+
+def render(found: Sequence[Sight], now: datetime, events: int, form: str) -> str:
     """All of them in one of the forms `text`, `json`, `markdown`."""
     if form == "json":
         return _as_json(found, now, events)
     return {"text": _as_text, "markdown": _as_markdown}[form](found, events)
 
 
-def _as_text(found: Sequence[Status], events: int) -> str:
+def _as_text(found: Sequence[Sight], events: int) -> str:
     """One block an adapter."""
     if not found:
-        return "the ledger of this environment is empty; begin with `rollout adopt NAME`\n"
+        return "the ledger of this environment is empty; begin with `rollout adopt NAME -e ENV`\n"
     return "\n".join("\n".join(_block(each, events)) for each in found) + "\n"
 
 
-def _as_markdown(found: Sequence[Status], events: int) -> str:
+def _as_markdown(found: Sequence[Sight], events: int) -> str:
     """One section an adapter: what is live, the evidence, and the last events."""
     if not found:
-        return "The ledger of this environment is empty; begin with `rollout adopt NAME`.\n"
+        return "The ledger of this environment is empty; begin with `rollout adopt NAME -e ENV`.\n"
     return "\n".join("\n".join(_section(each, events)) for each in found) + "\n"
 
 
-def _as_json(found: Sequence[Status], now: datetime, events: int) -> str:
+def _as_json(found: Sequence[Sight], now: datetime, events: int) -> str:
     """A list of objects, in the order asked."""
     data = [_data(each, events) for each in found]
     return (
@@ -49,7 +55,9 @@ def _as_json(found: Sequence[Status], now: datetime, events: int) -> str:
     )
 
 
-def _block(status: Status, events: int) -> list[str]:
+def _block(status: Sight, events: int) -> list[str]:
+    if isinstance(status, Untold):
+        return untold.as_block(status)
     state = status.state
     lines = [click.style(f"{status.name} @ {status.environment}: {place(state)}", bold=True)]
     lines += [f"  {what:<10} {told}" for what, told in facts(status)]
@@ -60,9 +68,11 @@ def _block(status: Status, events: int) -> list[str]:
     lines += _going_on(status)
     if state.rolled_back:
         lines.append(f"  taken back {state.rolled_back.at:%Y-%m-%d %H:%M:%S}: {state.rolled_back.reason}")
+    if state.rejected:
+        lines.append(f"  rejected   {_rejected(state.rejected)}")
     lines += [click.style(f"  unknown    {sentence}", fg="red") for sentence in status.unknown]
     if events:
-        lines += ["  events", *(f"    {line}" for line in _events(status.entries, events))]
+        lines += ["  events (UTC)", *(f"    {line}" for line in _events(status.entries, events))]
     return lines
 
 
@@ -74,7 +84,9 @@ def _going_on(status: Status) -> list[str]:
     ]
 
 
-def _section(status: Status, events: int) -> list[str]:
+def _section(status: Sight, events: int) -> list[str]:
+    if isinstance(status, Untold):
+        return untold.as_section(status)
     state = status.state
     lines = [f"### {status.name} in {status.environment}: {place(state)}", "", *why(status)]
     lines += [f"- {what}: {told}" for what, told in facts(status)]
@@ -82,6 +94,8 @@ def _section(status: Status, events: int) -> list[str]:
         lines.append(f"- **mismatch: {status.mismatch}**")
     if state.rolled_back:
         lines.append(f"- taken back {state.rolled_back.at:%Y-%m-%d %H:%M:%S}: {state.rolled_back.reason}")
+    if state.rejected:
+        lines.append(f"- rejected: {_rejected(state.rejected)}")
     lines += [f"- **unknown: {sentence}**" for sentence in status.unknown]
     if state.phase.under_way and (evidence := evidence_of(status)):
         lines += ["", *evidence]
@@ -128,11 +142,11 @@ def _served(status: Status) -> str:
     exposure = status.exposure
     assert exposure is not None
     if not exposure.requests:
-        return f"nobody yet ({status.state.share} configured)"
+        return f"nobody yet ({status.state.reach} configured)"
     users = f"{percent(exposure.on_candidate, exposure.users)} of {exposure.users:,} users"
     both = f", {exposure.both:,} of them by both versions" if exposure.both else ""
     unkeyed = percent(exposure.unkeyed, exposure.requests)
-    return f"{users}{both} ({status.state.share} configured), {unkeyed} of requests without a key"
+    return f"{users}{both} ({status.state.reach} configured), {unkeyed} of requests without a key"
 
 
 def _step(status: Status) -> str:
@@ -140,14 +154,14 @@ def _step(status: Status) -> str:
     assert plan is not None
     if state.step < 0:
         return "shadow" if plan.shadow else "before the first step"
-    return f"{state.step + 1} of {len(plan.steps)} ({state.share})"
+    return f"{state.step + 1} of {len(plan.steps)} ({state.reach})"
 
 
 def _flag(status: Status) -> str:
     flag = status.flag
     if flag is None:
         return "there is none"
-    dial = f"on, {flag.share} to the candidate" if flag.on else "off, stable for everyone"
+    dial = f"on, {flag.reach} to the candidate" if flag.on else "off, stable for everyone"
     return f"{flag.key}: {dial} (version {flag.version}, by {flag.changed_by})"
 
 
@@ -155,7 +169,9 @@ def _events(entries: Sequence[LedgerEntry], events: int) -> list[str]:
     return [f"{entry.event.at:%Y-%m-%d %H:%M:%S}  {tell(entry.event)}" for entry in entries[-events:]]
 
 
-def _data(status: Status, events: int) -> dict[str, Any]:
+def _data(status: Sight, events: int) -> dict[str, Any]:
+    if isinstance(status, Untold):
+        return untold.as_data(status)
     state, flag = status.state, status.flag
     return {
         "name": status.name,
@@ -184,6 +200,10 @@ def _data(status: Status, events: int) -> dict[str, Any]:
     }
 
 
+def _rejected(event: Rejected) -> str:
+    return f"{event.rejected.served_name}, on {event.at:%Y-%m-%d %H:%M:%S}: {event.reason}"
+
+
 def _where(state: RolloutState) -> dict[str, Any]:
     return {
         "phase": str(state.phase),
@@ -192,6 +212,7 @@ def _where(state: RolloutState) -> dict[str, Any]:
         "generation": state.generation,
         "stable": state.stable.model_dump(mode="json") if state.stable else None,
         "candidate": state.candidate.model_dump(mode="json") if state.candidate else None,
+        "rejected": None if state.rejected is None else _rejected(state.rejected),
         "quarantine": {identity: event.reason for identity, event in state.quarantine.items()},
         "entered_at": state.entered_at.isoformat() if state.entered_at else None,
     }

@@ -8,6 +8,7 @@ import click
 
 from rollout.core.lifecycle import RolloutState
 from rollout.report import rollbacks, verdicts
+from rollout.report.spans import wording
 from rollout.usecases.tick import Move, Tick
 
 _COLOURS = {
@@ -33,6 +34,21 @@ def render(tick: Tick, form: str) -> str:
     return {"text": _as_text, "json": _as_json, "markdown": _as_markdown}[form](tick)
 
 
+def news(tick: Tick) -> object:
+    """What makes one tick differ from another: neither how long things took, nor how many were counted."""
+    rollback = tick.rollback
+    return (
+        tick.move,
+        place(tick.after),
+        wording(tick.reason),
+        wording(tick.waiting or ""),
+        tuple((each.subject, each.outcome) for each in tick.analysis.verdicts),
+        ()
+        if rollback is None
+        else tuple((each.phase, each.ok, wording(each.detail)) for each in rollback.phases),
+    )
+
+
 def headline(tick: Tick) -> list[str]:
     """What it came to, in Markdown."""
     alert = "CAUTION" if exit_status(tick) else "NOTE"
@@ -47,7 +63,7 @@ def headline(tick: Tick) -> list[str]:
 
 def place(state: RolloutState) -> str:
     """Where a state is, in two words."""
-    return f"{state.phase} {state.share}" if state.phase.under_way else str(state.phase)
+    return f"{state.phase} {state.reach}" if state.phase.under_way else str(state.phase)
 
 
 def _as_text(tick: Tick) -> str:

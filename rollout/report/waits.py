@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 from rollout.core.decide import deadline_of
@@ -10,15 +11,29 @@ from rollout.core.waiting import Wait
 from rollout.report.spans import span
 from rollout.usecases.status import Status
 
+_VERB = re.compile("`" + r"rollout (?:resume|promote|rollback)`")
+
 
 def to_go_on(status: Status) -> list[str]:
     """What has to happen before it goes on, one sentence each; nothing where nothing is to go on."""
+    return [_typed(sentence, status) for sentence in _to_go_on(status)]
+
+
+def _typed(sentence: str, status: Status) -> str:
+    """With what is to be typed as a whole, and not only its verb."""
+    typed = f" {status.name} -e {status.environment} --reason TEXT`"
+    return _VERB.sub(lambda verb: verb[0][:-1] + typed, sentence)
+
+
+def _to_go_on(status: Status) -> list[str]:
     state, plan = status.state, status.plan
     if state.unfinished_rollback is not None:
         return ["the next tick goes on with the rollback that is not finished"]
     if state.phase is Phase.PROMOTED and plan is not None and state.entered_at is not None:
         if state.paused is not None or state.lowered is not None:
             return ["somebody runs `rollout resume`"]
+        if state.settling:
+            return ["every gateway reads the routes in which the new version is stable"]
         left = plan.rollback_window - (status.now - state.entered_at)
         return [f"the rollback window passes: {span(left)} to go" if left > timedelta(0) else "the next tick"]
     if not state.phase.under_way or plan is None:
@@ -53,7 +68,7 @@ def _next(status: Status) -> str:
     assert plan is not None
     if state.step + 1 < len(plan.steps):
         step = (
-            state.step if state.step >= 0 and state.share < plan.steps[state.step].share else state.step + 1
+            state.step if state.step >= 0 and state.reach.below(plan.reach_at(state.step)) else state.step + 1
         )
-        return f"on to {plan.steps[step].share}"
+        return f"on to {plan.steps[step].place}"
     return "it is promoted"

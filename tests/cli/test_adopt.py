@@ -42,7 +42,7 @@ def test_nothing_is_adopted_in_the_middle_of_a_release(ramping: Site) -> None:
     ended = in_site(ramping, "adopt")
     assert ended.status == 5
     assert "a release of support-triage is under way (phase canary)" in ended.err
-    assert "`rollout rollback support-triage`" in ended.err
+    assert "`rollout rollback support-triage -e demo --reason TEXT`" in ended.err
 
 
 def test_a_broken_ledger_ends_with_five(adopted: Site) -> None:

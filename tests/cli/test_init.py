@@ -86,7 +86,7 @@ def test_rules_of_an_older_profile_are_said_to_keep_their_severity(run: Run) -> 
 def test_below_the_root_of_a_repository_it_says_what_does_not_work_there(run: Run, tmp_path: Path) -> None:
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
     said = run("init", "ml").out
-    assert f"below the root of a git repository, {tmp_path}: `rollout validate --base`" in said
+    assert f"below the root of a git repository, {tmp_path}: `rollout validate --base BRANCH`" in said
     assert "rollout evaluate" not in said
     assert "below the root" not in run("init", ".").out
 

@@ -3,13 +3,17 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from rollout.cli import VERBS
 from rollout.cli.simulate import command
+from rollout.core.plan import Share
 from rollout.demo.scratch import ENVIRONMENT, NAME
 from rollout.integrations.trafficlog import TrafficLogRecorder
+from rollout.report import simulations
+from rollout.usecases.simulate import Course, Ending, Turn
 from tests.support.commands import Ended, lasting, rollout
 from tests.support.site import Site, record
 
@@ -189,3 +193,27 @@ def test_markdown_has_both_tables(adopted: Site) -> None:
     assert shown.startswith("### plan demo: 4 runs from seed 0, a look each 10 s\n")
     assert "| ended | runs | of all |" in shown
     assert "| look | time | at | met | what was decided |" in shown
+
+
+def test_on_a_narrow_terminal_sentences_are_wrapped_below_their_own_column() -> None:
+    turn = Turn(
+        look=5, elapsed=timedelta(minutes=2), place="10%", met=7, told="not worse than accepted, " * 6
+    )
+    course = Course(
+        ending=Ending.PROMOTED,
+        reason="",
+        share=Share.FULL,
+        looks=5,
+        met=7,
+        elapsed=turn.elapsed,
+        turns=(turn,),
+    )
+    found = simulations.Simulation(
+        plan="demo", traffic="none", every=timedelta(seconds=10), seed=0, courses=[course]
+    )
+    lines = simulations.render(found, "text", width=80).splitlines()
+    assert max(map(len, lines)) <= 80
+    first = next(place for place, line in enumerate(lines) if "not worse" in line)
+    assert lines[first + 1][: lines[first].index("not worse")].isspace()
+    assert " ".join(" ".join(lines[first:]).split()).endswith(turn.told.strip())
+    assert lines[first].rstrip() in simulations.render(found, "text")

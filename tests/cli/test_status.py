@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from rollout.cli import VERBS
 from rollout.cli.status import command
 from rollout.demo.scratch import ENVIRONMENT, NAME
-from tests.support.commands import break_ledger, everything, in_site, rollout
+from tests.support.commands import Ended, break_ledger, everything, in_site, rollout
 from tests.support.site import Site
 
 
@@ -98,3 +100,58 @@ def test_a_broken_ledger_ends_with_five(ramping: Site) -> None:
     ended = in_site(ramping, "status")
     assert ended.status == 5
     assert "the chain is broken" in ended.err
+
+
+def beside_a_broken_one(site: Site, *words: str) -> Ended:
+    """What is said of both adapters while the ledger of one is broken."""
+    (site.repository.state / "ledger" / ENVIRONMENT / "broken.jsonl").write_text("{}\n")
+    return rollout("status", "-e", ENVIRONMENT, "--root", str(site.repository.root), *words)
+
+
+@pytest.mark.parametrize("form", ["text", "markdown"])
+def test_a_broken_ledger_hides_no_other_adapter_and_is_named_with_what_to_do(
+    ramping: Site, form: str
+) -> None:
+    ended = beside_a_broken_one(ramping, "--format", form)
+    assert (ended.status, ended.err) == (5, "")
+    told = {block.split()[0 if form == "text" else 1]: block for block in blocks(ended.out)}
+    assert list(told) == ["broken", NAME]
+    assert "cannot be told" in told["broken"]
+    assert "of the ledger of broken cannot be read" in told["broken"]
+    assert "`rollout ledger verify -e demo`" in told["broken"].split("next", 1)[1]
+    assert "canary 10%" in told[NAME]
+    assert "10% to the candidate" in told[NAME]
+
+
+def blocks(text: str) -> list[str]:
+    """By their headlines."""
+    found: list[str] = []
+    for line in text.splitlines(keepends=True):
+        if line.startswith("### ") or line[0].isalpha():
+            found.append("")
+        found[-1] += line
+    return found
+
+
+def test_json_has_the_error_in_the_place_of_the_broken_one(ramping: Site) -> None:
+    ended = beside_a_broken_one(ramping, "--json")
+    assert (ended.status, ended.err) == (5, "")
+    broken, sound = json.loads(ended.out)["adapters"]
+    assert (broken["name"], broken["environment"], broken["exit_status"]) == ("broken", ENVIRONMENT, 5)
+    assert broken["error"]["code"] == "ledger-conflict"
+    assert broken["error"]["advice"]
+    assert (sound["name"], sound["phase"]) == (NAME, "canary")
+
+
+def test_series_are_written_of_those_that_can_be_told(ramping: Site) -> None:
+    file = ramping.folder / "x.prom"
+    assert beside_a_broken_one(ramping, "--metrics-file", str(file)).status == 5
+    assert f'name="{NAME}"' in file.read_text()
+    assert "broken" not in file.read_text()
+
+
+def test_a_name_that_is_not_known_hides_no_other(ramping: Site) -> None:
+    ended = in_site(ramping, "status", "nobody")
+    assert ended.status == 3
+    assert ended.out.startswith(f"{NAME} @ demo: canary 10%\n")
+    assert "nobody @ demo: cannot be told\n" in ended.out

@@ -66,7 +66,8 @@ def test_on_a_pipe_a_block_comes_at_once_and_then_only_with_news(ramping: Site) 
         second = read_until(out, b"paused by ann: a fair\n")
         assert second.startswith(b"support-triage @ demo: canary 10%\n")
         assert second.count(b"support-triage @ demo: ") == 1
-        assert b"to go on   ann, who paused it, or somebody else runs `rollout resume`: a fair" in second
+        assert b"to go on   ann, who paused it, or somebody else runs" in second
+        assert f"`rollout resume {NAME} -e {ENVIRONMENT} --reason TEXT`: a fair".encode() in second
         assert b"\x1b" not in first + second
         watching.send_signal(signal.SIGINT)
         assert watching.wait(PATIENCE_S) == 0
@@ -90,6 +91,23 @@ def test_a_ledger_that_breaks_while_it_is_watched_is_told_and_looked_at_again(ra
         read_until(out, b"10% to the candidate\n")
         watching.send_signal(signal.SIGINT)
         assert watching.wait(PATIENCE_S) == 0
+
+
+def test_a_ledger_that_is_broken_from_the_beginning_hides_no_other_and_gives_the_watch_its_status(
+    ramping: Site,
+) -> None:
+    (ramping.repository.state / "ledger" / ENVIRONMENT / "broken.jsonl").write_text("{}\n")
+    everybody = [word for word in words(ramping) if word != NAME]
+    watching = subprocess.Popen(everybody, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert watching.stdout is not None
+    try:
+        shown = read_until(watching.stdout.fileno(), b"10% to the candidate\n")
+        assert b"broken @ demo: cannot be told\n  failed     an entry of the ledger" in shown
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait(PATIENCE_S) == 5
+    finally:
+        watching.kill()
+        watching.communicate()
 
 
 def test_what_is_unknown_from_the_beginning_is_an_error_and_no_endless_watch(ramping: Site) -> None:

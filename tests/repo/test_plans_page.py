@@ -16,7 +16,8 @@ PLAN, STEERING = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(), flags=re.DOT
 def test_the_plan_on_the_page_is_one() -> None:
     plan = StrictDocuments().read(PLAN.encode(), Plan, source="plans.md").value
     assert plan.name == "careful"
-    assert plan.steps[1].pause == "support-lead"
+    assert plan.ring == ("tenant-internal", "tenant-pilot")
+    assert plan.steps[2].pause == "support-lead"
 
 
 def test_every_field_in_the_table_is_one_of_a_plan_or_a_step() -> None:

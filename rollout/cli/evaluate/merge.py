@@ -70,5 +70,5 @@ def merged(files: Sequence[Path]) -> Evaluation:
 def _read(path: Path) -> Shard:
     from rollout.core.evaluation import Shard
 
-    advice = "Name files that `rollout evaluate --shard I/N --output FILE` wrote."
+    advice = "Name files that `rollout evaluate MANIFEST --shard I/N --output FILE` wrote."
     return read_stored(path, Shard, "shard of an evaluation", advice)

@@ -64,7 +64,7 @@ def read_evaluation(path: Path) -> Evaluation:
     """A stored evaluation. Raises Unreadable if it is none."""
     from rollout.core.evaluation import Evaluation
 
-    advice = "Name a file that `rollout evaluate --output json=FILE` wrote."
+    advice = "Name a file that `rollout evaluate MANIFEST --output json=FILE` wrote."
     return read_stored(path, Evaluation, "stored evaluation", advice)
 
 

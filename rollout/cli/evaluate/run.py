@@ -1,4 +1,4 @@
-"""`rollout evaluate [run]`."""
+"""`rollout evaluate run`."""
 
 from __future__ import annotations
 
