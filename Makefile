@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: help demo test chromium libnuma prometheus check fast bench clean
+.PHONY: help demo test chromium libnuma prometheus postgresql check fast bench clean
 .DEFAULT_GOAL := help
 
 help: ## Show what there is
@@ -18,8 +18,8 @@ help: ## Show what there is
 demo: $(VENV)/.local ## Install, then run the demo (about 3 minutes)
 	$(BIN)/rollout demo
 
-test: $(VENV)/.dev chromium libnuma prometheus check ## Install, then run every check and every test
-	$(BIN)/python -m pytest -q
+test: $(VENV)/.dev chromium libnuma prometheus postgresql check ## Install, then run every check and every test
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 # Pages are tested in a real browser. Root, as in a container of CI, installs it; anybody else is told how.
 chromium:
@@ -48,6 +48,15 @@ prometheus:
 	  apt-get update -qq && apt-get install -y -qq --no-install-recommends prometheus; \
 	else \
 	  echo "There is no Prometheus, so the tests of judging with one will not run: sudo apt-get install prometheus"; \
+	fi
+
+# A metric's statement may ask a database. Tests start a server of their own from its programs.
+postgresql:
+	@if command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq && apt-get install -y -qq --no-install-recommends postgresql; \
+	else \
+	  echo "There is no PostgreSQL, so the tests of metrics from one will not run: sudo apt-get install postgresql"; \
 	fi
 
 check: $(VENV)/.dev ## Lint, types and architecture

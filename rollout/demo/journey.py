@@ -24,7 +24,7 @@ from rollout.demo.scratch import ENVIRONMENT, MANIFEST, NAME, SHARED_MACHINE, Sc
 from rollout.demo.traffic import Crowd
 from rollout.errors import RolloutError
 
-_PATIENCE_S = 90.0
+_PATIENCE_S = 300.0
 _BETWEEN_TICKS_S = 0.4
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from rollout.errors import Unavailable, Usage
@@ -74,23 +75,36 @@ def run_command(words: Sequence[str], cwd: str) -> Ended:
 
 
 def _run(words: Sequence[str], cwd: str, said: Any) -> int:
-    process = subprocess.Popen(  # noqa: S603 - a list of words, no shell
-        words,
-        cwd=cwd,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=said,
-        start_new_session=True,
-    )
+    with _interrupts_noted() as interrupted:
+        process = subprocess.Popen(  # noqa: S603 - a list of words, no shell
+            words,
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=said,
+            start_new_session=True,
+        )
+        try:
+            while (status := process.poll()) is None and not interrupted.is_set():
+                time.sleep(_POLL_S)
+        finally:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    if status is None:
+        raise KeyboardInterrupt
+    return status
+
+
+@contextmanager
+def _interrupts_noted() -> Iterator[Event]:
+    """Ray cancels a task by an interrupt. While a command is being started it would be lost, and nobody would end it."""
+    noted = Event()
+    before = signal.signal(signal.SIGINT, lambda *_: noted.set())
     try:
-        # Ray cancels a task by an interrupt, which a wait without an end would not notice.
-        while (status := process.poll()) is None:
-            time.sleep(_POLL_S)
-        return status
+        yield noted
     finally:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

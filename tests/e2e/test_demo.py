@@ -26,7 +26,7 @@ from rollout.errors import LedgerConflict
 from rollout.integrations.flagfile import FlagFile
 from rollout.integrations.routesfile import RoutesFile
 
-pytestmark = [pytest.mark.e2e, pytest.mark.model, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.e2e, pytest.mark.model, pytest.mark.timeout(1200)]
 
 
 @dataclasses.dataclass
