@@ -103,7 +103,7 @@ def test_a_gateway_of_the_old_version_can_go_on_writing(old_log: Path) -> None:
 
 
 def test_an_old_log_says_what_brings_it_up_to_date(old_log: Path) -> None:
-    with pytest.raises(MetricsUnavailable, match="has schema 1, not 2") as raised:
+    with pytest.raises(MetricsUnavailable, match=f"has schema 1, not {SCHEMA_VERSION}") as raised:
         TrafficLog(old_log).edge()
     assert "when it starts" in raised.value.advice
 

@@ -42,13 +42,14 @@ def _rate(spec: MetricSpec, pairs: Sequence[Pair], since: str, until: str) -> Sa
     arms = [
         [(units[voice], each[place + 1]) for voice, each in voices.items() if each[place]] for place in (0, 2)
     ]
+    clusters = _clusters(arms[0]), _clusters(arms[1])
     return Samples(
         metric=spec.id,
         since=since,
         until=until,
         stable=Counts(total=sums[0], bad=sums[1]),
         candidate=Counts(total=sums[2], bad=sums[3]),
-        clusters=(_clusters(arms[0]), _clusters(arms[1])) if any(units.values()) else None,
+        clusters=clusters if any(arm.total for arm in clusters) else None,
     )
 
 
