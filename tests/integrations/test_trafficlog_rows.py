@@ -12,6 +12,7 @@ import pytest
 from rollout.core.metric import ErrorClass, Feedback, RequestRecord, Texts
 from rollout.errors import MetricsUnavailable
 from rollout.integrations.trafficlog import FeedbackCounts, TrafficLog, TrafficLogRecorder
+from rollout.integrations.trafficlog.schema import SCHEMA_VERSION
 from tests.contracts.test_metric_source import CANDIDATE, ERROR, STABLE, Stage, comparison, pair, record
 
 # As the first release of the log made it, and filled it.
