@@ -124,6 +124,16 @@ def refused(answer: Answer) -> RolloutError:
             MetricsUnavailable,
             "warns of its answer: .*store a did not answer",
         ),
+        (
+            success({"resultType": "scalar", "result": [1, "5"]}, isPartial=True),
+            MetricsUnavailable,
+            "a part of its data is missing in its answer",
+        ),
+        (
+            success({"resultType": "scalar", "result": [1, "5"]}, isPartial="false"),
+            MetricsUnavailable,
+            "a part of its data is missing in its answer",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
@@ -141,6 +151,13 @@ def test_anything_but_an_answer_is_an_error_with_its_reason(
     assert type(error) is kind
     with pytest.raises(kind, match=said):
         raise error
+
+
+def test_an_answer_that_is_whole_may_say_so_and_may_have_something_to_tell() -> None:
+    said = {"isPartial": False, "infos": ["metric might not be a counter"], "warnings": []}
+    scalar = success({"resultType": "scalar", "result": [1, "5000.5"]}, **said)
+    with answering(lambda _: scalar) as (metrics, _):
+        assert metrics.edge() == "prometheus@4970.500"
 
 
 def test_who_has_too_much_to_do_is_asked_again_within_the_timeout() -> None:

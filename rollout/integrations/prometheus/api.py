@@ -143,8 +143,13 @@ class PrometheusApi:
             raise MetricsUnavailable(f"{self._who} answered {status} and nothing that a Prometheus answers")
         if status != 200 or document.get("status") != "success":
             raise self._refusal(query, status, document)
+        # What Thanos and VictoriaMetrics say where a part of the data did not answer: a part of the evidence is none.
+        if document.get("isPartial") not in (None, False):
+            raise MetricsUnavailable(
+                f"{self._who} says that a part of its data is missing in its answer (`isPartial`)",
+                advice="Nothing is judged by a part. Looks go on once all of its storage answers.",
+            )
         if document.get("warnings"):
-            # What Thanos and others say where a part of the data did not answer: a part of the evidence is none.
             raise MetricsUnavailable(f"{self._who} warns of its answer: {self._said(document['warnings'])}")
         return document.get("data")
 
