@@ -248,7 +248,8 @@ def latency_of(*points: list[object], **changes: Any) -> Any:
     def answer(form: dict[str, str]) -> Answer:
         if form["query"].startswith("up") and "[" not in form["query"]:
             return success({"resultType": "vector", "result": []})
-        return success({"resultType": "matrix", "result": [] if form["query"].startswith("up") else [series]})
+        is_asked = form["query"].startswith("wait_seconds{")
+        return success({"resultType": "matrix", "result": [series] if is_asked else []})
 
     values = spec("error").model_dump(mode="json", by_alias=True)
     values |= {"event": None, "kind": "latency", "max_abs": None, "max_ratio": 1.5, **changes}

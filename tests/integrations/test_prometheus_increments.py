@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from rollout.errors import MetricsUnavailable
 from rollout.integrations.prometheus.increments import increments_alone, increments_of
 from rollout.integrations.prometheus.scrapes import Scrape, Target, refuse_gaps
+from rollout.integrations.prometheus.targets import Sight
 from rollout.integrations.prometheus.tracks import VALUE, Point, Track
 
 GATEWAY: Target = frozenset({("job", "gateways"), ("instance", "g0")})
@@ -50,14 +51,17 @@ def test_a_series_without_the_start_of_its_process_is_never_counted_too_high(
     life: list[tuple[int, str]],
 ) -> None:
     scrapes, track, seen = lived(life)
-    found = increments_alone(track, [scrape.at for scrape in scrapes], since=0.0, until=len(life) + 1.0)
+    times = [scrape.at for scrape in scrapes]
+    sight = Sight(scraped=times, tried=times)
+    found = increments_alone(track, sight, since=0.0, until=len(life) + 1.0)
     assert found.get(VALUE, 0) <= sum(seen)
 
 
 def test_the_first_value_of_a_target_that_was_never_scraped_before_is_left_out() -> None:
     track = Track(labels={}, points=[(10.0, {VALUE: 700.0}), (11.0, {VALUE: 703.0})])
-    assert increments_alone(track, [10.0, 11.0], since=5.0, until=20.0) == {VALUE: 3}
-    assert increments_alone(track, [9.0, 10.0, 11.0], since=5.0, until=20.0) == {VALUE: 703}
+    assert increments_alone(track, Sight(scraped=[10.0, 11.0]), since=5.0, until=20.0) == {VALUE: 3}
+    before = Sight(scraped=[9.0, 10.0, 11.0])
+    assert increments_alone(track, before, since=5.0, until=20.0) == {VALUE: 703}
 
 
 def up(*times: float) -> Track:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -13,7 +14,9 @@ import pytest
 from rollout.core.environment import PrometheusProvider
 from rollout.core.metric import Comparison, Counts, MetricSpec, Samples, Stage
 from rollout.errors import MetricsUnavailable, Unreadable, Unsupported
+from rollout.integrations.metricsources import MetricSources
 from rollout.integrations.prometheus import PrometheusMetrics
+from rollout.usecases.metricscheck import check_metrics
 from tests.contracts.test_metric_source import counts, spec
 from tests.support.prometheus import NEEDS_PROMETHEUS, RealPrometheus, prometheus
 from tests.support.upstream import serving
@@ -157,6 +160,18 @@ def test_a_half_is_no_count_of_anything(shop: Shop) -> None:
         shop.see(asked(total="weight_total", bad="weight_total"), first, last)
 
 
+def test_a_check_of_the_metrics_names_series_that_nobody_has(shop: Shop) -> None:
+    shop.show(*orders(1, 1, lost={A: 1}))
+    metrics = MetricSources(shop.metrics, {"shop": shop.metrics})
+    wrong = asked(total='orders_total{version="{served}"}', bad='lots_total{version="{served}"}')
+    names = ("bot", "nobody-a", "nobody-b")
+    good, bad = check_metrics(metrics, [ORDERS, wrong], names, timedelta(hours=1), lambda: 0.0)
+    assert good.complaint is None
+    assert bad.complaint is not None
+    assert 'not had in 31 days: {__name__="lots_total",version!=""}' in bad.complaint
+    assert "misspelt" in bad.advice
+
+
 HOSTILE = [
     'x"} or orders_total{version!="',
     "x'} or orders_total{version!='",
@@ -177,11 +192,12 @@ HOSTILE = [
 def test_a_hostile_name_is_a_name_and_changes_no_query(shop: Shop, matcher: str) -> None:
     names = [*HOSTILE, "axb", "a", "b", "version"]
     quoted = [name.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n") for name in names]
-    since = shop.show(*(f'hostile_total{{version="{name}"}} 3' for name in quoted))
+    known = 'never_total{version="somebody"} 1'
+    since = shop.show(known, *(f'hostile_total{{version="{name}"}} 3' for name in quoted))
     until = shop.show(
-        *(f'hostile_total{{version="{name}"}} {4 + place}' for place, name in enumerate(quoted))
+        known, *(f'hostile_total{{version="{name}"}} {4 + place}' for place, name in enumerate(quoted))
     )
-    asks = asked(total=f"hostile_total{{{matcher}}}", bad=f"hostile_total{{{matcher},none='such'}}")
+    asks = asked(total=f"hostile_total{{{matcher}}}", bad=f"never_total{{{matcher}}}")
     for place, name in enumerate(HOSTILE):
         seen = shop.see(asks, since, until, stable=name, candidate="nobody")
         assert arms(seen) == (counts(1 + place, 0), None), name
@@ -192,9 +208,10 @@ def test_a_hostile_name_is_a_name_and_changes_no_query(shop: Shop, matcher: str)
 
 
 def test_between_backticks_a_name_stands_as_it_is_or_not_at_all(shop: Shop) -> None:
+    shop.show(*orders(1, 1), 'never_total{version="somebody"} 1')
     first = shop.show(*orders(1, 1))
     last = shop.show(*orders(3, 2))
-    backticks = asked(total="orders_total{version=`{served}`}", bad="orders_total{version=`{served}`,no=`x`}")
+    backticks = asked(total="orders_total{version=`{served}`}", bad="never_total{version=`{served}`}")
     assert arms(shop.see(backticks, first, last)) == (counts(2, 0), counts(1, 0))
     with pytest.raises(Unsupported, match="cannot stand between backticks"):
         shop.see(backticks, first, last, stable="`} or {a=`")

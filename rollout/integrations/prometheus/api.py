@@ -88,6 +88,14 @@ class PrometheusApi:
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise self._odd(selector) from error
 
+    def is_known(self, selector: str, *, since: float, until: float) -> bool:
+        """Whether any series that a selector selects was there between two times, by their index."""
+        asked = {"match[]": selector, "start": f"{since:.3f}", "end": f"{until:.3f}", "limit": "1"}
+        answer = self._told(selector, "GET", "/api/v1/label/__name__/values", asked)
+        if not isinstance(answer, list):
+            raise self._odd(selector)
+        return bool(answer)
+
     def _part(self, selector: str, since: float, until: float) -> list[Track]:
         # A millisecond more, for some count a sample at the beginning and others do not; it is left out below.
         answer = self._ask(f"{selector}[{round((until - since) * 1000) + 1}ms]", until)
@@ -102,23 +110,27 @@ class PrometheusApi:
             raise self._odd(selector) from error
 
     def _ask(self, query: str, at: float | None) -> object:
-        deadline, pause = time.monotonic() + self._timeout_s, _FIRST_PAUSE_S
         form = {"query": query, "timeout": f"{self._timeout_s:g}s"}
         if at is not None:
             form["time"] = f"{at:.3f}"
+        return self._told(query, "POST", "/api/v1/query", form)
+
+    def _told(self, query: str, method: str, path: str, form: dict[str, str]) -> object:
+        deadline, pause = time.monotonic() + self._timeout_s, _FIRST_PAUSE_S
         while True:
-            status, body = self._exchange(form, deadline)
+            status, body = self._exchange(method, path, form, deadline)
             if status != 429 or time.monotonic() + pause > deadline:
                 return self._data(query, status, body)
             time.sleep(pause)
             pause *= 2
 
-    def _exchange(self, form: dict[str, str], deadline: float) -> tuple[int, bytes]:
+    def _exchange(self, method: str, path: str, form: dict[str, str], deadline: float) -> tuple[int, bytes]:
         import httpx
 
         body = bytearray()
         try:
-            with self._client.stream("POST", "/api/v1/query", data=form) as response:
+            where = {"params": form} if method == "GET" else {"data": form}
+            with self._client.stream(method, path, **where) as response:  # type: ignore[arg-type]
                 for chunk in response.iter_bytes():
                     body += chunk
                     if len(body) > _LARGEST:

@@ -7,7 +7,13 @@ from collections.abc import Mapping
 
 from rollout.errors import Unsupported
 
-_STRINGS = re.compile(r"""(=~|!~)?(\s*)("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|`[^`]*`)""", re.DOTALL)
+_NAME = re.compile(r"\s*([A-Za-z_:][A-Za-z0-9_:]*)?\s*")
+_QUOTED = r"""("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|`[^`]*`)"""
+_MATCHER = re.compile(
+    rf"""\s*(?:([A-Za-z_][A-Za-z0-9_]*)|{_QUOTED})\s*(?:(=~|!~|!=|=)\s*{_QUOTED}\s*)?(?:,|(?=\}}))""",
+    re.DOTALL,
+)
+_STRINGS = re.compile(rf"(=~|!~)?(\s*){_QUOTED}", re.DOTALL)
 _PLACEHOLDER = re.compile(r"\{(name|served|stable|stage|since|until)\}")
 # They mean something to RE2, or end a string of PromQL; written so, no letter of them means anything.
 _PLAIN = re.compile(r"[A-Za-z0-9_.:/ -]")
@@ -30,6 +36,46 @@ def filled(expression: str, facts: Mapping[str, str]) -> str:
         parts.append(f"{found[1] or ''}{found[2]}{_in_string(found[3], facts, regex=found[1] is not None)}")
         end = found.end()
     return "".join([*parts, _unquoted(expression[end:])])
+
+
+def named_by(series: str) -> str | None:
+    """A selector of all series that have the name, and some value for each of the labels, that a selector asks for.
+
+    None for what is no selector.
+    """
+    start = _NAME.match(series)
+    assert start is not None, "nothing is a name too"
+    kept, end = [] if start[1] is None else [f'__name__="{start[1]}"'], start.end()
+    if end == len(series):
+        return f"{{{kept[0]}}}" if kept else None
+    if series[end] != "{":
+        return None
+    end += 1
+    while found := _MATCHER.match(series, end):
+        kept.append(_named_by_matcher(*found.groups()))
+        end = found.end()
+    kept = [each for each in kept if each]
+    return f"{{{','.join(kept)}}}" if kept and series[end:].strip() == "}" else None
+
+
+def _named_by_matcher(label: str | None, quoted: str | None, operator: str | None, value: str | None) -> str:
+    """Empty where it asks for nothing that must be there."""
+    if operator is None or value is None:
+        return f"__name__={quoted}" if quoted else ""
+    if label == "__name__":
+        return f"__name__{operator}{value}"
+    asks = operator in ("=", "=~") and not _takes_nothing(operator, value[1:-1])
+    return f'{label or quoted}!=""' if asks else ""
+
+
+def _takes_nothing(operator: str, value: str) -> bool:
+    """Whether a matcher takes a series without the label as well."""
+    if operator == "=":
+        return not value
+    try:
+        return re.fullmatch(value, "") is not None
+    except re.error:
+        return True
 
 
 def _matcher(label: str, value: str | tuple[str, ...]) -> str:

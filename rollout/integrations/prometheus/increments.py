@@ -7,12 +7,12 @@ leaves out the first value of a series. Both would make counts that no exact tes
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Mapping, Sequence
 from math import inf
 
 from rollout.errors import MetricsUnavailable
 from rollout.integrations.prometheus.scrapes import Scrape
+from rollout.integrations.prometheus.targets import Sight
 from rollout.integrations.prometheus.tracks import COUNT, Key, Point, Track, Vector
 
 _CLOSE = 1e-6
@@ -39,16 +39,18 @@ def increments_of(track: Track, scrapes: Sequence[Scrape], *, since: float, unti
     return found
 
 
-def increments_alone(track: Track, scraped: Sequence[float], *, since: float, until: float) -> Vector:
-    """What a series that somebody else exposes counted in (since, until]; `scraped` is when its target was scraped.
+def increments_alone(track: Track, sight: Sight, *, since: float, until: float) -> Vector:
+    """What a series that somebody else exposes counted in (since, until].
 
-    A series that begins counts from 0 if its target was scraped before without it. If not, nobody knows how much of
-    its first value is new, and that is left out.
+    A series that begins, or begins anew, counts from 0. Of one that may be older than the window nobody knows how much
+    of its first value is new, and that is left out.
     """
     found: Counter[Key] = Counter()
-    for before, (at, vector) in _steps(track.points, scraped):
-        if since < at <= until and before is not None:
+    last: Point | None = None
+    for at, vector in track.points:
+        if since < at <= until and (before := _before(last, (at, vector), sight, since=since)) is not None:
             _add(found, track, before, vector)
+        last = at, vector
     return found
 
 
@@ -59,13 +61,12 @@ def integer(value: float, what: str) -> int:
     return round(value)
 
 
-def _steps(points: Sequence[Point], scraped: Sequence[float]) -> Iterator[tuple[Vector | None, Point]]:
-    """Each point with what stood before it."""
-    if points:
-        was_absent = any(at < points[0][0] for at in scraped)
-        yield ({} if was_absent else None), points[0]
-    for (_, before), point in pairwise(points):
-        yield before, point
+def _before(last: Point | None, point: Point, sight: Sight, *, since: float) -> Vector | None:
+    """What stood before a sample; None if nobody knows."""
+    at, vector = point
+    if last is None:
+        return {} if sight.began_with(at, since=since) else None
+    return {} if sight.began_anew(last[0], at, rose=vector != last[1]) else last[1]
 
 
 def _add(found: Counter[Key], track: Track, before: Vector, vector: Vector) -> None:

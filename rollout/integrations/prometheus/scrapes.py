@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
@@ -12,11 +12,14 @@ from rollout.integrations.prometheus.tracks import VALUE, Track
 
 LOOKBACK_S = 300.0
 """How far before a window Prometheus is asked what stood there; as far as its own queries look back."""
-_PATIENCE_S = 60.0
+PATIENCE_S = 60.0
+"""A silence that is none, and how long before a window a process may begin that counts as begun in it."""
 _PATIENCE = 4
 _LATER = "Looks go on once it sees them again."
 
 Target = frozenset[tuple[str, str]]
+Place = tuple[str, str]
+"""Job and instance."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,18 +43,26 @@ def scrapes_of(tracks: Iterable[Track], own: frozenset[str]) -> dict[Target, lis
     }
 
 
-def place_of(labels: Mapping[str, str]) -> tuple[str, str]:
+def place_of(labels: Mapping[str, str]) -> Place:
     """What a target and its `up` have in common."""
     return labels.get("job", ""), labels.get("instance", "")
 
 
-def times_up(ups: Iterable[Track]) -> dict[tuple[str, str], list[float]]:
+def times_up(ups: Iterable[Track]) -> dict[Place, list[float]]:
     """When each place was scraped with success."""
-    found: dict[tuple[str, str], list[float]] = {}
+    return _times(ups, lambda up: up == 1)
+
+
+def times_tried(ups: Iterable[Track]) -> dict[Place, list[float]]:
+    """When each place was tried to be scraped."""
+    return _times(ups, lambda _: True)
+
+
+def _times(ups: Iterable[Track], counts: Callable[[float], bool]) -> dict[Place, list[float]]:
+    found: dict[Place, list[float]] = {}
     for track in ups:
-        found.setdefault(place_of(track.labels), []).extend(
-            at for at, vector in track.points if vector[VALUE] == 1
-        )
+        times = (at for at, vector in track.points if counts(vector[VALUE]))
+        found.setdefault(place_of(track.labels), []).extend(times)
     return {place: sorted(times) for place, times in found.items()}
 
 
@@ -60,7 +71,7 @@ def is_fresh(times: Sequence[float], until: float) -> bool:
     return bool(times) and until - times[-1] <= _patience(times)
 
 
-def refuse_down(ups: Iterable[Track], places: Collection[tuple[str, str]]) -> None:
+def refuse_down(ups: Iterable[Track], places: Collection[Place]) -> None:
     """Raise MetricsUnavailable where the last try at one of these places failed: it may be counting unseen.
 
     `ups` are those that stand at the end of the window: a target that was taken out has none.
@@ -127,7 +138,7 @@ def _refuse_unseen_end(
 def _patience(times: Sequence[float]) -> float:
     """How long a silence is none, in seconds."""
     gaps = [after - before for before, after in pairwise(times)]
-    return max(_PATIENCE_S, _PATIENCE * median(gaps)) if gaps else _PATIENCE_S
+    return max(PATIENCE_S, _PATIENCE * median(gaps)) if gaps else PATIENCE_S
 
 
 def _where(target: Target) -> str:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rollout.core.metric import Counts, Marks, MetricSpec, Moments, Samples
 from rollout.errors import MetricsUnavailable
 from rollout.integrations.prometheus.api import PrometheusApi
 from rollout.integrations.prometheus.expression import selector
-from rollout.integrations.prometheus.scrapes import LOOKBACK_S, place_of, refuse_down
+from rollout.integrations.prometheus.scrapes import LOOKBACK_S, Place, place_of, refuse_down
+from rollout.integrations.prometheus.targets import PROCESS_START, Sight, created_name, sights_of
 from rollout.integrations.prometheus.tracks import Track, odd_value
 
 _EDGE = re.compile(r"prometheus@([0-9]{1,11}\.[0-9]{3})")
 _MOST_PLACES = 200
+KNOWN_DAYS = 31
+"""How far back a name is looked for that nothing has now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,7 @@ class Window:
         """
         length_ms = round((self.until - self.since + LOOKBACK_S) * 1000)
         self.queries.append(f"{asked}[{length_ms}ms] @ {self.until:.3f}")
-        found = self.api.tracks(asked, since=self.since - LOOKBACK_S, until=self.until)
+        found = self._tracks(asked)
         if (odd := odd_value(found)) is not None:
             raise MetricsUnavailable(f"{asked[:200]} holds {odd}, which no counter does")
         return found
@@ -53,12 +56,52 @@ class Window:
 
         Raises MetricsUnavailable where the last try failed: it may be counting unseen.
         """
-        places = sorted({place_of(track.labels) for track in tracks} - {("", "")})
-        if not places:
+        places = {place_of(track.labels) for track in tracks} - {("", "")}
+        found: list[Track] = []
+        for asked in self._of_places("up", places):
+            refuse_down(self.api.standing(asked, at=self.until), places)
+            found += self._tracks(asked)
+        return found
+
+    def sights(self, tracks: Sequence[Track], ups: Sequence[Track], beside: Sequence[Track]) -> list[Sight]:
+        """What is known of the target of each series. `beside` are others of the same targets."""
+        places = {place_of(track.labels) for track in tracks} - {("", "")}
+        starts = [track for asked in self._of_places(PROCESS_START, places) for track in self._tracks(asked)]
+        known = {place_of(track.labels) for track in starts}
+        unclear = [track for track in tracks if place_of(track.labels) not in known]
+        return sights_of(
+            tracks,
+            ups=ups,
+            starts=starts,
+            created=self._created(unclear),
+            joined=self._was_scraped,
+            beside=beside,
+        )
+
+    def _created(self, tracks: Sequence[Track]) -> list[Track]:
+        """When these series began, where somebody tells."""
+        names = {created_name(track.label("__name__")) for track in tracks}
+        if not names:
             return []
-        asked = selector("up", {"instance": tuple(place for _, place in places[:_MOST_PLACES])})
-        refuse_down(self.api.standing(asked, at=self.until), places)
+        alike = set.intersection(*(set(track.labels.items()) for track in tracks))
+        common = {name: value for name, value in sorted(alike) if name not in ("__name__", "le")}
+        return self._tracks(selector("", {"__name__": tuple(sorted(names)), **common}))
+
+    def _was_scraped(self, job: str) -> bool:
+        """Whether a target of a job was asked before the window."""
+        return bool(self.api.standing(selector("up", {"job": job}), at=self.since))
+
+    def _of_places(self, series: str, places: Collection[Place]) -> Iterator[str]:
+        instances = sorted({instance for _, instance in places})
+        for first in range(0, len(instances), _MOST_PLACES):
+            yield selector(series, {"instance": tuple(instances[first : first + _MOST_PLACES])})
+
+    def _tracks(self, asked: str) -> list[Track]:
         return self.api.tracks(asked, since=self.since - LOOKBACK_S, until=self.until)
+
+    def was_ever(self, asked: str) -> bool:
+        """Whether a selector has selected any series in the last KNOWN_DAYS."""
+        return self.api.is_known(asked, since=self.until - KNOWN_DAYS * 86_400, until=self.until)
 
     def refuse_emptied(self, tracks: Collection[Track]) -> None:
         """Raise MetricsUnavailable unless Prometheus has anything from before the window."""
