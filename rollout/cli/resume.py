@@ -22,7 +22,8 @@ def command(
 
     One that was paused goes on as it was. Where the plan pauses, the person whom it names lets it go on. One whose
     flag somebody turned down goes up again to the step it was at with the next tick, the step begun anew; so is one
-    that is held because its users were not served as the flag said.
+    that is held because its users were not served as the flag said, or because a metric source lost its data: then
+    nothing is judged of the time since the last look, and what was shown before stays.
     """
     from rollout import wiring
     from rollout.usecases.resume import resume

@@ -211,8 +211,9 @@ class Lowered(_Reaching):
 class Resumed(_Event):
     """A person lets a release go on with the step that it is at, or was at before it was turned down.
 
-    The step's time begins anew, and with `edge` what is compared of who was served. One that was paused goes on as if
-    it had not been.
+    The step's time begins anew, and with `edge` what is compared of who was served. Where the last look could not be
+    taken, the next one begins there too: what nobody can tell any more is not waited for. One that was paused goes on
+    as if it had not been.
     """
 
     kind: Literal["resumed"] = "resumed"
@@ -775,12 +776,16 @@ def _resumed(state: RolloutState, event: Resumed) -> RolloutState:
     _require(state.lowered is not None or state.paused is not None or stepping, state, event)
     if state.paused is not None and state.lowered is None:
         return replace(state, paused=None)
+    anew = event.edge is not None and (state.errors > 0 or bool(state.waiting))
     return replace(
         state,
         phase=Phase.CANARY,
         lowered=None,
         paused=None,
         entered_at=event.at,
+        edge=event.edge if anew else state.edge,
+        waiting=MappingProxyType({}) if anew else state.waiting,
+        errors=0 if anew else state.errors,
         step_edge=event.edge or state.step_edge,
     )
 

@@ -101,9 +101,11 @@ def _stopped(plan: Plan, state: RolloutState, around: Surroundings) -> Iterator[
     if around.drifted is not None:
         yield Wait(cause=Cause.DRIFT, until=f"somebody looks at the flag: {around.drifted}")
     if state.errors > plan.error_budget:
+        anew = "; where what it needs is gone for good, `rollout resume` begins the step anew"
         yield Wait(
             cause=Cause.ERRORS,
-            until=f"a look can be taken again: {state.errors} in a row could not, {plan.error_budget} may",
+            until=f"a look can be taken again: {state.errors} in a row could not, {plan.error_budget} may"
+            + (anew if state.phase is Phase.CANARY and state.step >= 0 else ""),
         )
     if state.lowered is not None:
         yield Wait(

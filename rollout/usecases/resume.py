@@ -15,7 +15,8 @@ def resume(world: World, name: str, *, reason: str, signature: Signature) -> Rol
 
     One that was paused goes on as if it had not been. Where the plan pauses, the person whom it names clears the step.
     Otherwise the step begins anew, its time and who was served in it: one that was turned down goes up again to the
-    step it was at with the next tick. Raises Usage if nothing waits, or for somebody else; Busy while a tick runs.
+    step it was at with the next tick, and one whose last look could not be taken is judged from what is there now on.
+    Raises Usage if nothing waits, or for somebody else; Busy while a tick runs.
     """
     with world.ledger.lease(name):
         book = Book(world.ledger, name, signature)

@@ -90,8 +90,10 @@ def test_a_prometheus_that_lost_its_data_is_an_error_and_no_zero(watched: Watche
     watched.server.lose_everything()
     watched.settle()
     until = watched.metrics.edge()
-    with pytest.raises(MetricsUnavailable, match="its data were lost, or it was not scraped"):
+    with pytest.raises(MetricsUnavailable, match="its data were lost, or it was not scraped") as refused:
         watched.total(until)
+    # The ledger keeps the message alone, and whoever reads it is to know the way out.
+    assert "`rollout resume NAME -e ENV --reason TEXT` begins the step anew" in refused.value.message
     # A look that begins with what is there now is whole.
     watched.ask(2)
     watched.settle()

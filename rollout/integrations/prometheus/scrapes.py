@@ -16,6 +16,8 @@ PATIENCE_S = 60.0
 """A silence that is none, and how long before a window a process may begin that counts as begun in it."""
 _PATIENCE = 4
 _LATER = "Looks go on once it sees them again."
+LOST_FOR_GOOD = "if it is gone for good, `rollout resume NAME -e ENV --reason TEXT` begins the step anew with what is there now"
+"""The end of an error that does not pass by itself."""
 
 Target = frozenset[tuple[str, str]]
 Place = tuple[str, str]
@@ -113,8 +115,8 @@ def _refuse_lost(target: Target, scrapes: Sequence[Scrape], since: float, begun_
     if first.at > since and first.started <= begun_after:
         raise MetricsUnavailable(
             f"Prometheus knows nothing of {_where(target)} from before the look, although it was running: its data were"
-            " lost, or it was not scraped",
-            advice="What was counted there is not known. A step that begins anew begins with what is there now.",
+            f" lost, or it was not scraped; {LOST_FOR_GOOD}",
+            advice="What was counted there is not known, and nothing is judged by it.",
         )
 
 
@@ -131,7 +133,7 @@ def _refuse_unseen_end(
         if not any(before.at < at < after.at for at in tried):
             raise MetricsUnavailable(
                 f"{_where(target)} began anew after {after.at - before.at:.0f} s in which Prometheus did not scrape it: "
-                "what it had counted is lost"
+                f"what it had counted is lost; {LOST_FOR_GOOD}"
             )
 
 

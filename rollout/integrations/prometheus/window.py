@@ -10,7 +10,7 @@ from rollout.core.metric import Counts, Marks, MetricSpec, Moments, Samples
 from rollout.errors import MetricsUnavailable
 from rollout.integrations.prometheus.api import PrometheusApi
 from rollout.integrations.prometheus.expression import selector
-from rollout.integrations.prometheus.scrapes import LOOKBACK_S, Place, place_of, refuse_down
+from rollout.integrations.prometheus.scrapes import LOOKBACK_S, LOST_FOR_GOOD, Place, place_of, refuse_down
 from rollout.integrations.prometheus.targets import PROCESS_START, Sight, created_name, sights_of
 from rollout.integrations.prometheus.tracks import Track, odd_value
 
@@ -109,8 +109,9 @@ class Window:
             return
         if not self.api.tracks("up", since=self.since - LOOKBACK_S, until=self.since):
             raise MetricsUnavailable(
-                "Prometheus has nothing from before the look: its data were lost, or it was not running",
-                advice="What was counted there is not known. A step that begins anew begins with what is there now.",
+                "Prometheus has nothing from before the look: its data were lost, or it was not running;"
+                f" {LOST_FOR_GOOD}",
+                advice="What was counted there is not known, and nothing is judged by it.",
             )
 
     def samples(
