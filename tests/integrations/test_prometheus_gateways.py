@@ -13,6 +13,8 @@ import httpx
 import pytest
 
 from rollout.core.environment import PrometheusProvider
+from rollout.core.judge import Evidence, judge, observe
+from rollout.core.judging.balance import design_effect
 from rollout.core.metric import Comparison, MetricSpec, Samples, Stage
 from rollout.errors import MetricsUnavailable, Unsupported
 from rollout.gateway.series import SERIES
@@ -199,6 +201,17 @@ def test_thumbs_are_counted_as_in_the_traffic_log(both: Both) -> None:
     assert (seen.stable, seen.candidate) == (logged.stable, logged.candidate)
     assert seen.stable is not None
     assert seen.stable.bad > 0
+
+
+def test_whose_requests_these_are_is_in_the_log_alone_and_no_verdict_says_otherwise(both: Both) -> None:
+    logged, seen = both.of(metric_of_errors := spec("error", margin=0.5))
+    assert logged.clusters is not None
+    assert seen.clusters is None
+    evidence = observe(Evidence(), metric_of_errors, seen)
+    verdict = judge(metric_of_errors, evidence, stage=Stage.CANARY, alpha=0.01, alpha_advance=0.05)
+    assert design_effect(metric_of_errors, evidence) == 1
+    assert "evidence" in verdict.reason
+    assert "heaps" not in verdict.reason
 
 
 def test_what_was_asked_is_told_so_that_anybody_can_ask_it_again(both: Both) -> None:

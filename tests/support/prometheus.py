@@ -28,13 +28,16 @@ NEEDS_PROMETHEUS = [
 
 
 class RealPrometheus:
-    """A server that scrapes once a second, on a port that it keeps when it is stopped and started again.
+    """A server that scrapes `every` so often, on a port that it keeps when it is stopped and started again.
 
     `targets` are URLs by job; they may change while it runs.
     """
 
-    def __init__(self, root: Path, targets: Mapping[str, Sequence[str]], *options: str) -> None:
+    def __init__(
+        self, root: Path, targets: Mapping[str, Sequence[str]], *options: str, every: str = "1s"
+    ) -> None:
         self._root = root
+        self._every = every
         self._options = options
         self._store = 0
         self._process: subprocess.Popen[bytes] | None = None
@@ -104,7 +107,7 @@ class RealPrometheus:
         deadline = time.monotonic() + _PATIENCE_S
         while (found := self.values(query)) != [value]:
             assert time.monotonic() < deadline, f"{query} is {found} and never was {value}"
-            time.sleep(0.1)
+            time.sleep(0.05)
 
     def wait_for_scrape(self, up: int = 1) -> None:
         """Wait until everything was tried once more from now on, and whether that succeeded."""
@@ -122,7 +125,7 @@ class RealPrometheus:
             for job, urls in targets.items()
         ]
         config = {
-            "global": {"scrape_interval": "1s", "scrape_timeout": "1s"},
+            "global": {"scrape_interval": self._every, "scrape_timeout": self._every},
             "scrape_configs": jobs,
         }
         (self._root / "prometheus.yaml").write_text(json.dumps(config))
@@ -140,9 +143,11 @@ class RealPrometheus:
 
 
 @contextmanager
-def prometheus(root: Path, targets: Mapping[str, Sequence[str]], *options: str) -> Iterator[RealPrometheus]:
+def prometheus(
+    root: Path, targets: Mapping[str, Sequence[str]], *options: str, every: str = "1s"
+) -> Iterator[RealPrometheus]:
     """A running Prometheus that scrapes these URLs by job."""
-    server = RealPrometheus(root, targets, *options)
+    server = RealPrometheus(root, targets, *options, every=every)
     try:
         server.start()
         yield server
