@@ -114,6 +114,7 @@ class ErrorClass(StrEnum):
     IN_BAND = "in_band"
     NOT_FINITE = "not_finite"
     UNREADABLE = "unreadable"
+    WRONG_MODEL = "wrong_model"
     GATEWAY = "gateway"
 
 

@@ -6,7 +6,7 @@ Nothing here delays a byte: chunks are read after they were sent on.
 from __future__ import annotations
 
 from rollout.core.metric import ErrorClass
-from rollout.gateway.answerform import read_answer
+from rollout.gateway.answerform import read_answer, read_head
 from rollout.gateway.transcript import NOT_FINITE, Transcript
 
 _LARGEST = 8 * 1024 * 1024
@@ -15,12 +15,12 @@ _LARGEST = 8 * 1024 * 1024
 class AnswerReader(Transcript):
     """The transcript of one upstream answer, made of its bytes.
 
-    A body, or a line of a stream, beyond 8 MiB is not read: the answer is `overlong` and has no text then. Nor is
-    one that is compressed.
+    A body, or a line of a stream, beyond 8 MiB is not read: the answer is `overlong` and has no text then, and only its
+    head is asked which model it is of. One that is compressed is not read at all.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, asked: str | None = None) -> None:
+        super().__init__(asked)
         self.streamed = False
         self._status = 0
         self._readable = True
@@ -46,7 +46,7 @@ class AnswerReader(Transcript):
         else:
             self._pending += chunk
         if len(self._pending) > _LARGEST:
-            self._give_up()
+            self._give_up(self._pending)
 
     def finish(self) -> None:
         """The end of the body, as the upstream meant it."""
@@ -69,14 +69,16 @@ class AnswerReader(Transcript):
         """What the model said; None if nothing could be read, it called tools, or the answer is no text at all."""
         return super().text if self._readable else None
 
-    def _give_up(self) -> None:
+    def _give_up(self, read: bytes | bytearray) -> None:
         self._readable, self.overlong = False, True
+        if self.streamed or 200 <= self._status <= 299:
+            self.take_model(read_head(read.removeprefix(b"data:")))
         self._pending.clear()
 
     def _read_lines(self, lines: list[bytes]) -> None:
         for line in lines:
             if len(line) > _LARGEST:
-                self._give_up()
+                self._give_up(line)
                 return
             if line.startswith(b"data:"):
                 data = line[5:].strip()

@@ -7,6 +7,7 @@ controls.
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import msgspec
@@ -52,8 +53,9 @@ class Part(msgspec.Struct):
 
 
 class Response(msgspec.Struct):
-    """The whole of a `/v1/responses` answer, as its last event has it."""
+    """The whole of a `/v1/responses` answer, as its first and its last event have it."""
 
+    model: Any = None
     output: list[Part] | None = None
     usage: Usage | None = None
     status: Any = None
@@ -65,6 +67,7 @@ class Answer(msgspec.Struct):
     """A whole answer, or one event of a streamed one: all the forms at once."""
 
     type: Any = None
+    model: Any = None
     choices: list[Choice] | None = None
     data: msgspec.Raw | None = None  # embeddings: long, and of no use here
     output: list[Part] | None = None
@@ -77,12 +80,19 @@ class Answer(msgspec.Struct):
     response: Response | None = None
 
     @property
+    def models(self) -> tuple[object, ...]:
+        """What is said of the model that answers, for the most part by one member only; None where nothing is."""
+        return self.model, None if self.response is None else self.response.model
+
+    @property
     def holds_data(self) -> bool:
         """Whether there is a list of embeddings that is not empty."""
         start = b"" if self.data is None else bytes(memoryview(self.data)[:64])
         return start.startswith(b"[") and not start[1:].lstrip().startswith(b"]")
 
 
+_HEAD = 4096
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[][{}:,]', re.DOTALL)
 _ANSWER = msgspec.json.Decoder(Answer)
 _FIELDS = {field.name: field.type for field in msgspec.structs.fields(Answer) if field.name != "data"}
 
@@ -93,6 +103,17 @@ def read_answer(data: bytes) -> Answer | None:
         return _ANSWER.decode(data)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return _forgiving(data)
+
+
+def read_head(data: bytes | bytearray) -> Answer:
+    """What the first 4 KiB of an object that is too long to be read say of its model, and no more."""
+    depth, before = 0, (b"", b"")
+    for token in _TOKEN.findall(bytes(data[:_HEAD])):
+        if depth == 1 and before == (b'"model"', b":"):
+            return read_answer(b'{"model":%b}' % token) or Answer()
+        depth += (token in b"[{") - (token in b"]}")
+        before = (before[1], token)
+    return Answer()
 
 
 def text_of(content: object) -> str | None:

@@ -106,7 +106,7 @@ class Passage:
         """What is not sent on yet: a 404 that may mean the adapter, a whole answer whose length will be another one."""
         self._told = b""
         self._lacking = False
-        self._reader = AnswerReader()
+        self._reader = AnswerReader(choice.served)
         self._failure: str | None = None
         self._failure_class: ErrorClass | None = None
         self._replica: str | None = None
@@ -178,7 +178,7 @@ class Passage:
     def record(self, *, mirrored: bool = False) -> None:
         """Leave the row of this request. To be called once, when `run` is over."""
         left = self._left
-        error, kind = (None, None) if left else self._error()
+        error, kind = (None, None) if left and not self._mistaken else self._error()
         live, reader = self.choice.live, self._reader
         spoken = None
         if not left and error is None and 200 <= self.status <= 299:
@@ -342,7 +342,14 @@ class Passage:
                 self._finished, self._left = True, False
                 self._latency_ms = self._elapsed_ms()
 
+    @property
+    def _mistaken(self) -> bool:
+        """Whether another model has answered, which stays so however the answer ends."""
+        return self._reader.error_class is ErrorClass.WRONG_MODEL
+
     def _error(self) -> tuple[str | None, ErrorClass | None]:
+        if self._mistaken and self._failure_class is not ErrorClass.TIMEOUT:
+            return self._reader.error, self._reader.error_class
         if self._failure:
             return self._failure, self._failure_class
         if not self._started:

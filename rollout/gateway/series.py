@@ -76,7 +76,9 @@ SERIES: Mapping[str, Series] = {
         "outcome",
     ),
     "errors_total": _counter(
-        "Requests without a good answer whose class of error is known; `timeout` is one.", *_ADAPTER, "class"
+        "Requests without a good answer whose class of error is known: `timeout` is one, `wrong_model` another.",
+        *_ADAPTER,
+        "class",
     ),
     "latency_seconds": _histogram(
         "Time until the answer was complete, by outcome; `cold` where an adapter may have had to be loaded first.",

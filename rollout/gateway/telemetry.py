@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Collection
@@ -10,7 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Protocol
 
-from rollout.core.metric import Feedback, RequestRecord
+from rollout.core.metric import ErrorClass, Feedback, RequestRecord
 from rollout.gateway.compared import Compared, Releases
 from rollout.gateway.examining import Examiner
 from rollout.gateway.looks import format_valid
@@ -21,6 +22,7 @@ from rollout.gateway.tally import Tally
 from rollout.gateway.units import UnitMinutes
 from rollout.ports import FlagDataStatus, TrafficRecorder
 
+_LOG = logging.getLogger(__name__)
 OTHER = "other"
 _MOST_ADAPTERS = 64
 _MOST_COUNTS = 256
@@ -83,6 +85,7 @@ class Telemetry:
         self.in_flight: Counter[str] = Counter()
         self.last_routed: dict[str, float] = {}
         self._answered: set[str] = set()
+        self._mistaken: set[str] = set()
         self._tallies: dict[tuple[str, str, str, bool], Tally] = {}
         self._units = UnitMinutes()
         self._compared = Compared(releases)
@@ -111,6 +114,10 @@ class Telemetry:
         self.in_flight[record.served] -= 1
         if 200 <= record.status <= 299 and record.error is None:
             self._answered.add(record.served)
+        if record.error_class is ErrorClass.WRONG_MODEL and record.served not in self._mistaken:
+            self._mistaken.add(record.served)
+            asked, error = f"{record.served} was asked of {record.replica or 'the engine'}", record.error
+            _LOG.warning("%s: %s; this is said once, and each one counts as an error", asked, error)
         tally = self._tally(record)
         tally.take(record, self._units)
         if not record.shadow:
@@ -229,6 +236,7 @@ class Telemetry:
                 del self.in_flight[served]
                 self.last_routed.pop(served, None)
                 self._answered.discard(served)
+                self._mistaken.discard(served)
 
     def _count_examined(self, record: RequestRecord) -> None:
         key = record.name, record.served, record.slot, record.shadow

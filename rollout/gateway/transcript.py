@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from rollout.core.metric import ErrorClass
+from rollout.core.plain import plain
 from rollout.gateway.answerform import Answer, Choice, Part, Usage, text_of
 
 _LARGEST_TEXT = 1_000_000
@@ -30,10 +31,12 @@ class Transcript:
 
     `text` is what the model said, bounded to a million characters (`overlong` says that there was more).
     `first_token_at` and `last_token_at` are `time.perf_counter()` of the first and last event with a token, which
-    only a streamed answer has. `finish_reason` is one of `FINISH_REASONS`.
+    only a streamed answer has. `finish_reason` is one of `FINISH_REASONS`. An answer that says that it is of another
+    model than was `asked` is an error, in whichever of its events it says so; one that does not say it is none.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, asked: str | None = None) -> None:
+        self._asked = asked
         self.text_parts: list[str] = []
         self.first_token_at: float | None = None
         self.last_token_at: float | None = None
@@ -93,6 +96,13 @@ class Transcript:
         """No more events will come."""
         self._finished = True
 
+    def take_model(self, answer: Answer) -> None:
+        """Which model an answer, or one event of it, says that it is of."""
+        for named in answer.models if self._asked is not None else ():
+            if named not in (None, "", self._asked):
+                shown = plain(named, 200, nothing="no name") if isinstance(named, str) else "no name"
+                self.fail(f"the answer is of another model: {shown}", ErrorClass.WRONG_MODEL)
+
     def require_an_answer(self) -> None:
         """Call it an error if nothing that was taken was an answer."""
         # A proxy's greeting or an error in a form of its own, with the status of a success.
@@ -108,6 +118,7 @@ class Transcript:
         """What stands at the same place in a whole answer and in an event."""
         if answer.error:
             self._fail_in_band(data)
+        self.take_model(answer)
         if answer.usage is not None:
             self._read_usage(answer.usage)
         if answer.choices:

@@ -85,3 +85,14 @@ def test_without_an_environment_the_engine_does_not_start(monkeypatch: pytest.Mo
     monkeypatch.delenv("ROLLOUT_ENVIRONMENT", raising=False)
     with pytest.raises(Usage, match="ROLLOUT_ENVIRONMENT must name the environment"):
         AdapterRouter(FakeUpstream())
+
+
+def test_an_engine_that_answers_from_its_base_is_recorded_as_such(
+    client: httpx.Client, engine: FakeUpstream, tmp_path: Path
+) -> None:
+    engine.raw = engine.whole("/v1/completions", "base", "billing")
+    answer = client.post("/v1/completions", json={"model": NAME, "prompt": "x"})
+    assert answer.content == engine.raw
+    counts = eventually(lambda: TrafficLog(tmp_path / "traffic.sqlite").requests(NAME).get(STABLE))
+    assert (counts.total, counts.failed) == (1, 1)
+    assert 'class="wrong_model"} 1.0' in client.get("/rollout/metrics").text
