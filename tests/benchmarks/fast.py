@@ -16,22 +16,25 @@ from typing import Any
 
 from tests.support.gateway import CANDIDATE, STABLE
 
-ANSWER = json.dumps(
-    {
-        "id": "chatcmpl-1",
-        "object": "chat.completion",
-        "created": 1,
-        "model": STABLE,
-        "choices": [
-            {
-                "index": 0,
-                "message": {"role": "assistant", "content": '{"intent": "billing"}'},
-                "finish_reason": "stop",
-            }
-        ],
-        "usage": {"prompt_tokens": 12, "completion_tokens": 7, "total_tokens": 19},
-    }
-).encode()
+ANSWERS = {
+    model.encode(): json.dumps(
+        {
+            "id": "chatcmpl-1",
+            "object": "chat.completion",
+            "created": 1,
+            "model": model,
+            "choices": [
+                {
+                    "index": 0,
+                    "message": {"role": "assistant", "content": '{"intent": "billing"}'},
+                    "finish_reason": "stop",
+                }
+            ],
+            "usage": {"prompt_tokens": 12, "completion_tokens": 7, "total_tokens": 19},
+        }
+    ).encode()
+    for model in (STABLE, CANDIDATE)
+}
 MODELS = json.dumps({"object": "list", "data": [{"id": STABLE}, {"id": CANDIDATE}]}).encode()
 
 
@@ -64,7 +67,7 @@ class Raw(asyncio.Protocol):
             if self._candidate == "hangs-up":
                 self._transport.close()
             return
-        told = MODELS if head.startswith(b"get /v1/models") else ANSWER
+        told = MODELS if head.startswith(b"get /v1/models") else _answer_to(body)
         whole = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (
             len(told),
             told,
@@ -83,11 +86,18 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
             await send({"type": f"{message['type']}.complete"})
             if message["type"] == "lifespan.shutdown":
                 return
-    while (await receive()).get("more_body", False):
-        pass
-    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(ANSWER))]
+    body = b""
+    while (message := await receive()).get("more_body", False):
+        body += message["body"]
+    answer = _answer_to(body + message.get("body", b""))
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(answer))]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": ANSWER})
+    await send({"type": "http.response.body", "body": answer})
+
+
+def _answer_to(body: bytes) -> bytes:
+    """That of the model which is asked: an answer of another one counts as an error."""
+    return ANSWERS[CANDIDATE.encode() if CANDIDATE.encode() in body else STABLE.encode()]
 
 
 def main() -> None:
