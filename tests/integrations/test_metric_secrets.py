@@ -108,6 +108,38 @@ def test_the_password_of_a_database_is_hidden_however_it_is_written(
         assert "***" in shown
 
 
+@pytest.mark.parametrize(
+    "password", ["sesame4711471147", "sesam9'tail", 'sesam9"tail', "sesam9`tail", "sesam\ntail"]
+)
+@pytest.mark.parametrize("length", [0, 280, 290, 297])
+def test_no_part_of_a_password_is_left_where_an_error_about_data_is_cut(password: str, length: int) -> None:
+    """It ends where the data begin, and a password may look like data from its middle on."""
+    from sqlalchemy import URL
+    from sqlalchemy.exc import DataError
+
+    from rollout.integrations.providers.sqldatabase import _said
+
+    address = URL.create("postgresql+psycopg", "keeper", password, "db.example.com", database="shop")
+    url = address.render_as_string(hide_password=False)
+    for said in (password, url):
+        told = Exception("x" * length + " " + said + " of 'joe'")
+        shown = _said(DataError("SELECT 1", {}, told), url, address)
+        assert shown.startswith("DataError: x" if length else "DataError: ")
+        for part in ("sesam", "tail", "4711", "keeper", "db.example", "joe"):
+            assert part not in shown
+
+
+def test_a_value_stays_hidden_though_a_secret_stood_before_it() -> None:
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import DataError
+
+    from rollout.integrations.providers.sqldatabase import _said
+
+    url = "postgresql+psycopg://keeper:sesame@db.example.com/shop"
+    error = DataError("SELECT 1", {}, Exception('sesame is no number: "joe"'))
+    assert _said(error, url, make_url(url)) == "DataError: *** is no number: …"
+
+
 class _Refusal(Exception):
     """What SQLAlchemy raises, with what the driver had said."""
 

@@ -135,10 +135,11 @@ def _said(error: Exception, url: str, address: URL) -> str:
     """Why the database refuses, without any part of its address, and of an error about data without the data."""
     from sqlalchemy.exc import DataError, IntegrityError, InternalError
 
-    said = str(getattr(error, "orig", None) or type(error).__name__)
+    # Whatever cuts it comes after: the data may begin in the middle of a secret, of which the first half would stay.
+    said = without(_secrets(url, address), str(getattr(error, "orig", None) or type(error).__name__))
     if isinstance(error, DataError | IntegrityError | InternalError):
         said = f"{type(error).__name__}: {of_data(said)}"
-    return plain(without(_secrets(url, address), said), 300, nothing="no reason")
+    return plain(said, 300, nothing="no reason")
 
 
 def _secrets(url: str, address: URL) -> list[str]:
