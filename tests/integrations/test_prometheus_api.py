@@ -283,9 +283,35 @@ def test_a_native_histogram_that_began_anew_counts_from_zero() -> None:
     assert seen.stable.total == 2
 
 
-def test_a_native_histogram_whose_buckets_changed_is_an_error_and_no_guess() -> None:
-    with pytest.raises(MetricsUnavailable, match="changed its resolution within the window"):
-        latency_of(native(995, 3, (0.1, 0.2, 3)), native(1010, 5, (0.1, 0.4, 5)))
+def test_a_native_histogram_that_became_coarser_is_counted_by_its_coarser_buckets() -> None:
+    fine = native(1010, 7, (0.1, 0.2, 5), (0.4, 0.8, 2))
+    coarse = native(1055, 9, (0.1, 0.4, 6), (0.4, 1.6, 3))
+    seen = latency_of(native(995, 3, (0.1, 0.2, 3)), fine, coarse, max_ms=400)
+    assert (seen.stable.total, seen.stable.bad) == (6, 3)
+    with pytest.raises(Unsupported, match="no edge at 200 ms, which `max_ms` names"):
+        latency_of(native(995, 3, (0.1, 0.2, 3)), fine, coarse, max_ms=200)
+
+
+def test_values_around_zero_are_counted_though_what_counts_as_zero_grew() -> None:
+    seen = latency_of(
+        native(995, 3, (-0.1, 0.1, 1), (0.1, 0.2, 2)),
+        native(1010, 5, (-0.2, 0.2, 4), (0.2, 0.4, 1)),
+        max_ms=200,
+    )
+    assert (seen.stable.total, seen.stable.bad) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        native(1010, 5, (0.1, 0.15, 3), (0.15, 0.2, 2)),  # finer
+        native(1010, 5, (0.4, 0.8, 5)),  # a bucket is gone
+        native(1010, 5, (0.1, 0.2, 2), (0.4, 0.8, 3)),  # a bucket fell
+    ],
+    ids=["finer", "gone", "fell"],
+)
+def test_a_native_histogram_that_lost_a_bucket_began_anew_though_it_counted_more(after: list[object]) -> None:
+    assert latency_of(native(995, 3, (0.1, 0.2, 3)), after).stable.total == 5
 
 
 def test_times_below_zero_are_an_error() -> None:

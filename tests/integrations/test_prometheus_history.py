@@ -19,8 +19,8 @@ from tests.support.prometheus import NEEDS_PROMETHEUS, RealPrometheus, prometheu
 pytestmark = NEEDS_PROMETHEUS
 
 EPOCH, EVERY, SINCE, UNTIL = 1_700_000_000, 15, 600, 1200
+COMPARED = Comparison(name="bot", stable=A, candidate=B, stage=Stage.CANARY)
 ALWAYS = range(0, UNTIL + 1, EVERY)
-_numbers = itertools.count()
 
 Points = Mapping[int, float]
 """Values by seconds since EPOCH."""
@@ -65,17 +65,23 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealPrometheus]
         yield server
 
 
+def provider(server: RealPrometheus) -> PrometheusProvider:
+    return PrometheusProvider.model_validate({"kind": "prometheus", "url": server.url, "lag": "0s"})
+
+
+def edges(since: int, until: int) -> dict[str, str]:
+    """The window from second to second."""
+    return {"since": f"prometheus@{EPOCH + since:.3f}", "until": f"prometheus@{EPOCH + until:.3f}"}
+
+
 def see(
     server: RealPrometheus, history: History, *, since: int = SINCE, until: int = UNTIL, **query: str
 ) -> Samples:
     """What a look at the candidate alone sees of it; stable has its own counters, as they are."""
     server.remember("\n".join(history.lines))
-    document = {"kind": "prometheus", "url": server.url, "lag": "0s"}
-    metrics = PrometheusMetrics("shop", PrometheusProvider.model_validate(document))
-    compared = Comparison(name="bot", stable=A, candidate=B, stage=Stage.CANARY)
+    metrics = PrometheusMetrics("shop", provider(server))
     named = {"total": 'orders_total{version="{served}"}', "bad": 'lost_total{version="{served}"}', **query}
-    edges = {"since": f"prometheus@{EPOCH + since:.3f}", "until": f"prometheus@{EPOCH + until:.3f}"}
-    return metrics.samples(asked(**named), compared, **edges)
+    return metrics.samples(asked(**named), COMPARED, **edges(since, until))
 
 
 HERE = {"job": "shop", "instance": "a:1"}
@@ -214,3 +220,36 @@ def test_what_is_bad_and_has_long_not_happened_is_zero(server: RealPrometheus) -
     history = History().put("lost_total", {-20 * 86_400: 1}, version="older", **HERE)
     history.up(**HERE).orders(STEADY, {}, **HERE)
     assert see(server, history).candidate == counts(100, 0)
+
+
+def test_a_replica_that_nobody_saw_for_long_is_no_new_one(server: RealPrometheus) -> None:
+    back = between(900, UNTIL)
+    history = History().up(**HERE).orders(STEADY, rising(ALWAYS, 1), version=A, **HERE)
+    history.up([-7200, -3600, *back], **THERE).orders(rising(back, 30, 40), rising(back, 3, 4), **THERE)
+    assert see(server, history).candidate == counts(10, 1)
+
+
+def test_processes_of_one_target_that_began_at_different_times_tell_nothing(server: RealPrometheus) -> None:
+    came = between(900, UNTIL)
+    history = History().up(**HERE).up(came, **THERE).orders(STEADY, rising(ALWAYS, 1), version=A, **HERE)
+    history.orders(rising(came, 30, 40), rising(came, 3, 4), **THERE)
+    for pid, started in (("1", EPOCH - 9000), ("2", EPOCH + 880)):
+        history.put("process_start_time_seconds", dict.fromkeys(came, started), pid=pid, **THERE)
+    assert see(server, history).candidate == counts(40, 4)
+
+
+def test_edges_that_are_written_otherwise_from_some_scrape_on_are_the_same_edges(
+    server: RealPrometheus,
+) -> None:
+    history = History().up(**HERE)
+    for version, (first, last) in itertools.product((A, B), ((0, 800), (801, UNTIL))):
+        for edge, other, per in (("1", "1.0", 1), ("+Inf", "+Inf", 2)):
+            le = edge if first == 0 else other
+            points = {at: per * (100 + at // EVERY) for at in between(first, last)}
+            history.put("wait_seconds_bucket", points, version=version, le=le, **HERE)
+    server.remember("\n".join(history.lines))
+    metrics = PrometheusMetrics("shop", provider(server))
+    seen = metrics.samples(
+        asked("latency", values='wait_seconds_bucket{version="{served}"}'), COMPARED, **edges(SINCE, UNTIL)
+    )
+    assert seen.candidate == counts(80, 0)

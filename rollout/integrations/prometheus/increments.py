@@ -7,13 +7,14 @@ leaves out the first value of a series. Both would make counts that no exact tes
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import inf
 
 from rollout.errors import MetricsUnavailable
+from rollout.integrations.prometheus.resolution import folded, onto
 from rollout.integrations.prometheus.scrapes import Scrape
 from rollout.integrations.prometheus.targets import Sight
-from rollout.integrations.prometheus.tracks import COUNT, Key, Point, Track, Vector
+from rollout.integrations.prometheus.tracks import SUM, Key, Point, Track, Vector
 
 _CLOSE = 1e-6
 
@@ -34,9 +35,9 @@ def increments_of(track: Track, scrapes: Sequence[Scrape], *, since: float, unti
         vector = points.get(scrape.at, {})
         if scrape.at > base:
             before = known[1] if known[0] == scrape.started else {}
-            _add(found, track, before, vector)
+            _add(found, before, vector)
         known = scrape.started, vector
-    return found
+    return folded(found)
 
 
 def increments_alone(track: Track, sight: Sight, *, since: float, until: float) -> Vector:
@@ -49,9 +50,9 @@ def increments_alone(track: Track, sight: Sight, *, since: float, until: float) 
     last: Point | None = None
     for at, vector in track.points:
         if since < at <= until and (before := _before(last, (at, vector), sight, since=since)) is not None:
-            _add(found, track, before, vector)
+            _add(found, before, vector)
         last = at, vector
-    return found
+    return folded(found)
 
 
 def integer(value: float, what: str) -> int:
@@ -69,18 +70,11 @@ def _before(last: Point | None, point: Point, sight: Sight, *, since: float) -> 
     return {} if sight.began_anew(last[0], at, rose=vector != last[1]) else last[1]
 
 
-def _add(found: Counter[Key], track: Track, before: Vector, vector: Vector) -> None:
+def _add(found: Counter[Key], before: Vector, vector: Vector) -> None:
     if not vector:
         return
-    if fell := [key for key, value in before.items() if vector.get(key, 0) < value]:
-        if COUNT in vector and COUNT not in fell:
-            raise MetricsUnavailable(
-                f"the native histogram {_name(track.labels)} changed its resolution within the window"
-            )
+    before = onto(before, vector)
+    if any(vector.get(key, 0) < value for key, value in before.items() if key != SUM):
         before = {}
     for key, value in vector.items():
         found[key] += value - before.get(key, 0)  # type: ignore[assignment]
-
-
-def _name(labels: Mapping[str, str]) -> str:
-    return labels.get("__name__", "without a name")

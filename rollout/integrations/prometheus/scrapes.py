@@ -16,7 +16,9 @@ PATIENCE_S = 60.0
 """A silence that is none, and how long before a window a process may begin that counts as begun in it."""
 _PATIENCE = 4
 _LATER = "Looks go on once it sees them again."
-LOST_FOR_GOOD = "if it is gone for good, `rollout resume NAME -e ENV --reason TEXT` begins the step anew with what is there now"
+LOST_FOR_GOOD = (
+    "if it is gone for good, `rollout resume NAME -e ENV --reason TEXT` begins the step anew from now on"
+)
 """The end of an error that does not pass by itself."""
 
 Target = frozenset[tuple[str, str]]

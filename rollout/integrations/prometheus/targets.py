@@ -6,7 +6,14 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from rollout.integrations.prometheus.scrapes import LOOKBACK_S, PATIENCE_S, place_of, times_tried, times_up
+from rollout.integrations.prometheus.scrapes import (
+    LOOKBACK_S,
+    PATIENCE_S,
+    Place,
+    place_of,
+    times_tried,
+    times_up,
+)
 from rollout.integrations.prometheus.tracks import VALUE, Track
 
 PROCESS_START = "process_start_time_seconds"
@@ -67,15 +74,15 @@ def sights_of(
     ups: Sequence[Track],
     starts: Sequence[Track],
     created: Sequence[Track],
-    joined: Callable[[str], bool],
+    joined: Callable[[Place], bool],
     beside: Sequence[Track] = (),
 ) -> list[Sight]:
-    """What is known of the target of each series; `joined` tells whether a job was scraped before the window.
+    """What is known of the target of each series; `joined` tells whether a target joined a job that was scraped before.
 
     Where no `up` tells when a target answered, the series `beside` do, which it shows as well.
     """
     scraped, tried = times_up(ups), times_tried(ups)
-    processes = {place_of(track.labels): _starts(track) for track in starts}
+    processes = _processes(starts)
     births = {_series(track, track.label("__name__")): _starts(track) for track in created}
 
     def of(track: Track) -> Sight:
@@ -85,10 +92,23 @@ def sights_of(
             tried=tried.get(place, ()),
             process=processes.get(place, ()),
             created=births.get(_series(track, created_name(track.label("__name__"))), ()),
-            joined=lambda: place[0] != "" and joined(place[0]),
+            joined=lambda: place[0] != "" and joined(place),
         )
 
     return [of(track) for track in tracks]
+
+
+def _processes(starts: Sequence[Track]) -> dict[Place, Starts]:
+    """The starts of each place, but of those that tell several at once: nobody knows which of them counts."""
+    found: dict[Place, dict[float, float]] = {}
+    unclear: set[Place] = set()
+    for track in starts:
+        place = place_of(track.labels)
+        told = found.setdefault(place, {})
+        for at, started in _starts(track):
+            if abs(told.setdefault(at, started) - started) > _SAME_S:
+                unclear.add(place)
+    return {place: sorted(told.items()) for place, told in found.items() if place not in unclear}
 
 
 def created_name(name: str) -> str:

@@ -56,9 +56,17 @@ def whole(tracks: Iterable[Track]) -> list[Track]:
         key = frozenset((name, value) for name, value in track.labels.items() if name != "le")
         points = groups.setdefault(key, {})
         for at, vector in track.points:
-            mine = vector if track.label("le") == "" else {track.label("le"): vector[VALUE]}
+            mine = vector if track.label("le") == "" else {_edge(track.label("le")): vector[VALUE]}
             points.setdefault(at, {}).update(mine)
     return [Track(labels=dict(key), points=sorted(points.items())) for key, points in groups.items()]
+
+
+def _edge(le: str) -> str:
+    """An edge in one way of writing: Prometheus 3 writes `1.0` where others write `1`."""
+    try:
+        return repr(float(le))
+    except ValueError:
+        return le
 
 
 def odd_value(tracks: Iterable[Track]) -> str | None:

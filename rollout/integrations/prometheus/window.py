@@ -16,6 +16,7 @@ from rollout.integrations.prometheus.tracks import Track, odd_value
 
 _EDGE = re.compile(r"prometheus@([0-9]{1,11}\.[0-9]{3})")
 _MOST_PLACES = 200
+_DAY = "1d"
 KNOWN_DAYS = 31
 """How far back a name is looked for that nothing has now."""
 
@@ -74,7 +75,7 @@ class Window:
             ups=ups,
             starts=starts,
             created=self._created(unclear),
-            joined=self._was_scraped,
+            joined=self._is_new,
             beside=beside,
         )
 
@@ -87,9 +88,16 @@ class Window:
         common = {name: value for name, value in sorted(alike) if name not in ("__name__", "le")}
         return self._tracks(selector("", {"__name__": tuple(sorted(names)), **common}))
 
-    def _was_scraped(self, job: str) -> bool:
-        """Whether a target of a job was asked before the window."""
-        return bool(self.api.standing(selector("up", {"job": job}), at=self.since))
+    def _is_new(self, place: Place) -> bool:
+        """Whether a target that nobody asked lately joined a job that was scraped: it was not asked for a day."""
+        job, instance = place
+        of_place = selector("up", {"job": job, "instance": instance})
+        return self._is_there(f"count({selector('up', {'job': job})})") and not self._is_there(
+            f"count_over_time({of_place}[{_DAY}])"
+        )
+
+    def _is_there(self, query: str) -> bool:
+        return bool(self.api.standing(query, at=self.since))
 
     def _of_places(self, series: str, places: Collection[Place]) -> Iterator[str]:
         instances = sorted({instance for _, instance in places})
@@ -107,7 +115,7 @@ class Window:
         """Raise MetricsUnavailable unless Prometheus has anything from before the window."""
         if any(track.points[0][0] <= self.since for track in tracks):
             return
-        if not self.api.tracks("up", since=self.since - LOOKBACK_S, until=self.since):
+        if not self._is_there("count(up)"):
             raise MetricsUnavailable(
                 "Prometheus has nothing from before the look: its data were lost, or it was not running;"
                 f" {LOST_FOR_GOOD}",
