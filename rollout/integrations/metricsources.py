@@ -85,7 +85,8 @@ class MetricSources:
         if name not in self._sources:
             raise MetricsUnavailable(
                 f"{spec.id}: this environment has no provider {name!r}",
-                advice="Its document names them in `providers`.",
+                advice="Put it back into `providers` of its document, and looks go on where they ended; or take back the"
+                " releases whose plans ask it.",
             )
         return name, self._sources[name]
 

@@ -21,16 +21,12 @@ COUNTING_S = 30.0
 """Patience with a gateway that counts: a log may be large."""
 
 
-def metric_source(environment: Environment, root: Path) -> MetricSource:
-    """The source of all metrics of an environment. Without providers it is what the gateways count, and no more.
-
-    Nothing is opened or asked here, so that a rollback never waits for a metric.
-    """
-    return metric_sources(environment, root) if environment.providers else gateway_counts(environment, root)
-
-
 def metric_sources(environment: Environment, root: Path) -> MetricSources:
-    """All sources of an environment, by provider."""
+    """All sources of an environment: what the gateways count, and its providers.
+
+    It is the same without providers, for a release under way may have edges from when there was one. Nothing is opened
+    or asked here, so that a rollback never waits for a metric.
+    """
     from rollout.integrations.metricsources import MetricSources
     from rollout.integrations.providers import provider_metrics
 

@@ -14,7 +14,7 @@ from rollout.integrations.documents import StrictDocuments
 from rollout.wiring.artifacts import _locate
 from rollout.wiring.flags import flag_store
 from rollout.wiring.ledgers import open_ledger
-from rollout.wiring.metrics import metric_source
+from rollout.wiring.metrics import metric_sources
 from rollout.wiring.places import working_folder
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def build_world(root: Path, environment: str) -> World:
         environment=document,
         clock=SystemClock(),
         flags=flag_store(document, root),
-        metrics=metric_source(document, root),
+        metrics=metric_sources(document, root),
         replicas=_replicas(document),
         gateways=gateway_clients(document),
         routes=routes_store(document, root),

@@ -16,8 +16,10 @@ from rollout.errors import MetricsUnavailable, RolloutError, Usage
 from rollout.integrations.metricsources import MetricSources
 from rollout.integrations.providers import provider_metrics
 from rollout.integrations.trafficlog import TrafficLog, TrafficLogRecorder
+from rollout.wiring.metrics import metric_sources
 from tests.contracts.test_metric_provider import metric
 from tests.contracts.test_metric_source import record, spec
+from tests.support.gateway import environment
 
 COMPARISON = Comparison(name="bot", stable="bot-1.0.0-a", candidate="bot-1.1.0-b", stage=Stage.CANARY)
 ERRORS = spec("error")
@@ -111,8 +113,24 @@ def test_a_part_of_an_edge_whose_provider_is_gone_is_ignored_and_its_metric_name
     since = MetricSources(log, {"shop": Counter(), "judge": Counter()}).edge()
     sources = MetricSources(log, {"judge": Counter()})
     sources.samples(ERRORS, COMPARISON, since=since, until=sources.edge())
-    with pytest.raises(MetricsUnavailable, match="orders: this environment has no provider 'shop'"):
+    with pytest.raises(MetricsUnavailable, match="orders: this environment has no provider 'shop'") as error:
         sources.samples(ORDERS, COMPARISON, since=since, until=sources.edge())
+    assert "Put it back" in error.value.advice
+
+
+def test_an_edge_is_read_though_the_last_provider_is_gone(log: TrafficLog, tmp_path: Path) -> None:
+    """As an environment is wired that has none any more, while a release has edges from when it had."""
+    since = MetricSources(log, {"shop": Counter()}).edge()
+    assert since.endswith("|shop=100")
+    see(tmp_path)
+    sources = metric_sources(environment("http://127.0.0.1:9"), tmp_path)
+    until = sources.edge()
+    assert until == log.edge(), "nothing is said of who is gone"
+    seen = sources.samples(ERRORS, COMPARISON, since=since, until=until)
+    assert (seen.stable, seen.since, seen.until) == (Counts(total=1, bad=0), since, until)
+    assert sources.exposure(COMPARISON, since=since, until=until, flag_version=1).keyed == 1
+    with pytest.raises(MetricsUnavailable, match="orders: this environment has no provider 'shop'"):
+        sources.samples(ORDERS, COMPARISON, since=since, until=until)
 
 
 @pytest.mark.parametrize("down", [MetricsUnavailable("it sleeps"), Usage("it does not take our token")])

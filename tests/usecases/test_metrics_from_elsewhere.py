@@ -155,3 +155,28 @@ def test_what_a_silent_shop_could_not_say_is_asked_for_later_though_others_showe
     assert site.state.waiting == {}
     site.tick_after(10)
     assert windows(site)[-1] == (known + 30, known + 40), "and is counted once"
+
+
+def test_a_shop_that_is_taken_out_holds_the_release_by_name_and_one_that_is_put_back_loses_nothing(
+    site: Site,
+) -> None:
+    """Also where it was the last one: the edges that the ledger has stay readable."""
+    canary(site)
+    site.answer(stable=300, candidate=30)
+    site.tick_after(10)
+    known, before, world = windows(site)[-1][1], site.state, site.world
+    assert isinstance(world.metrics, MetricSources)
+    alone = MetricSources(world.metrics._primary, {})
+    site.world = replace(
+        world, environment=world.environment.model_copy(update={"providers": {}}), metrics=alone
+    )
+    site.answer(stable=300, candidate=30)
+    tick = site.tick_after(10)
+    assert tick.move is Move.HELD
+    assert (site.state.share, site.state.edge) == (before.share, before.edge)
+    erred = [event for event in events(site) if isinstance(event, Erred)]
+    assert "orders: this environment has no provider 'shop'" in erred[-1].reason
+    site.world = world
+    site.tick_after(10)
+    since, until = windows(site)[-1]
+    assert (since, until - since) == (known, 20), "the time between is asked for, and once"
