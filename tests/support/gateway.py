@@ -100,15 +100,19 @@ class World:
         """The gateway's own page."""
         return self.client.get("/rollout/status").json()
 
-    def rows(self) -> list[dict[str, Any]]:
-        """Every row of the traffic log, once everything under way is recorded; none takes a second to be sure of."""
-        deadline, before = time.monotonic() + 1, None
+    def rows(self, least: int = 1) -> list[dict[str, Any]]:
+        """Every row of the traffic log, `least` or more, once everything under way is recorded.
+
+        That there is none takes a second to be sure of; where more are due, it gives up after ten.
+        """
+        deadline, last, alike = time.monotonic() + (1 if least == 1 else 10), None, 0
         while True:
             time.sleep(0.12)
             found = self._recorded()
-            if (found and found == before) or time.monotonic() > deadline:
+            alike = alike + 1 if found == last else 0
+            if (len(found) >= least and alike == 2) or time.monotonic() > deadline:
                 return found
-            before = found
+            last = found
 
     def _recorded(self) -> list[dict[str, Any]]:
         import sqlite3
