@@ -253,3 +253,22 @@ def test_edges_that_are_written_otherwise_from_some_scrape_on_are_the_same_edges
         asked("latency", values='wait_seconds_bucket{version="{served}"}'), COMPARED, **edges(SINCE, UNTIL)
     )
     assert seen.candidate == counts(80, 0)
+
+
+def test_what_is_stored_later_than_a_look_waits_for_is_waited_for(server: RealPrometheus) -> None:
+    late = between(0, UNTIL - 45)
+    history = History().up(late, **HERE).orders(rising(late, 100, 100, 200), rising(late, 1), **HERE)
+    with pytest.raises(
+        MetricsUnavailable, match=r"newest scrape .* is 45 s before the end of the look"
+    ) as refused:
+        see(server, history)
+    assert "`lag`" in refused.value.advice
+    assert see(server, history, until=UNTIL - 30).candidate == counts(100, 0)
+
+
+def test_an_arm_whose_targets_are_gone_is_missing_though_others_are_scraped(server: RealPrometheus) -> None:
+    gone = between(0, 900)
+    history = History().up(**HERE).up(gone, **THERE).orders(STEADY, rising(ALWAYS, 1), version=A, **HERE)
+    history.orders(rising(gone, 30, 40), rising(gone, 3, 4), **THERE)
+    seen = see(server, history)
+    assert (seen.stable, seen.candidate) == (counts(100, 0), None)

@@ -234,6 +234,7 @@ class GatewayLook:
         tracks = window.tracks(selector(f"{PREFIX}started_seconds", self._labels))
         scrapes, ups = scrapes_of(tracks, _OWN), window.ups(tracks)
         refuse_gaps(scrapes, ups, since=window.since, until=window.until)
+        window.refuse_late(ups)
         return scrapes
 
     def _refuse_overflow(self) -> None:

@@ -188,6 +188,7 @@ class _Arm:
         ups = window.ups(tracks)
         if not any(is_fresh([at for at, _ in track.points], window.until) for track in leading):
             return None
+        window.refuse_late(ups)
         window.refuse_emptied(leading)
         sights = window.sights(tracks, ups, leading)
         vectors = [

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
+from statistics import median
 
 from rollout.core.metric import Counts, Marks, MetricSpec, Moments, Samples
 from rollout.errors import MetricsUnavailable
@@ -12,10 +14,11 @@ from rollout.integrations.prometheus.api import PrometheusApi
 from rollout.integrations.prometheus.expression import selector
 from rollout.integrations.prometheus.scrapes import LOOKBACK_S, LOST_FOR_GOOD, Place, place_of, refuse_down
 from rollout.integrations.prometheus.targets import PROCESS_START, Sight, created_name, sights_of
-from rollout.integrations.prometheus.tracks import Track, odd_value
+from rollout.integrations.prometheus.tracks import VALUE, Track, odd_value
 
 _EDGE = re.compile(r"prometheus@([0-9]{1,11}\.[0-9]{3})")
 _MOST_PLACES = 200
+_SOON_S, _SCRAPES = 10.0, 2
 _DAY = "1d"
 KNOWN_DAYS = 31
 """How far back a name is looked for that nothing has now."""
@@ -106,6 +109,23 @@ class Window:
 
     def _tracks(self, asked: str) -> list[Track]:
         return self.api.tracks(asked, since=self.since - LOOKBACK_S, until=self.until)
+
+    def refuse_late(self, ups: Sequence[Track]) -> None:
+        """Raise MetricsUnavailable where scrapes of the window's end are not stored yet, by how often they come.
+
+        What is stored behind a look falls between it and the next one. A scrape that failed is stored as well.
+        """
+        gaps = [later[0] - one[0] for track in ups for one, later in pairwise(track.points)]
+        if not gaps or not (newest := self.api.standing("max(timestamp(up))", at=self.until)):
+            return
+        behind, every = self.until - newest[0].points[-1][1][VALUE], median(gaps)
+        if behind > max(_SOON_S, _SCRAPES * every):
+            raise MetricsUnavailable(
+                f"the newest scrape that Prometheus tells of is {behind:.0f} s before the end of the look, and one comes"
+                f" every {every:g} s: what is stored late is not there yet",
+                advice="Looks go on once it is. The provider's `lag` is to be longer than it takes until a scrape can be"
+                " asked for.",
+            )
 
     def was_ever(self, asked: str) -> bool:
         """Whether a selector has selected any series in the last KNOWN_DAYS."""
