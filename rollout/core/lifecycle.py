@@ -47,6 +47,10 @@ from rollout.errors import LedgerConflict
 GENESIS = "0" * 64
 """What the first entry of a ledger names as its predecessor."""
 
+V = TypeVar("V")
+# Fields that earlier versions did not have: where they say nothing, all is written as it was then.
+_Later = Annotated[V | None, Field(exclude_if=lambda value: value is None)]
+
 # An Ed25519 signature is 64 bytes.
 Signature64 = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9+/]{86}==$")]
 
@@ -292,8 +296,19 @@ class Settled(_Event):
     flag_version: int = Field(ge=0)
 
 
+class Restored(Document):
+    """What serves in place of a stable version that is bad: an earlier one, or the base model where it is null."""
+
+    version: Version | None
+    replaced: Version
+
+
 class RolledBack(_Event):
-    """The candidate was taken back: the flag is off and stable. Its bytes are quarantined."""
+    """The candidate was taken back: the flag is off and stable. Its bytes are quarantined.
+
+    Where stable itself is bad, `restored` says what takes its place, and its bytes are quarantined as well. `bad` is
+    stable then, unless a candidate was under way. `incident` is how others call what happened.
+    """
 
     kind: Literal["rolled_back"] = "rolled_back"
     reason: Text
@@ -303,6 +318,8 @@ class RolledBack(_Event):
     flag_version: int = Field(ge=0)
     flag_written_at: AwareDatetime
     detail: Sha256 | None = None
+    restored: _Later[Restored] = None
+    incident: _Later[Line] = None
 
 
 class Reverted(_Event):
@@ -450,7 +467,6 @@ def verify_chain(entries: Iterable[LedgerEntry]) -> None:
         previous, place = entry.hash, place + 1
 
 
-V = TypeVar("V")
 # What never changes is written as what JSON knows, always in the same order.
 _Fixed = Annotated[
     Mapping[str, V],
@@ -458,8 +474,6 @@ _Fixed = Annotated[
     WrapSerializer(lambda known, write: write(dict(known))),
 ]
 _Set = Annotated[frozenset[str], PlainSerializer(sorted)]
-# Fields that states of earlier versions did not have: where they say nothing, a state is written as it was then.
-_Later = Annotated[V | None, Field(exclude_if=lambda value: value is None)]
 _Ring = Annotated[_Set, Field(exclude_if=lambda ring: not ring)]
 _Waiting = Annotated[_Fixed[str], Field(exclude_if=lambda waiting: not waiting)]
 
@@ -869,12 +883,21 @@ def _with(released: Mapping[str, Identity], version: Version) -> Mapping[str, Id
 
 
 def _rolled_back(state: RolloutState, event: RolledBack) -> RolloutState:
-    """Allowed in every state: taking back is always legal, and harmless where nothing is under way."""
-    quarantine = dict(state.quarantine)
+    """Allowed in every state: taking back is always legal, and harmless where nothing is under way.
+
+    What is restored must be sound: neither what it replaces nor anything that was taken back.
+    """
+    stable, quarantine = state.stable, dict(state.quarantine)
     if event.bad is not None:
         quarantine[event.bad.identity] = event
+    if event.restored is not None:
+        _require(event.restored.replaced == stable, state, event)
+        quarantine[event.restored.replaced.identity] = event
+        stable = event.restored.version
+        _require(stable is None or stable.identity not in quarantine, state, event)
     return replace(
         _ended(state, event.flag_version, event.at, Phase.TAKEN_BACK),
+        stable=stable,
         rolled_back=event,
         reverted=False,
         verified=False,

@@ -14,12 +14,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import PurePosixPath
-from threading import Thread
+
+from pydantic import JsonValue
 
 from rollout.core.flag import FlagState
 from rollout.core.lifecycle import (
     IllegalHistory,
     Phase,
+    Restored,
     Reverted,
     RolledBack,
     RolloutState,
@@ -37,21 +39,21 @@ from rollout.errors import (
     Unavailable,
     WorldChanged,
 )
-from rollout.ports import GatewayStatus, World
+from rollout.ports import World
+from rollout.usecases.beside import begun
 from rollout.usecases.book import Book, Signature
-from rollout.usecases.coverage import keep_loaded, misplaced
+from rollout.usecases.gone import see_that_it_is_served, wait_until_gone
 from rollout.usecases.hold import hold
 from rollout.usecases.lost import why_lost
 from rollout.usecases.publish import publish
-from rollout.usecases.release import find_desire, read_manifest
+from rollout.usecases.release import find_desire
+from rollout.usecases.restoring import choose, form_of, make_ready
+from rollout.usecases.unloading import unload
 
 _APPENDS = 20
-_VERIFY_S = 30.0
 _FLAG_ALONE_S = 0.5
 """How long the flag is given before the gateways are told without it."""
 _FLAG_LONGEST_S = 15.0
-_SERVERS_LONGEST_S = 30.0
-_POLL_S = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,12 +106,19 @@ def rollback(
     *,
     reason: str,
     signature: Signature,
+    to: str | None = None,
+    incident: str | None = None,
     automatic: bool = False,
     detail: str | None = None,
     on_phase: Callable[[PhaseDone], None] = lambda _: None,
 ) -> RollbackReport:
-    """Take back whatever is under way for `name`. Never raises: a failed phase is in the report."""
-    return _TakingBack(world, name, reason, signature, automatic, detail, on_phase).run()
+    """Take back whatever is under way for `name`, and put `to` in the place of stable where that is bad as well.
+
+    `to` is an earlier version that everybody had, or `base`; raises Usage, before anything is done, where it is
+    neither. Otherwise it never raises: a failed phase is in the report.
+    """
+    taking_back = _TakingBack(world, name, reason, signature, to, incident, automatic, detail, on_phase)
+    return taking_back.run()
 
 
 class _TakingBack:
@@ -119,6 +128,8 @@ class _TakingBack:
         name: str,
         reason: str,
         signature: Signature,
+        to: str | None,
+        incident: str | None,
         automatic: bool,
         detail: str | None,
         on_phase: Callable[[PhaseDone], None],
@@ -126,6 +137,9 @@ class _TakingBack:
         self._world = world
         self._key = world.environment.flag_key(name)
         self._signature = signature
+        self._to = to
+        self._restored: Restored | None = None
+        self._incident = incident
         self._automatic = automatic
         self._detail = detail
         self._on_phase = on_phase
@@ -136,19 +150,44 @@ class _TakingBack:
         self.report = RollbackReport(name=name, environment=world.environment.name, reason=reason)
 
     def run(self) -> RollbackReport:
+        if self._to is not None:
+            self._see_what_is_wanted()
         self._make_users_safe()
+        if self._to is not None:
+            self._try("servers", self._get_ready)
         for phase, act in (
             ("ledger", self._record),
             ("routes", self._close_the_routes),
             ("git", self._restore_the_manifest),
             ("verify", self._verify),
+            ("unload", self._unload),
         ):
             self._try(phase, act)
         return self.report
 
+    def _see_what_is_wanted(self) -> None:
+        """Raises Usage. A ledger that cannot be read now keeps nobody from taking the candidate back."""
+        with suppress(Unavailable, LedgerConflict):
+            choose(self._world, self._open(), str(self._to))
+
+    def _get_ready(self) -> str:
+        """Nothing is recorded of what is to serve before every server has it; nobody is sent to it until then."""
+        book = self._open()
+        restored = choose(self._world, book, str(self._to))
+        if restored is None:
+            return f"{self._to} is stable already"
+        said = make_ready(self._world, restored)
+        self._restored = restored
+        return said
+
+    def _open(self) -> Book:
+        """The ledger as it is now."""
+        self._book = Book(self._world.ledger, self.report.name, self._signature)
+        return self._book
+
     def _make_users_safe(self) -> None:
         """The flag; and where it fails, or has not answered within a moment, the gateways without it."""
-        written = _begun(self._take_the_flag_back)
+        written = begun(self._take_the_flag_back)
         if not wait([written], timeout=_FLAG_ALONE_S).done or written.exception() is not None:
             self._try("gateways", self._tell_the_gateways)
         self._try("flag", lambda: _result(written), began=0.0)
@@ -198,22 +237,23 @@ class _TakingBack:
         return f"off, and stable for everyone (version {self._flag.version})"
 
     def _record(self) -> str:
-        book = self._book = Book(self._world.ledger, self.report.name, self._signature)
+        book = self._open()
         self.report.known = bool(book.entries) or self._flag is not None
         for _ in range(_APPENDS):
             state = book.state
             self.report.settling |= state.settling
-            if state.candidate is None:
+            restored = self._restored if self._restored and self._restored.replaced == state.stable else None
+            if state.candidate is None and restored is None:
                 if (lost := why_lost(self._world, self.report.name, state)) is not None:
                     raise WorldChanged(lost)
                 return self._recognise(state)
             try:
-                book.add(RolledBack, self._world.clock.now(), **self._event(state))
+                book.add(RolledBack, self._world.clock.now(), **self._event(state, restored))
             except LedgerConflict:
                 book.reread()  # A tick was faster; what it did is taken back as well.
             else:
                 self._recognise(book.state)
-                return f"recorded; {state.candidate.served_name} is quarantined"
+                return f"recorded; {' and '.join(self._bad_ones())} is quarantined"
         raise LedgerConflict(f"{_APPENDS} writers in a row were faster", advice="Run the command again.")
 
     def _recognise(self, state: RolloutState) -> str:
@@ -224,11 +264,13 @@ class _TakingBack:
         self._flag_written_at = state.rolled_back.flag_written_at
         return "recorded before"
 
-    def _event(self, state: RolloutState) -> dict[str, object]:
+    def _event(self, state: RolloutState, restored: Restored | None) -> dict[str, object]:
         return {
             "reason": self.report.reason,
             "automatic": self._automatic,
-            "bad": state.candidate,
+            "bad": state.candidate or state.stable,
+            "restored": restored,
+            "incident": self._incident,
             "from_share": state.intent.share if state.intent else state.share,
             "flag_version": self._flag.version if self._flag else state.flag_version,
             "flag_written_at": self._flag_written_at,
@@ -243,8 +285,15 @@ class _TakingBack:
             self._world.routes.update(self._without_candidate)
         else:
             assert self._book is not None
-            publish(self._world, self._book, mirror=Share.ZERO)
+            publish(self._world, self._book, mirror=Share.ZERO, response_schema=self._form())
         return self._what_the_routes_say()
+
+    def _form(self) -> dict[str, JsonValue] | None:
+        """How answers of a restored version are formed; None: as what is in force says."""
+        event = self._known.rolled_back if self._known else None
+        with suppress(RolloutError):
+            return form_of(self._world, event.restored) if event and event.restored else None
+        return None
 
     @property
     def _known(self) -> RolloutState | None:
@@ -349,59 +398,49 @@ class _TakingBack:
         flag = self._world.flags.read(self._key)
         if flag is not None and not flag.reach.is_nobody:
             # A late tick had turned it on, and will not do so twice; or the service is there by now.
-            _result(_begun(self._take_the_flag_back))
-        bad = self.report.bad
+            _result(begun(self._take_the_flag_back))
         if self._book is not None and self._book.state.candidate is not None:
             raise WorldChanged(
                 "the ledger does not know of the rollback yet", advice="Run the command again."
             )
-        if bad is None:
+        if not (served := self._bad_ones()):
             return "the flag gives nothing to a candidate" if flag is not None else "there is no flag"
         state = self._book.state if self._book else None
         if state is not None and state.verified:
             return "verified before"
-        last_routed_s, drained_s = self._wait_until_gone(bad.served_name)
-        self._see_that_stable_is_served()
+        if self._flag is None:
+            raise FlagUnavailable(
+                "the flag was not written, so nothing can be verified", advice="Run it again."
+            )
+        gone = wait_until_gone(self._world, self._flag, served, since=self._flag_written_at)
+        see_that_it_is_served(self._world, self._known.stable if self._known else None)
         fields = {
-            "last_routed_s": round(last_routed_s, 3),
-            "drained_s": round(drained_s, 3),
+            "last_routed_s": round(gone.last_routed_s, 3),
+            "drained_s": round(gone.drained_s, 3),
             "verified_s": round(self._since_flag(), 3),
         }
         if self._book is not None and not self._add_once(Verified, lambda state: state.verified, **fields):
             return "another rollback was faster, and verified it"
         return (
-            f"last request to {bad.served_name} routed {last_routed_s:.3f} s after the flag write, "
-            f"its last answer finished after {drained_s:.3f} s"
+            f"last request to {' or '.join(served)} routed {gone.last_routed_s:.3f} s after the flag write, "
+            f"its last answer finished after {gone.drained_s:.3f} s"
         )
 
-    def _see_that_stable_is_served(self) -> None:
-        """Raises ServingUnavailable unless every server has it, or could be given it."""
-        asked = _begun(self._what_servers_lack)
-        try:
-            lacking = asked.result(timeout=_SERVERS_LONGEST_S)
-        except FutureTimeout:
-            lacking = f"not every server has answered within {_SERVERS_LONGEST_S:.0f} s"
-        except RolloutError as error:
-            lacking = error.message
-        if lacking:
-            raise ServingUnavailable(
-                f"not verified yet: {lacking}",
-                advice="Users may get errors: look at the servers, then run it again.",
-            )
+    def _bad_ones(self) -> tuple[str, ...]:
+        """Served names of what was taken back: the candidate, and stable where that was replaced."""
+        event = self._known.rolled_back if self._known else None
+        replaced = event.restored.replaced if event and event.restored else None
+        return tuple(dict.fromkeys(each.served_name for each in (self.report.bad, replaced) if each))
 
-    def _what_servers_lack(self) -> str:
-        """Who is asked first, so that nothing is laid down where nothing lacks; empty if nothing does."""
-        world, stable = self._world, self._known.stable if self._known else None
-        if stable is None:
-            base = world.environment.server.base
-            without = [each.name for each in world.replicas if base not in {m.name for m in each.models()}]
-            return f"{', '.join(without)} does not serve {base}" if without else ""
-        folders = {stable.served_name: world.shelf.folder(stable.served_name)}
-        with suppress(Unavailable):
-            if world.replicas and not any(misplaced(replica, folders) for replica in world.replicas):
-                return ""
-        found = keep_loaded(world, [read_manifest(world, stable).value])
-        return "" if found.complete else found.complaint
+    def _unload(self) -> str:
+        """What is gone from the gateways leaves the servers' memory; a version that begins anew stays."""
+        state = self._book.reread() if self._book is not None else None
+        if state is None or state.phase is not Phase.TAKEN_BACK or not state.verified:
+            return "nothing: it is not verified yet that all is gone"
+        served = self._bad_ones()
+        if left := unload(self._world, served):
+            raise ServingUnavailable("; ".join(left), advice="Run the command again, or let a tick do it.")
+        return f"{' and '.join(served)} no server has any more" if served else "nothing"
 
     def _add_once(
         self, kind: type[Reverted] | type[Verified], known: Callable[[RolloutState], bool], **fields: object
@@ -427,41 +466,6 @@ class _TakingBack:
     def _since_flag(self) -> float:
         return (self._world.clock.now() - self._flag_written_at).total_seconds()
 
-    def _wait_until_gone(self, served: str) -> tuple[float, float]:
-        if self._flag is None:
-            raise FlagUnavailable(
-                "the flag was not written, so nothing can be verified", advice="Run it again."
-            )
-        needed = (self._flag.version, self._world.routes.read().revision)
-        told_s: float | None = None
-        while True:
-            statuses = [gateway.status() for gateway in self._world.gateways]
-            if told_s is None and all(status.has_heard(self._key, *needed) for status in statuses):
-                told_s = self._since_flag()
-            if told_s is not None and not any(status.in_flight.get(served, 0) for status in statuses):
-                break
-            if self._since_flag() > _VERIFY_S and self._seconds() > _VERIFY_S:
-                raise ServingUnavailable(
-                    _why_not(statuses, served, heard=told_s is not None), advice="Run it again."
-                )
-            self._world.clock.sleep(_POLL_S)
-        last = max((status.last_routed.get(served, 0.0) for status in statuses), default=0.0)
-        return max(0.0, last - self._flag_written_at.timestamp()), self._since_flag()
-
-
-def _begun(act: Callable[[], str]) -> Future[str]:
-    """Have it done beside everything else; whoever gives up waiting is not held up by it, not even at the end."""
-    done: Future[str] = Future()
-
-    def run() -> None:
-        try:
-            done.set_result(act())
-        except BaseException as error:
-            done.set_exception(error)
-
-    Thread(target=run, name="flag", daemon=True).start()
-    return done
-
 
 def _result(done: Future[str]) -> str:
     try:
@@ -470,13 +474,6 @@ def _result(done: Future[str]) -> str:
         raise FlagUnavailable(
             f"the flag service has not answered within {_FLAG_LONGEST_S:.0f} s", advice="Run it again."
         ) from None
-
-
-def _why_not(statuses: list[GatewayStatus], served: str, *, heard: bool) -> str:
-    if not heard:
-        return f"after {_VERIFY_S:.0f} s not every gateway has read the flag and the routes"
-    running = sum(status.in_flight.get(served, 0) for status in statuses)
-    return f"after {_VERIFY_S:.0f} s {running} answers of {served} are still under way"
 
 
 def _message(event: RolledBack, bad: Version, stable: Version | None) -> str:
@@ -491,6 +488,8 @@ def _message(event: RolledBack, bad: Version, stable: Version | None) -> str:
         f"Reason: {reason[:300]}",
         f"Environment: {event.environment}",
     ]
+    if event.incident:
+        lines.append(f"Incident: {event.incident}")
     if event.detail:
         lines.append(f"Evidence: sha256:{event.detail}")
     return "\n".join(lines) + "\n"
