@@ -6,18 +6,34 @@ from pathlib import Path
 
 import click
 
-from rollout.cli.options import ADAPTER, output_options, site_options
+from rollout.cli.options import ADAPTER, LINE, output_options, site_options
 from rollout.errors import Unreadable
 
 
 @click.command()
 @click.argument("name", type=ADAPTER)
 @click.option("--reason", required=True, help="Why, for the ledger, the commit and whoever reads them.")
+@click.option(
+    "--to",
+    metavar="VERSION|base",
+    help="Where stable is bad too: an earlier version that everybody had, or the base model.",
+)
+@click.option(
+    "--incident", type=LINE, help="How others call what happened, like INC-1234; for ledger and commit."
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and change nothing.")
 @site_options
 @output_options
 def command(
-    name: str, reason: str, dry_run: bool, environment: str, root: Path | None, actor: str | None, form: str
+    name: str,
+    reason: str,
+    to: str | None,
+    incident: str | None,
+    dry_run: bool,
+    environment: str,
+    root: Path | None,
+    actor: str | None,
+    form: str,
 ) -> int:
     """Take an adapter back: flag first, then ledger, git and proof.
 
@@ -32,13 +48,15 @@ def command(
     place = wiring.find_root(root or Path.cwd())
     world = wiring.build_world(place, environment)
     if dry_run:
-        click.echo(rollbacks.preview(world, name), nl=False)
+        click.echo(rollbacks.preview(world, name, to=to), nl=False)
         return 0
     live = form == "text"
     report = rollback(
         world,
         name,
         reason=plain(reason, 2000, nothing="no reason given"),
+        to=to,
+        incident=incident,
         signature=wiring.build_signature(environment, actor),
         on_phase=lambda phase: click.echo(rollbacks.phase_line(phase)) if live else None,
     )

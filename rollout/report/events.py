@@ -76,9 +76,15 @@ def tell(event: LedgerEvent) -> str:
             return f"settling: {reason}"
         case Settled():
             return "settled: the new version is stable"
-        case RolledBack(bad=bad, automatic=automatic, reason=reason):
+        case RolledBack(bad=bad, automatic=automatic, reason=reason, restored=restored):
             who = "the judge" if automatic else "hand"
-            return f"{bad.version if bad else 'nothing'} taken back by {who}: {reason}"
+            went = {each.version: None for each in (bad, restored and restored.replaced) if each}
+            told = f"{' and '.join(went) or 'nothing'} taken back by {who}"
+            if restored is not None:
+                told += (
+                    f", {restored.version.version if restored.version else 'the base model'} put in its place"
+                )
+            return f"{told}: {reason}"
         case Reverted(commit=commit):
             return f"manifest reverted in {commit[:12]}"
         case Verified() as verified:
