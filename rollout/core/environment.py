@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field, StringConstraints, model_validator
 
+from rollout.core.alert import AlertSettings, PrometheusLabel
 from rollout.core.duration import Duration
 from rollout.core.manifest import Document, Dtype, Line, Name, Quantization
 from rollout.core.plan import Share
@@ -33,8 +34,6 @@ KeyPattern = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]*\{name\}
 # What LaunchDarkly allows in the key of a project or an environment.
 FlagScope = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 
-
-PrometheusLabel = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]{0,99}$")]
 BranchName = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}(/[A-Za-z0-9_-]{1,100}){0,4}$")
 ]
@@ -393,6 +392,7 @@ class Environment(Document):
     evidence: Line = Field(description="Folder of the evidence, addressed by digest.")
     context_key: ContextKey = ContextKey()
     gateway: GatewaySettings = GatewaySettings()
+    alerts: AlertSettings = AlertSettings()
     reach: Reach = Field(
         default=Reach.FILES,
         description="Where ticks find traffic log and routes: in these files, or over the gateways' own pages.",

@@ -26,6 +26,7 @@ from pydantic import (
     WrapSerializer,
 )
 
+from rollout.core.alert import AlertMark
 from rollout.core.judge import Evidence
 from rollout.core.manifest import (
     Document,
@@ -307,12 +308,14 @@ class RolledBack(_Event):
     """The candidate was taken back: the flag is off and stable. Its bytes are quarantined.
 
     Where stable itself is bad, `restored` says what takes its place, and its bytes are quarantined as well. `bad` is
-    stable then, unless a candidate was under way. `incident` is how others call what happened.
+    stable then, unless a candidate was under way. `incident` is how others call what happened, `alert` what asked for
+    it, where one did.
     """
 
     kind: Literal["rolled_back"] = "rolled_back"
     reason: Text
     automatic: bool
+    alert: _Later[AlertMark] = None
     bad: Version | None
     from_share: Share
     flag_version: int = Field(ge=0)

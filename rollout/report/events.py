@@ -76,8 +76,8 @@ def tell(event: LedgerEvent) -> str:
             return f"settling: {reason}"
         case Settled():
             return "settled: the new version is stable"
-        case RolledBack(bad=bad, automatic=automatic, reason=reason, restored=restored):
-            who = "the judge" if automatic else "hand"
+        case RolledBack(bad=bad, automatic=automatic, alert=alert, reason=reason, restored=restored):
+            who = "an alert" if alert is not None else "the judge" if automatic else "hand"
             went = {each.version: None for each in (bad, restored and restored.replaced) if each}
             told = f"{' and '.join(went) or 'nothing'} taken back by {who}"
             if restored is not None:
