@@ -26,6 +26,7 @@ from rollout.core.routes import Routes
 from rollout.core.shadow.question import Question
 from rollout.errors import LedgerConflict
 
+from rollout.core.unrecorded import Unrecorded
 
 class Clock(Protocol):
     """The time of day."""
@@ -516,6 +517,22 @@ class Ledger(Protocol):
 
 class ArtifactStore(Protocol):
     """Evidence, addressed by its sha256."""
+class UnrecordedRollbacks(Protocol):
+    """Rollbacks of this machine that the ledger could not take in yet. Names are those of adapters."""
+
+    def keep(self, told: Unrecorded) -> None:
+        """Remember it; the first one of an adapter stays, for it says when users were made safe. Raises Unavailable."""
+        ...
+
+    def find(self, name: str) -> Unrecorded | None:
+        """What waits of an adapter. Raises Unreadable for what is none."""
+        ...
+
+    def forget(self, name: str) -> None:
+        """The ledger knows, or it does not matter any more."""
+        ...
+
+
 
     def put(self, content: bytes) -> str:
         """Keep it; the answer is its digest. Keeping it twice changes nothing."""
@@ -722,6 +739,8 @@ class PanelScorer(Protocol):
 
     def describe(self) -> Mapping[str, str]:
         """What decides the values, for the report: model, digest, settings."""
+    unrecorded: UnrecordedRollbacks
+    forge: Forge | None = None
         ...
 
 

@@ -323,6 +323,9 @@ class RolledBack(_Event):
     detail: Sha256 | None = None
     restored: _Later[Restored] = None
     incident: _Later[Line] = None
+    waited_since: _Later[AwareDatetime] = Field(
+        default=None, description="When it was done, where the ledger could not take it in until later."
+    )
 
 
 class Reverted(_Event):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from rollout.core.lifecycle import Phase
 from rollout.core.plan import Share
+from rollout.core.unrecorded import still_to_be_recorded
 from rollout.errors import Unreadable
 from rollout.ports import World
 from rollout.usecases.begin import Gatekeeper, perhaps_begin
@@ -27,6 +28,10 @@ def advance(world: World, name: str, *, signature: Signature, gatekeeper: Gateke
         ticking = Ticking(steady(world), name, signature)
         if (unfinished := ticking.state.unfinished_rollback) is not None and not _goes_forward(ticking):
             return ticking.take_back(unfinished.reason, again=True)
+        if (told := world.unrecorded.find(name)) is not None:
+            if still_to_be_recorded(told, ticking.state):
+                return ticking.take_back(told.reason, told=told)
+            world.unrecorded.forget(name)
         if ticking.state.phase.under_way:
             return walk(ticking, gatekeeper)
         if (lost := why_lost(ticking.world, name, ticking.state)) is not None:

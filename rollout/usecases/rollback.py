@@ -31,12 +31,14 @@ from rollout.core.lifecycle import (
 from rollout.core.manifest import AdapterManifest
 from rollout.core.plan import Share
 from rollout.core.routes import Routes, with_route
+from rollout.core.unrecorded import Unrecorded, still_to_be_recorded
 from rollout.errors import (
     FlagUnavailable,
     LedgerConflict,
     RolloutError,
     ServingUnavailable,
     Unavailable,
+    Unreadable,
     WorldChanged,
 )
 from rollout.ports import World
@@ -155,8 +157,10 @@ class _TakingBack:
         self._make_users_safe()
         if self._to is not None:
             self._try("servers", self._get_ready)
+        self._try("ledger", self._record)
+        if not self.report.phases[-1].ok:
+            self._try("queue", self._remember)
         for phase, act in (
-            ("ledger", self._record),
             ("routes", self._close_the_routes),
             ("git", self._restore_the_manifest),
             ("verify", self._verify),
@@ -246,15 +250,39 @@ class _TakingBack:
             if state.candidate is None and restored is None:
                 if (lost := why_lost(self._world, self.report.name, state)) is not None:
                     raise WorldChanged(lost)
+                self._world.unrecorded.forget(self.report.name)
                 return self._recognise(state)
             try:
                 book.add(RolledBack, self._world.clock.now(), **self._event(state, restored))
             except LedgerConflict:
                 book.reread()  # A tick was faster; what it did is taken back as well.
             else:
+                self._world.unrecorded.forget(self.report.name)
                 self._recognise(book.state)
                 return f"recorded; {' and '.join(self._bad_ones())} is quarantined"
         raise LedgerConflict(f"{_APPENDS} writers in a row were faster", advice="Run the command again.")
+
+    def _remember(self) -> str:
+        """What the ledger does not know yet it is told by the next tick on this machine, or by this command."""
+        told = Unrecorded(
+            name=self.report.name,
+            environment=self.report.environment,
+            at=self._world.clock.now(),
+            actor=self._signature.actor,
+            reason=self.report.reason,
+            automatic=self._automatic,
+            incident=self._incident,
+            flag_written_at=self._flag_written_at if self._flag else None,
+        )
+        self._world.unrecorded.keep(told)
+        return "kept on this machine, until the ledger can take it in"
+
+    def _what_waited(self, state: RolloutState) -> Unrecorded | None:
+        """What was done before, of the same release, while the ledger could not take it in."""
+        with suppress(Unreadable):
+            told = self._world.unrecorded.find(self.report.name)
+            return told if told is not None and still_to_be_recorded(told, state) else None
+        return None
 
     def _recognise(self, state: RolloutState) -> str:
         self.report.stable = state.stable
@@ -265,15 +293,18 @@ class _TakingBack:
         return "recorded before"
 
     def _event(self, state: RolloutState, restored: Restored | None) -> dict[str, object]:
+        told = self._what_waited(state)
+        first = told.flag_written_at if told else None
         return {
             "reason": self.report.reason,
             "automatic": self._automatic,
+            "waited_since": told.at if told else None,
             "bad": state.candidate or state.stable,
             "restored": restored,
             "incident": self._incident,
             "from_share": state.intent.share if state.intent else state.share,
             "flag_version": self._flag.version if self._flag else state.flag_version,
-            "flag_written_at": self._flag_written_at,
+            "flag_written_at": first or self._flag_written_at,
             "detail": self._detail,
         }
 

@@ -6,7 +6,7 @@ that the next tick, on any machine, knows what the last one was about to do.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from pydantic import JsonValue
@@ -17,6 +17,7 @@ from rollout.core.lifecycle import IllegalHistory, LedgerEvent, Lowered, Rollout
 from rollout.core.manifest import AdapterManifest
 from rollout.core.plan import Share
 from rollout.core.ring import NOBODY
+from rollout.core.unrecorded import Unrecorded
 from rollout.core.verdict import NOTHING_JUDGED, Analysis
 from rollout.errors import (
     LedgerConflict,
@@ -267,15 +268,26 @@ class Ticking:
             return f"gateway {gateway.name}: {error.message}"
         return None if heard else f"gateway {gateway.name} has not read the latest flag and routes yet"
 
-    def take_back(self, reason: str, *, again: bool = False, analysis: Analysis = NOTHING_JUDGED) -> Tick:
-        """Roll back, and end with that; `again` where an earlier rollback is gone on with."""
+    def take_back(
+        self,
+        reason: str,
+        *,
+        again: bool = False,
+        analysis: Analysis = NOTHING_JUDGED,
+        told: Unrecorded | None = None,
+    ) -> Tick:
+        """Roll back, and end with that; `again` where an earlier rollback is gone on with.
+
+        `told` is what somebody did while the ledger could not take it in: it is recorded as theirs.
+        """
         report = rollback(
             newest(self.world),
             self.book.name,
             reason=reason,
-            signature=self._signature,
-            automatic=True,
-            detail=self._seen_last(),
+            signature=replace(self._signature, actor=told.actor) if told else self._signature,
+            automatic=told.automatic if told else True,
+            incident=told.incident if told else None,
+            detail=None if told else self._seen_last(),
         )
         self.book.reread()
         if again:

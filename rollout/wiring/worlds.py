@@ -24,12 +24,15 @@ if TYPE_CHECKING:
     from rollout.ports import RoutesStore, Serving, Shelf, World
     from rollout.usecases.book import Signature
 
+_UNRECORDED = ".rollout/unrecorded"
+
 
 def build_world(root: Path, environment: str) -> World:
     """Everything outside, for one environment of the repository at `root`."""
     from rollout.integrations.clock import SystemClock
     from rollout.integrations.evidence import EvidenceFolder
     from rollout.integrations.git import GitRepository
+    from rollout.integrations.unrecorded import UnrecordedFolder
     from rollout.ports import World
 
     document = working_folder(root).environment(environment).value
@@ -46,6 +49,8 @@ def build_world(root: Path, environment: str) -> World:
         manifests=GitRepository(root, branch=document.branch, remote=document.remote),
         documents=StrictDocuments(),
         shelf=_shelf(document, root),
+        unrecorded=UnrecordedFolder(root / _UNRECORDED / document.name),
+        forge=_forge(document),
     )
 
 
