@@ -17,6 +17,7 @@ from pathlib import PurePosixPath
 
 from pydantic import JsonValue
 
+from rollout.core.alert import AlertMark
 from rollout.core.flag import FlagState
 from rollout.core.lifecycle import (
     IllegalHistory,
@@ -112,14 +113,18 @@ def rollback(
     incident: str | None = None,
     automatic: bool = False,
     detail: str | None = None,
+    alert: AlertMark | None = None,
+    only: str | None = None,
     on_phase: Callable[[PhaseDone], None] = lambda _: None,
 ) -> RollbackReport:
     """Take back whatever is under way for `name`, and put `to` in the place of stable where that is bad as well.
 
     `to` is an earlier version that everybody had, or `base`; raises Usage, before anything is done, where it is
-    neither. Otherwise it never raises: a failed phase is in the report.
+    neither. Otherwise it never raises: a failed phase is in the report. `only` is the served name that is meant: if
+    another version began meanwhile, that one stays in ledger and routes.
     """
     taking_back = _TakingBack(world, name, reason, signature, to, incident, automatic, detail, on_phase)
+    taking_back.alert, taking_back.only = alert, only
     return taking_back.run()
 
 
@@ -145,6 +150,8 @@ class _TakingBack:
         self._automatic = automatic
         self._detail = detail
         self._on_phase = on_phase
+        self.alert: AlertMark | None = None
+        self.only: str | None = None
         self._began = world.clock.now()
         self._flag: FlagState | None = None
         self._flag_written_at: datetime = self._began
@@ -252,6 +259,8 @@ class _TakingBack:
                     raise WorldChanged(lost)
                 self._world.unrecorded.forget(self.report.name)
                 return self._recognise(state)
+            if self._is_another(state.candidate):
+                raise WorldChanged(f"another version than {self.only} began meanwhile")
             try:
                 book.add(RolledBack, self._world.clock.now(), **self._event(state, restored))
             except LedgerConflict:
@@ -284,6 +293,10 @@ class _TakingBack:
             return told if told is not None and still_to_be_recorded(told, state) else None
         return None
 
+    def _is_another(self, candidate: Version | None) -> bool:
+        """Whether what is under way is not what was meant."""
+        return candidate is not None and self.only not in (None, candidate.served_name)
+
     def _recognise(self, state: RolloutState) -> str:
         self.report.stable = state.stable
         if state.phase is not Phase.TAKEN_BACK or state.rolled_back is None:
@@ -306,12 +319,15 @@ class _TakingBack:
             "flag_version": self._flag.version if self._flag else state.flag_version,
             "flag_written_at": first or self._flag_written_at,
             "detail": self._detail,
+            "alert": self.alert,
         }
 
     def _close_the_routes(self) -> str:
         """The gateways' second way to safety: it holds even where the flag could not be written."""
         route = self._world.routes.read().routes.get(self.report.name)
         self.report.settling |= route is not None and route.stable == route.candidate
+        if self._known is not None and self._is_another(self._known.candidate):
+            return "left alone: another version began meanwhile"
         if self._known is None or self._known.candidate is not None:
             self._world.routes.update(self._without_candidate)
         else:
