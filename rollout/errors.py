@@ -89,9 +89,35 @@ class MetricsUnavailable(Unavailable):
 
 
 class RemoteUnavailable(Unavailable):
-    """The git remote did not answer or refused the push for a reason other than a race."""
+    """The git remote did not answer, or a push failed for a reason that is neither a race nor a refusal."""
 
     code = "remote-unavailable"
+
+
+class PushRefused(RolloutError):
+    """The remote does not take a push to a branch: it is protected, or a hook there says no."""
+
+    code = "push-refused"
+    exit_status = 1
+
+
+class ForgeUnavailable(Unavailable):
+    """The forge did not answer, limits us, or its answer is unknown."""
+
+    code = "forge-unavailable"
+
+
+class ForgeDenied(RolloutError):
+    """The forge refuses what was asked for good: a token, a permission, a setting of the repository."""
+
+    code = "forge-denied"
+    exit_status = 1
+
+
+class RevertAwaitsMerge(Unavailable):
+    """The manifest's revert waits in a pull request until it is merged."""
+
+    code = "revert-awaits-merge"
 
 
 class WorldChanged(RolloutError):

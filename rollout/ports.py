@@ -21,6 +21,8 @@ from rollout.core.lifecycle import Anchored, LedgerEntry, LedgerEvent, RolloutSt
 from rollout.core.manifest import AdapterManifest, Artifact
 from rollout.core.metric import Comparison, Copies, Feedback, MetricSpec, Pair, RequestRecord, Samples, Texts
 from rollout.core.plan import Share
+from rollout.core.pullrequest import PullRequest
+from rollout.core.revertproposal import RevertProposal
 from rollout.core.ring import NOBODY
 from rollout.core.routes import Routes
 from rollout.core.shadow.question import Question
@@ -675,9 +677,55 @@ class Manifests(Protocol):
         """Put `content` back in a commit of its own, pushed to the branch; None deletes the file.
 
         Only a file that still reads `bad` is touched: a newer change by someone else is left alone and is
-        raised as WorldChanged. A lost race is tried again on the new tip, never forced.
+        raised as WorldChanged. A lost race is tried again on the new tip, never forced. Raises PushRefused where
+        the remote does not take it.
         """
         ...
+
+    def propose(
+        self, path: PurePosixPath, *, content: bytes | None, bad: bytes, message: str, branch: str
+    ) -> Revert:
+        """The same on another branch, to be merged; one that brings it back already is left as it is.
+
+        What others have put on that branch is built upon, never overwritten. Nothing is done where the
+        environment's branch reads `content` already.
+        """
+        ...
+
+    def proposed(self, branch: str) -> str | None:
+        """The tip of another branch, as the remote has it; None if there is no such branch."""
+        ...
+
+
+class Forge(Protocol):
+    """Where pull requests are. Every method may raise ForgeUnavailable, and ForgeDenied for what is refused for good.
+
+    Each can be repeated: what is so already is left alone.
+    """
+
+    def find(self, branch: str) -> PullRequest | None:
+        """The pull request of a branch of the repository itself: the open one, else the newest. None if there is none."""
+        ...
+
+    def open(self, proposal: RevertProposal) -> PullRequest:
+        """Open one of the proposal's branch, or find the one that somebody else has opened meanwhile."""
+        ...
+
+    def merge_when_ready(self, pull: PullRequest, proposal: RevertProposal) -> PullRequest:
+        """Have it merged: now if nothing is left to wait for, else as soon as that is so.
+
+        Where the forge does not do that, the answer says why. Nothing but its present head is ever merged.
+        """
+        ...
+
+    def close(self, pull: PullRequest) -> None:
+        """Close an open one without merging it."""
+        ...
+
+    def comment(self, pull: PullRequest, text: str, *, key: str) -> None:
+        """Say something in Markdown, once for each `key`: a word of a-z, 0-9 and -, which is not shown."""
+        ...
+
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -740,6 +788,7 @@ class PanelScorer(Protocol):
     def describe(self) -> Mapping[str, str]:
         """What decides the values, for the report: model, digest, settings."""
     unrecorded: UnrecordedRollbacks
+    forge: Forge | None = None
     forge: Forge | None = None
         ...
 

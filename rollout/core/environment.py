@@ -37,6 +37,10 @@ FlagScope = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-
 BranchName = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}(/[A-Za-z0-9_-]{1,100}){0,4}$")
 ]
+Repository = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}/[A-Za-z0-9._-]{1,100}$")
+]
+_HERE = re.compile(r"http://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?(/|$)")
 
 
 class Stage(StrEnum):
@@ -291,6 +295,43 @@ class BranchLedger(_Ledger):
     )
 
 
+class Merging(StrEnum):
+    """How a revert comes to the branch: pushed, proposed, or pushed where the remote takes it and proposed elsewhere."""
+
+    PUSH = "push"
+    PULL_REQUEST = "pull_request"
+    AUTO = "auto"
+
+
+class GitHubForge(Document):
+    """The repository at GitHub in which a revert is proposed where its branch is protected."""
+
+    kind: Literal["github"]
+    repository: Repository = Field(
+        description="`owner/name`, of the same repository as the environment's remote."
+    )
+    api: HttpUrl = Field(
+        default="https://api.github.com",
+        description="Address of the REST API; `https://HOST/api/v3` for GitHub Enterprise Server.",
+    )
+    token_env: EnvironmentVariable = Field(
+        default="GITHUB_TOKEN", description="Environment variable that holds the token; never the token."
+    )
+    merge: Merging = Field(default=Merging.AUTO, description="How a revert comes to the branch.")
+    patience_s: float = Field(
+        default=15.0,
+        gt=0,
+        le=300,
+        description="Longest time for one thing that is asked of it, with retries.",
+    )
+
+    @model_validator(mode="after")
+    def _keeps_its_token_secret(self) -> GitHubForge:
+        if not self.api.startswith("https://") and not _HERE.match(self.api):
+            raise ValueError("api: a token goes to another machine over https:// alone")
+        return self
+
+
 class Fleet(Document):
     """How many releases may be under way here at once."""
 
@@ -401,6 +442,15 @@ class Environment(Document):
     remote: Name | None = Field(
         default="origin", description="The git remote; null for a repository of its own."
     )
+    forge: GitHubForge | None = Field(
+        default=None, description="Where a revert is proposed that may not be pushed to the branch."
+    )
+
+    @model_validator(mode="after")
+    def _a_forge_has_a_remote(self) -> Environment:
+        if self.forge is not None and self.remote is None:
+            raise ValueError("forge: without a `remote` there is nothing to propose a revert in")
+        return self
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Environment:

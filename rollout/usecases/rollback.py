@@ -13,7 +13,6 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import PurePosixPath
 
 from pydantic import JsonValue
 
@@ -29,13 +28,15 @@ from rollout.core.lifecycle import (
     Verified,
     Version,
 )
-from rollout.core.manifest import AdapterManifest
 from rollout.core.plan import Share
+from rollout.core.pullrequest import PullRequest
 from rollout.core.routes import Routes, with_route
 from rollout.core.unrecorded import Unrecorded, still_to_be_recorded
 from rollout.errors import (
     FlagUnavailable,
     LedgerConflict,
+    RemoteUnavailable,
+    RevertAwaitsMerge,
     RolloutError,
     ServingUnavailable,
     Unavailable,
@@ -49,25 +50,32 @@ from rollout.usecases.gone import see_that_it_is_served, wait_until_gone
 from rollout.usecases.hold import hold
 from rollout.usecases.lost import why_lost
 from rollout.usecases.publish import publish
-from rollout.usecases.release import find_desire
 from rollout.usecases.restoring import choose, form_of, make_ready
+from rollout.usecases.reverting import Reversal, revert
 from rollout.usecases.unloading import unload
 
 _APPENDS = 20
 _FLAG_ALONE_S = 0.5
 """How long the flag is given before the gateways are told without it."""
 _FLAG_LONGEST_S = 15.0
+_GIT_ALONE_S = 2.0
+"""How long git is given before the proof begins beside it."""
+_GIT_LONGEST_S = 180.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhaseDone:
-    """One phase of a rollback: what came of it, and its seconds since the command began."""
+    """One phase of a rollback: what came of it, and its seconds since the command began.
+
+    One that is not `ok` and `waits` has done all that it can: what is left is up to others.
+    """
 
     phase: str
     ok: bool
     detail: str
     began_s: float
     ended_s: float
+    waits: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -85,6 +93,7 @@ class RollbackReport:
     phases: list[PhaseDone] = field(default_factory=list)
     verified: Verified | None = None
     commit: str | None = None
+    pull: PullRequest | None = None
     known: bool = True
     settling: bool = False
 
@@ -167,13 +176,15 @@ class _TakingBack:
         self._try("ledger", self._record)
         if not self.report.phases[-1].ok:
             self._try("queue", self._remember)
-        for phase, act in (
-            ("routes", self._close_the_routes),
-            ("git", self._restore_the_manifest),
-            ("verify", self._verify),
-            ("unload", self._unload),
-        ):
-            self._try(phase, act)
+        self._try("routes", self._close_the_routes)
+        began, reverting = self._seconds(), begun(self._revert_the_manifest)
+        in_time = bool(wait([reverting], timeout=_GIT_ALONE_S).done)
+        if in_time:
+            self._try("git", lambda: self._remember_the_revert(reverting), began=began)
+        self._try("verify", self._verify)
+        self._try("unload", self._unload)
+        if not in_time:
+            self._try("git", lambda: self._remember_the_revert(reverting), began=began)
         return self.report
 
     def _see_what_is_wanted(self) -> None:
@@ -226,15 +237,17 @@ class _TakingBack:
 
     def _try(self, phase: str, act: Callable[[], str], *, began: float | None = None) -> None:
         began = self._seconds() if began is None else began
+        waits = False
         try:
             ok, detail = True, act()
         except RolloutError as error:
-            ok, detail = False, error.message
+            ok, detail, waits = False, error.message, isinstance(error, RevertAwaitsMerge)
         except (
             Exception
         ) as error:  # Whatever is broken here must not keep the next phase from making users safe.
             ok, detail = False, f"unexpected {type(error).__name__}: {error}"
-        done = PhaseDone(phase=phase, ok=ok, detail=detail, began_s=began, ended_s=self._seconds())
+        ended = self._seconds()
+        done = PhaseDone(phase=phase, ok=ok, detail=detail, began_s=began, ended_s=ended, waits=waits)
         self.report.phases.append(done)
         self._on_phase(done)
 
@@ -374,70 +387,37 @@ class _TakingBack:
             raise WorldChanged(f"the routes still name {route.candidate}", advice="Run the command again.")
         return f"{route.stable} and no candidate (revision {routes.revision})"
 
-    def _restore_the_manifest(self) -> str:
-        book = self._book
-        if book is None:
+    def _revert_the_manifest(self) -> Reversal | str:
+        """What became of the manifest; or why there is nothing to revert. Records nothing, for it runs beside others."""
+        if self._book is None:
             raise WorldChanged(
                 "what to restore is not known without the ledger", advice="Run the command again."
             )
-        event = book.state.rolled_back
-        if book.state.phase is not Phase.TAKEN_BACK or event is None or event.bad is None:
+        state = self._book.state
+        event = state.rolled_back
+        if state.phase is not Phase.TAKEN_BACK or event is None or event.bad is None:
             return "nothing to revert"
-        if book.state.reverted:
-            return "reverted before"
-        bad, stable = event.bad, book.state.stable
-        if stable is not None and stable.path != bad.path:
-            # A manifest that was moved is not moved back by us; once git asks for other bytes, all is said.
-            return self._leave_what_is_newer(bad)
+        return "reverted before" if state.reverted else revert(self._world, event, event.bad, state.stable)
+
+    def _remember_the_revert(self, reverting: Future[Reversal | str]) -> str:
         try:
-            revert = self._world.manifests.restore(
-                PurePosixPath(bad.path),
-                content=None if stable is None else self._manifest(stable),
-                bad=self._as_steered(bad),
-                message=_message(event, bad, stable),
+            reversal = reverting.result(timeout=_GIT_LONGEST_S)
+        except FutureTimeout:
+            raise RemoteUnavailable(
+                f"git and its forge have not answered within {_GIT_LONGEST_S:.0f} s", advice="Run it again."
+            ) from None
+        if isinstance(reversal, str):
+            return reversal
+        self.report.pull = reversal.pull
+        self.report.commit = None if reversal.newer else reversal.commit
+        if reversal.commit is None:
+            raise RevertAwaitsMerge(
+                reversal.said, advice="Once it is merged, a tick or the same command says so."
             )
-        except WorldChanged:
-            return self._leave_what_is_newer(bad)
-        # Somebody, or we before we were killed, brought it back: that commit is the one to remember.
-        commit = revert.commit or self._world.manifests.last_change(PurePosixPath(bad.path))
-        self.report.commit = commit
-        if not self._add_once(Reverted, lambda state: state.reverted, commit=commit, branch=revert.branch):
-            return f"another rollback was faster: {commit[:12]} on {revert.branch}"
-        if revert.commit is None:
-            return f"{revert.branch} says so already, by {commit[:12]}"
-        return f"{revert.commit[:12]} on {revert.branch}" + (", pushed" if revert.pushed else "")
-
-    def _leave_what_is_newer(self, bad: Version) -> str:
-        """A manifest that was changed since is left alone: nothing is to be reverted if it asks for other bytes.
-
-        Raises WorldChanged if it still asks for the bad ones: whoever edited it has to say what they want.
-        """
-        desire = find_desire(self._world, self.report.name)
-        if desire is not None and desire.version.identity == bad.identity:
-            raise WorldChanged(
-                f"{desire.version.path} was changed or moved, and still asks for {bad.served_name}",
-                advice="Name another version in a pull request.",
-            )
-        branch = self._world.environment.branch
-        commit = self._world.manifests.last_change(PurePosixPath(bad.path))
-        self._add_once(Reverted, lambda state: state.reverted, commit=commit, branch=branch)
-        newer = desire.version.served_name if desire else "no version"
-        return f"left alone: {branch} asks for {newer} meanwhile"
-
-    def _as_steered(self, bad: Version) -> bytes:
-        """What git asks for now where only how it was to be released was changed since, else what the release began with."""
-        began = self._manifest(bad)
-        with suppress(RolloutError):
-            desire = find_desire(self._world, self.report.name)
-            then = self._world.documents.read(began, AdapterManifest, source=bad.path).value
-            if desire is not None and desire.version.path == bad.path:
-                now = desire.manifest.value
-                if now != then and now.model_copy(update={"rollout": then.rollout}) == then:
-                    return desire.manifest.content
-        return began
-
-    def _manifest(self, version: Version) -> bytes:
-        return self._world.manifests.at(version.commit).read(PurePosixPath(version.path))
+        fields = {"commit": reversal.commit, "branch": reversal.branch}
+        if not self._add_once(Reverted, lambda state: state.reverted, **fields):
+            return f"another rollback was faster: {reversal.commit[:12]} on {reversal.branch}"
+        return reversal.said
 
     def _verify(self) -> str:
         """Wait until no gateway can route to the bad version any more and none of its answers is under way, and see
@@ -521,22 +501,3 @@ def _result(done: Future[str]) -> str:
         raise FlagUnavailable(
             f"the flag service has not answered within {_FLAG_LONGEST_S:.0f} s", advice="Run it again."
         ) from None
-
-
-def _message(event: RolledBack, bad: Version, stable: Version | None) -> str:
-    reason = " ".join(event.reason.split())
-    target = f"to {stable.version}" if stable else "to the base model"
-    lines = [
-        f"Roll back {event.name} {target}",
-        "",
-        f"{bad.version} was taken back in {event.environment}: {reason}",
-        "",
-        f"Rollback-Of: {bad.served_name}",
-        f"Reason: {reason[:300]}",
-        f"Environment: {event.environment}",
-    ]
-    if event.incident:
-        lines.append(f"Incident: {event.incident}")
-    if event.detail:
-        lines.append(f"Evidence: sha256:{event.detail}")
-    return "\n".join(lines) + "\n"

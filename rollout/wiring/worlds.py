@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rollout.core.environment import Environment
     from rollout.core.manifest import AdapterManifest
     from rollout.integrations.gateways import GatewayClient
-    from rollout.ports import RoutesStore, Serving, Shelf, World
+    from rollout.ports import Forge, RoutesStore, Serving, Shelf, World
     from rollout.usecases.book import Signature
 
 _UNRECORDED = ".rollout/unrecorded"
@@ -51,7 +51,17 @@ def build_world(root: Path, environment: str) -> World:
         shelf=_shelf(document, root),
         unrecorded=UnrecordedFolder(root / _UNRECORDED / document.name),
         forge=_forge(document),
+        forge=_forge(document),
     )
+
+
+def _forge(environment: Environment) -> Forge | None:
+    """Where pull requests are; a token that is missing is told of when it is first needed."""
+    if environment.forge is None:
+        return None
+    from rollout.integrations.github import GitHub
+
+    return GitHub(environment.forge, base=environment.branch)
 
 
 def gateway_clients(environment: Environment, *, timeout_s: float = 2.0) -> tuple[GatewayClient, ...]:
