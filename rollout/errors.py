@@ -76,6 +76,19 @@ class FlagDenied(RolloutError):
     exit_status = 1
 
 
+class NotifyUnavailable(Unavailable):
+    """Whoever was to be told did not take it."""
+
+    code = "notify-unavailable"
+
+
+class NotifyDenied(RolloutError):
+    """A receiver of notices refuses them for good, or it is not known where it is."""
+
+    code = "notify-denied"
+    exit_status = 1
+
+
 class ServingUnavailable(Unavailable):
     """A replica or a gateway did not answer."""
 

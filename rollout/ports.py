@@ -20,6 +20,8 @@ from rollout.core.flagcheck import FlagCheck
 from rollout.core.lifecycle import Anchored, LedgerEntry, LedgerEvent, RolloutState
 from rollout.core.manifest import AdapterManifest, Artifact
 from rollout.core.metric import Comparison, Copies, Feedback, MetricSpec, Pair, RequestRecord, Samples, Texts
+from rollout.core.notice import Notice
+from rollout.core.occasion import Occasion
 from rollout.core.plan import Share
 from rollout.core.pullrequest import PullRequest
 from rollout.core.revertproposal import RevertProposal
@@ -533,6 +535,26 @@ class UnrecordedRollbacks(Protocol):
     def forget(self, name: str) -> None:
         """The ledger knows, or it does not matter any more."""
         ...
+class Notifier(Protocol):
+    """Somebody who is told of what happens."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the environment document."""
+        ...
+
+    @property
+    def occasions(self) -> frozenset[Occasion]:
+        """What it wants to be told of."""
+        ...
+
+    def send(self, notice: Notice) -> None:
+        """Tell it; the same notice may come twice, with the same id. Raises NotifyUnavailable and NotifyDenied."""
+        ...
+
+
+class ArtifactStore(Protocol):
+    """Evidence, addressed by its sha256."""
 
 
 
@@ -741,6 +763,9 @@ class World:
     routes: RoutesStore
     ledger: Ledger
     evidence: ArtifactStore
+    unrecorded: UnrecordedRollbacks
+    notifiers: tuple[Notifier, ...] = ()
+    forge: Forge | None = None
     manifests: Manifests
     documents: Documents
     shelf: Shelf

@@ -12,6 +12,7 @@ from pydantic import AwareDatetime, Field, StringConstraints, model_validator
 from rollout.core.alert import AlertSettings, PrometheusLabel
 from rollout.core.duration import Duration
 from rollout.core.manifest import Document, Dtype, Line, Name, Quantization
+from rollout.core.occasion import Occasion
 from rollout.core.plan import Share
 
 ENVIRONMENT_SCHEMA: Literal["adapter-rollout/environment/v1"] = "adapter-rollout/environment/v1"
@@ -339,6 +340,29 @@ class Fleet(Document):
 
 
 class ContextKey(Document):
+class WebhookBody(StrEnum):
+    """How a notice is written: as JSON with all its fields, or as the text that Slack, Mattermost and Teams show."""
+
+    JSON = "json"
+    SLACK = "slack"
+
+
+class WebhookNotifier(Document):
+    """Somebody who is told by a webhook. The address is a secret, so that only its variable is named."""
+
+    name: Name
+    url_env: EnvironmentVariable = Field(
+        description="Environment variable that holds the address; never the address."
+    )
+    token_env: EnvironmentVariable | None = Field(
+        default=None, description="Environment variable with a bearer token that is sent along."
+    )
+    body: WebhookBody = WebhookBody.JSON
+    occasions: tuple[Occasion, ...] = Field(
+        default=tuple(Occasion), min_length=1, description="What they want to be told of."
+    )
+
+
     """What makes a request sticky: the first source that it holds, and what ties requests to one conversation.
 
     A conversation is bucketed by the key that its first request had, so that it changes version as seldom as a
@@ -430,6 +454,11 @@ class Environment(Document):
     ledger: Annotated[FolderLedger | BranchLedger, Field(discriminator="kind")]
     fleet: Fleet = Fleet()
     routes: Line = Field(description="The routes document that the gateways read.")
+    notify: tuple[WebhookNotifier, ...] = Field(
+        default=(),
+        max_length=16,
+        description="Who is told of rollbacks, of promotions, and of what waits for people.",
+    )
     evidence: Line = Field(description="Folder of the evidence, addressed by digest.")
     context_key: ContextKey = ContextKey()
     gateway: GatewaySettings = GatewaySettings()

@@ -336,6 +336,14 @@ class Reverted(_Event):
     branch: Line
 
 
+class Notified(_Event):
+    """Somebody was told: `to` is the receiver's name in the environment document, `notice` what it was."""
+
+    kind: Literal["notified"] = "notified"
+    notice: Line
+    to: Name
+
+
 class Anchored(_Event):
     """The beginning of a long history as what it had led to. Only a ledger's first entry can be one.
 
@@ -382,6 +390,7 @@ LedgerEvent = Annotated[
     | RolledBack
     | Reverted
     | Verified
+    | Notified
     | Anchored,
     Field(discriminator="kind"),
 ]
@@ -535,6 +544,7 @@ class RolloutState:
     reverted: bool = False
     verified: bool = False
     rejected: _Later[Rejected] = None
+    notified: _LaterSet = frozenset()
     quarantine: _Fixed[RolledBack] = field(default_factory=lambda: MappingProxyType({}))
     evaluations: _Fixed[tuple[Evaluated, ...]] = field(default_factory=lambda: MappingProxyType({}))
     released: _Set = frozenset()
@@ -582,6 +592,10 @@ class RolloutState:
         past = self.rejected
         same = past is not None and past.rejected == version
         return past if same else None
+
+    def is_told(self, notice: str, to: str) -> bool:
+        """Whether somebody was told it since the release began or ended."""
+        return _told(notice, to) in self.notified
 
     def is_quarantined(self, identity: Identity | str) -> bool:
         """Whether these bytes were rolled back here."""
@@ -746,6 +760,8 @@ def _after(state: RolloutState, event: LedgerEvent) -> RolloutState:
         case Verified():
             _require(state.phase is Phase.TAKEN_BACK, state, event)
             return replace(state, verified=True)
+        case Notified():
+            return replace(state, notified=state.notified | {_told(event.notice, event.to)})
         case Anchored():
             _require(state == RolloutState(), state, event)
             return event.state
@@ -753,11 +769,16 @@ def _after(state: RolloutState, event: LedgerEvent) -> RolloutState:
             assert_never(event)
 
 
+def _told(notice: str, to: str) -> str:
+    return f"{notice} {to}"
+
+
 def _begun(state: RolloutState, event: Started) -> RolloutState:
     return replace(
         state,
         phase=event.phase,
         generation=state.generation + 1,
+        notified=frozenset(),
         candidate=event.candidate,
         started=event,
         step=-1,
@@ -850,6 +871,7 @@ def _settled(state: RolloutState, event: Settled) -> RolloutState:
         state,
         phase=Phase.IDLE,
         generation=state.generation + 1,
+        notified=frozenset(),
         stable=candidate,
         candidate=None,
         started=None,
@@ -917,6 +939,7 @@ def _ended(state: RolloutState, flag_version: int, at: datetime, phase: Phase) -
         state,
         phase=phase,
         generation=state.generation + 1,
+        notified=frozenset(),
         candidate=None,
         started=None,
         step=-1,

@@ -17,6 +17,7 @@ from rollout.core.lifecycle import (
     LedgerEvent,
     Looked,
     Lowered,
+    Notified,
     Paused,
     Promoted,
     Rejected,
@@ -92,6 +93,8 @@ def tell(event: LedgerEvent) -> str:
                 f"verified {verified.verified_s:.2f} s after the flag write "
                 f"(last request routed after {verified.last_routed_s:.3f} s)"
             )
+        case Notified(to=to, notice=notice):
+            return f"{to} was told of it ({notice})"
         case Anchored(entries=entries, archive=archive):
             return f"{entries} earlier entries were archived as {archive[:12]}"
         case _:

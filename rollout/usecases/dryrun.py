@@ -86,6 +86,8 @@ def _guarded(world: World, guard: _Guard) -> World:
         "flags": _Untouched(world.flags, guard, _FLAG),
         "manifests": _Untouched(world.manifests, guard, _GIT),
         "forge": world.forge and _Untouched(world.forge, guard, _FORGE),
+        "unrecorded": _Untouched(world.unrecorded, guard, _UNRECORDED),
+        "notifiers": tuple(_Untouched(each, guard, _NOTIFIER) for each in world.notifiers),
         "replicas": tuple(_Untouched(each, guard, _SERVER) for each in world.replicas),
         "gateways": tuple(_Untouched(each, guard, _GATEWAY) for each in world.gateways),
     }
@@ -123,6 +125,11 @@ _FORGE: Mapping[str, Words] = {
     "close": lambda pull: f"close {pull}",
     "comment": lambda pull, *_, **__: f"comment on {pull}",
 }
+_UNRECORDED: Mapping[str, Words] = {
+    "keep": lambda told: f"keep the rollback of {told.name} until the ledger can take it in",
+    "forget": lambda name: f"forget the rollback of {name} that the ledger could not take in",
+}
+_NOTIFIER: Mapping[str, Words] = {"send": lambda notice: f"tell that {notice.headline}"}
 _SERVER: Mapping[str, Words] = {
     "load": lambda served, *_: f"load {served} on the servers",
     "unload": lambda served, *_: f"unload {served} on the servers",

@@ -28,6 +28,7 @@ from rollout.core.lifecycle import (
     Verified,
     Version,
 )
+from rollout.core.notice import notice_of_unrecorded
 from rollout.core.plan import Share
 from rollout.core.pullrequest import PullRequest
 from rollout.core.routes import Routes, with_route
@@ -35,6 +36,7 @@ from rollout.core.unrecorded import Unrecorded, still_to_be_recorded
 from rollout.errors import (
     FlagUnavailable,
     LedgerConflict,
+    NotifyUnavailable,
     RemoteUnavailable,
     RevertAwaitsMerge,
     RolloutError,
@@ -49,6 +51,7 @@ from rollout.usecases.book import Book, Signature
 from rollout.usecases.gone import see_that_it_is_served, wait_until_gone
 from rollout.usecases.hold import hold
 from rollout.usecases.lost import why_lost
+from rollout.usecases.notify import tell, tell_of_state
 from rollout.usecases.publish import publish
 from rollout.usecases.restoring import choose, form_of, make_ready
 from rollout.usecases.reverting import Reversal, revert
@@ -185,6 +188,8 @@ class _TakingBack:
         self._try("unload", self._unload)
         if not in_time:
             self._try("git", lambda: self._remember_the_revert(reverting), began=began)
+        if self._world.notifiers:
+            self._try("notify", self._tell)
         return self.report
 
     def _see_what_is_wanted(self) -> None:
@@ -468,6 +473,19 @@ class _TakingBack:
         if left := unload(self._world, served):
             raise ServingUnavailable("; ".join(left), advice="Run the command again, or let a tick do it.")
         return f"{' and '.join(served)} no server has any more" if served else "nothing"
+
+    def _tell(self) -> str:
+        """Whoever is to know is told, of what the ledger could not take in as well."""
+        book = self._book
+        if book is not None and book.state.phase is Phase.TAKEN_BACK:
+            untold = tell_of_state(self._world, book)
+        elif (told := self._world.unrecorded.find(self.report.name)) is not None:
+            untold = tell(self._world, None, notice_of_unrecorded(told))
+        else:
+            return "nothing to tell"
+        if untold:
+            raise NotifyUnavailable("; ".join(untold), advice="Run the command again.")
+        return ", ".join(each.name for each in self._world.notifiers)
 
     def _add_once(
         self, kind: type[Reverted] | type[Verified], known: Callable[[RolloutState], bool], **fields: object

@@ -15,6 +15,7 @@ from rollout.core.decide import Coverage
 from rollout.core.flag import FlagState
 from rollout.core.lifecycle import IllegalHistory, LedgerEvent, Lowered, RolloutState, Version
 from rollout.core.manifest import AdapterManifest
+from rollout.core.occasion import Occasion
 from rollout.core.plan import Share
 from rollout.core.ring import NOBODY
 from rollout.core.unrecorded import Unrecorded
@@ -31,6 +32,7 @@ from rollout.errors import (
 from rollout.ports import Gateway, World
 from rollout.usecases.book import Book, Signature
 from rollout.usecases.coverage import keep_loaded
+from rollout.usecases.notify import tell_of_state, tell_of_waiting
 from rollout.usecases.publish import publish
 from rollout.usecases.release import Desire, ReleasePolicy, find_desire, read_manifest, read_policy
 from rollout.usecases.rollback import RollbackReport, rollback
@@ -70,6 +72,7 @@ class Tick:
     analysis: Analysis = NOTHING_JUDGED
     rollback: RollbackReport | None = None
     waiting: str | None = None
+    untold: tuple[str, ...] = ()
 
 
 class Ticking:
@@ -294,6 +297,17 @@ class Ticking:
             open_ = ", ".join(phase.phase for phase in report.phases if not phase.ok)
             reason = f"the rollback is still open: {open_}" if open_ else "finished the rollback"
         return self.end(Move.ROLLED_BACK, reason, analysis=analysis, report=report)
+
+    def told(self, tick: Tick) -> Tick:
+        """The tick, with everybody told of it who wants to know; its `untold` says who could not be."""
+        waiting = {Move.HALTED: Occasion.HALTED, Move.OVERDUE: Occasion.OVERDUE}.get(tick.move)
+        untold = () if tick.rollback else tell_of_state(self.world, self.book)
+        if waiting is not None:
+            by = self._signature
+            untold += tell_of_waiting(
+                self.world, self.book, waiting, tick.reason, actor=by.actor, run_url=by.run_url
+            )
+        return replace(tick, after=self.state, untold=untold)
 
     def _seen_last(self) -> str | None:
         """The evidence of the look that showed harm, whatever was recorded since; else of one that has just been."""
