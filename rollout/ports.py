@@ -28,9 +28,9 @@ from rollout.core.revertproposal import RevertProposal
 from rollout.core.ring import NOBODY
 from rollout.core.routes import Routes
 from rollout.core.shadow.question import Question
+from rollout.core.unrecorded import Unrecorded
 from rollout.errors import LedgerConflict
 
-from rollout.core.unrecorded import Unrecorded
 
 class Clock(Protocol):
     """The time of day."""
@@ -519,8 +519,6 @@ class Ledger(Protocol):
         ...
 
 
-class ArtifactStore(Protocol):
-    """Evidence, addressed by its sha256."""
 class UnrecordedRollbacks(Protocol):
     """Rollbacks of this machine that the ledger could not take in yet. Names are those of adapters."""
 
@@ -535,6 +533,8 @@ class UnrecordedRollbacks(Protocol):
     def forget(self, name: str) -> None:
         """The ledger knows, or it does not matter any more."""
         ...
+
+
 class Notifier(Protocol):
     """Somebody who is told of what happens."""
 
@@ -555,8 +555,6 @@ class Notifier(Protocol):
 
 class ArtifactStore(Protocol):
     """Evidence, addressed by its sha256."""
-
-
 
     def put(self, content: bytes) -> str:
         """Keep it; the answer is its digest. Keeping it twice changes nothing."""
@@ -749,7 +747,6 @@ class Forge(Protocol):
         ...
 
 
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
     """Everything outside, for one environment: what a use case is given."""
@@ -763,12 +760,12 @@ class World:
     routes: RoutesStore
     ledger: Ledger
     evidence: ArtifactStore
-    unrecorded: UnrecordedRollbacks
-    notifiers: tuple[Notifier, ...] = ()
-    forge: Forge | None = None
     manifests: Manifests
     documents: Documents
     shelf: Shelf
+    unrecorded: UnrecordedRollbacks
+    notifiers: tuple[Notifier, ...] = ()
+    forge: Forge | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -812,9 +809,6 @@ class PanelScorer(Protocol):
 
     def describe(self) -> Mapping[str, str]:
         """What decides the values, for the report: model, digest, settings."""
-    unrecorded: UnrecordedRollbacks
-    forge: Forge | None = None
-    forge: Forge | None = None
         ...
 
 

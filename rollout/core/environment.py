@@ -38,6 +38,7 @@ FlagScope = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-
 BranchName = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}(/[A-Za-z0-9_-]{1,100}){0,4}$")
 ]
+
 Repository = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}/[A-Za-z0-9._-]{1,100}$")
 ]
@@ -339,7 +340,6 @@ class Fleet(Document):
     max_releases: int | None = Field(default=None, ge=1, description="Adapters in shadow or canary at once.")
 
 
-class ContextKey(Document):
 class WebhookBody(StrEnum):
     """How a notice is written: as JSON with all its fields, or as the text that Slack, Mattermost and Teams show."""
 
@@ -363,6 +363,7 @@ class WebhookNotifier(Document):
     )
 
 
+class ContextKey(Document):
     """What makes a request sticky: the first source that it holds, and what ties requests to one conversation.
 
     A conversation is bucketed by the key that its first request had, so that it changes version as seldom as a
@@ -453,12 +454,12 @@ class Environment(Document):
     )
     ledger: Annotated[FolderLedger | BranchLedger, Field(discriminator="kind")]
     fleet: Fleet = Fleet()
-    routes: Line = Field(description="The routes document that the gateways read.")
     notify: tuple[WebhookNotifier, ...] = Field(
         default=(),
         max_length=16,
         description="Who is told of rollbacks, of promotions, and of what waits for people.",
     )
+    routes: Line = Field(description="The routes document that the gateways read.")
     evidence: Line = Field(description="Folder of the evidence, addressed by digest.")
     context_key: ContextKey = ContextKey()
     gateway: GatewaySettings = GatewaySettings()

@@ -489,7 +489,7 @@ _Fixed = Annotated[
     WrapSerializer(lambda known, write: write(dict(known))),
 ]
 _Set = Annotated[frozenset[str], PlainSerializer(sorted)]
-_Ring = Annotated[_Set, Field(exclude_if=lambda ring: not ring)]
+_LaterSet = Annotated[_Set, Field(exclude_if=lambda found: not found)]
 _Waiting = Annotated[_Fixed[str], Field(exclude_if=lambda waiting: not waiting)]
 
 
@@ -517,7 +517,7 @@ class RolloutState:
     started: Started | None = None
     step: int = -1
     share: Share = Share.ZERO
-    ring: _Ring = NOBODY
+    ring: _LaterSet = NOBODY
     flag_version: int = 0
     entered_at: datetime | None = None
     intent: Intended | None = None
@@ -528,7 +528,7 @@ class RolloutState:
     cohort: str | None = None
     lowered: Lowered | None = None
     lowered_from: Share | None = None
-    lowered_ring: _Ring = NOBODY
+    lowered_ring: _LaterSet = NOBODY
     paused: Paused | None = None
     cleared: int = -1
     cleared_at: _Later[datetime] = None

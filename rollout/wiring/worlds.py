@@ -52,7 +52,6 @@ def build_world(root: Path, environment: str) -> World:
         notifiers=_notifiers(document),
         unrecorded=UnrecordedFolder(root / _UNRECORDED / document.name),
         forge=_forge(document),
-        forge=_forge(document),
     )
 
 
@@ -63,6 +62,7 @@ def _forge(environment: Environment) -> Forge | None:
     from rollout.integrations.github import GitHub
 
     return GitHub(environment.forge, base=environment.branch)
+
 
 def _notifiers(environment: Environment) -> tuple[Notifier, ...]:
     """Who is told; an address that is missing is told of when it is first needed."""
@@ -81,7 +81,6 @@ def _notifiers(environment: Environment) -> tuple[Notifier, ...]:
         )
         for each in environment.notify
     )
-
 
 
 def gateway_clients(environment: Environment, *, timeout_s: float = 2.0) -> tuple[GatewayClient, ...]:
