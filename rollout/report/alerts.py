@@ -80,8 +80,9 @@ def as_data(body: AlertBody, answers: Sequence[Answer], *, dry_run: bool = False
     }
 
 
-def as_log(answers: Sequence[Answer]) -> Iterator[str]:
-    """A line for each, for a log."""
+def as_log(body: AlertBody, answers: Sequence[Answer]) -> Iterator[str]:
+    """A line for the body and one for each alert, for a log."""
+    yield f"body of {len(answers)} alerts, {body.truncated} cut off, for {body.receiver}, group {body.group_key}"
     for answer in answers:
         _, adapter, version, becomes, why = _row(answer, dry_run=False)
         yield f"{answer.alert.name} {answer.alert.fingerprint}: {adapter} {version}: {becomes}: {why}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rollout.wiring.alerting import alerted
+from rollout.wiring.alerting import alert_receiver, alerted
 from rollout.wiring.artifacts import (
     artifact_folder,
     inspect_artifact,
@@ -47,6 +47,7 @@ __all__ = [
     "EngineChoice",
     "EngineKind",
     "adapter_inspector",
+    "alert_receiver",
     "alerted",
     "artifact_folder",
     "ask_rego",
