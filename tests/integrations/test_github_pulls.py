@@ -244,7 +244,7 @@ def test_a_merge_state_that_is_still_worked_out_is_waited_for(fake: FakeGitHub) 
 
 def test_nothing_but_the_commit_that_was_proposed_is_merged(fake: FakeGitHub) -> None:
     pull = replace(opened(fake), head="e" * 40)
-    with pytest.raises(ForgeUnavailable, match="is at .* and not at eeeeeeeeeeee yet"):
+    with pytest.raises(ForgeUnavailable, match=r"is at .* and not at eeeeeeeeeeee yet"):
         forge(fake).merge_when_ready(pull, PROPOSAL)
     assert fake.book.remote.read("bot.yaml") == b"bad"
 
