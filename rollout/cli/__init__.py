@@ -54,6 +54,7 @@ VERBS: dict[str, str] = {
     "serve": "Run the embedded OpenAI-compatible server, or the receiver of alerts.",
     "demo": "Walk four releases through the whole journey on this machine.",
     "schema": "Print the JSON Schema of a document.",
+    "drill": "Roll back on this machine while one thing after the other goes wrong.",
 }
 
 
