@@ -108,10 +108,13 @@ class _Reverting:
         return Reversal(commit=None, branch=self._branch, said=said, pull=pull)
 
     def _pull_request(self, forge: Forge, commit: str) -> PullRequest:
-        """The one of this commit, to be merged when it may be. What a person has closed is not opened again."""
+        """The one of this commit, to be merged when it may be.
+
+        One that was merged a moment ago is not opened anew, and neither is one that a person has closed.
+        """
         proposal = self._proposal
         pull = forge.find(proposal.branch)
-        if pull is not None and pull.state is PullState.CLOSED and pull.head == commit:
+        if pull is not None and pull.state is not PullState.OPEN and pull.head == commit:
             return pull
         if pull is None or pull.state is not PullState.OPEN:
             pull = forge.open(proposal)
@@ -123,7 +126,8 @@ class _Reverting:
         now = tree.read(self._path) if tree.exists(self._path) else None
         if now != self._content:
             raise ForgeUnavailable(
-                f"{pull} is merged, and {self._branch} does not say so yet", advice="Run the command again."
+                f"{pull} is merged, and {self._branch} does not say so",
+                advice="Run the command again; if that does not help, name another version in a pull request.",
             )
         commit = self._last_change()
         said = f"{commit[:12]} on {self._branch}, merged from {pull}"
