@@ -80,9 +80,12 @@ class AlertMark(Document):
 
 
 class _Sent(BaseModel):
-    """What Alertmanager sends. Fields that it will have one day are no error."""
+    """What Alertmanager sends. Fields that it will have one day are no error.
 
-    model_config = ConfigDict(frozen=True, extra="ignore", strict=True, populate_by_name=False)
+    Built when a body is read: every command reads environments and ledgers, which know alerts by their marks.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True, defer_build=True)
 
 
 class Alert(_Sent):

@@ -19,14 +19,17 @@ from rollout.core.plan import Share
 from rollout.demo.scratch import ENVIRONMENT, NAME
 from rollout.errors import Busy, LedgerConflict, Unavailable
 from rollout.ports import Ledger, World
+from rollout.report.events import tell
 from rollout.usecases.alerted import Alerted, Answer, Turns
 from rollout.usecases.book import Signature
 from rollout.usecases.rollback import rollback
-from tests.support.aftermath import reverts
+from tests.support.aftermath import Workbench, assert_allowed, reverts
 from tests.support.alerts import alert, body
 from tests.support.commands import everything
+from tests.support.kill import await_orphans, die_at, points_of
 from tests.support.site import Site
 
+_DEATHS = 12
 ALERTMANAGER = Signature(actor="alertmanager", environment=ENVIRONMENT)
 
 
@@ -90,6 +93,7 @@ def test_what_is_under_way_is_taken_back_and_the_ledger_names_the_alert(site: Si
     )
     assert (event.automatic, event.actor) == (True, "alertmanager")
     assert event.reason.startswith("alert RolloutCandidateErrors (critical): errors burn")
+    assert tell(event).startswith("1.1.0 taken back by an alert: ")
     evidence = json.loads(site.world.evidence.get(event.detail or ""))
     assert evidence["labels"]["adapter"] == NAME
     assert len(reverts(site)) == 1
@@ -200,6 +204,28 @@ def test_a_release_that_began_meanwhile_is_left_in_the_ledger_and_in_the_routes(
     assert not report.complete
     assert site.state.candidate == newer
     assert site.world.routes.read().routes[NAME].candidate == newer.served_name
+
+
+def test_whoever_dies_anywhere_is_made_up_for_by_the_same_body(ramping: Site, tmp_path: Path) -> None:
+    bench = Workbench(ramping, tmp_path)
+    said = sent(one(bench.site))
+    points = points_of(lambda: told(bench.site).answer(said))
+    for point in range(0, len(points), max(1, len(points) // _DEATHS)):
+        bench.reset()
+        child = die_at(point, lambda: told(bench.site).answer(said))
+        try:
+            assert_allowed(bench.site)
+            for _ in range(3):
+                (answer,) = told(bench.site).answer(said)
+                if not answer.open:
+                    break
+            where = f"killed at call {point} of {len(points)}, {points[point]}"
+            assert not answer.open, where
+            assert bench.site.state.unfinished_rollback is None, where
+            assert (len(rollbacks(bench.site)), len(reverts(bench.site))) == (1, 1), where
+            assert rollbacks(bench.site)[0].alert is not None, where
+        finally:
+            await_orphans(child)
 
 
 def test_two_at_once_are_one_rollback(site: Site) -> None:
