@@ -41,13 +41,14 @@ libnuma:
 	  echo "There is no libnuma, so the tests of vLLM will not run: sudo apt-get install libnuma1"; \
 	fi
 
-# The judge may ask one instead of the traffic log. The package starts a server of its own, which nobody here needs.
+# The judge may ask one instead of the traffic log, and its Alertmanager tells what to take back. The packages start
+# servers of their own, which nobody here needs.
 prometheus:
-	@if command -v prometheus >/dev/null; then exit 0; fi; \
+	@if command -v prometheus >/dev/null && command -v prometheus-alertmanager >/dev/null; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	  apt-get update -qq && apt-get install -y -qq --no-install-recommends prometheus; \
+	  apt-get update -qq && apt-get install -y -qq --no-install-recommends prometheus prometheus-alertmanager; \
 	else \
-	  echo "There is no Prometheus, so the tests of judging with one will not run: sudo apt-get install prometheus"; \
+	  echo "There is no Prometheus, or no Alertmanager, so the tests with them will not run: sudo apt-get install prometheus prometheus-alertmanager"; \
 	fi
 
 # A metric's statement may ask a database. Tests start a server of their own from its programs.

@@ -76,6 +76,19 @@ class FlagDenied(RolloutError):
     exit_status = 1
 
 
+class NotifyUnavailable(Unavailable):
+    """Whoever was to be told did not take it."""
+
+    code = "notify-unavailable"
+
+
+class NotifyDenied(RolloutError):
+    """A receiver of notices refuses them for good, or it is not known where it is."""
+
+    code = "notify-denied"
+    exit_status = 1
+
+
 class ServingUnavailable(Unavailable):
     """A replica or a gateway did not answer."""
 
@@ -89,9 +102,35 @@ class MetricsUnavailable(Unavailable):
 
 
 class RemoteUnavailable(Unavailable):
-    """The git remote did not answer or refused the push for a reason other than a race."""
+    """The git remote did not answer, or a push failed for a reason that is neither a race nor a refusal."""
 
     code = "remote-unavailable"
+
+
+class PushRefused(RolloutError):
+    """The remote does not take a push to a branch: it is protected, or a hook there says no."""
+
+    code = "push-refused"
+    exit_status = 1
+
+
+class ForgeUnavailable(Unavailable):
+    """The forge did not answer, limits us, or its answer is unknown."""
+
+    code = "forge-unavailable"
+
+
+class ForgeDenied(RolloutError):
+    """The forge refuses what was asked for good: a token, a permission, a setting of the repository."""
+
+    code = "forge-denied"
+    exit_status = 1
+
+
+class RevertAwaitsMerge(Unavailable):
+    """The manifest's revert waits in a pull request until it is merged."""
+
+    code = "revert-awaits-merge"
 
 
 class WorldChanged(RolloutError):

@@ -20,10 +20,15 @@ from rollout.core.flagcheck import FlagCheck
 from rollout.core.lifecycle import Anchored, LedgerEntry, LedgerEvent, RolloutState
 from rollout.core.manifest import AdapterManifest, Artifact
 from rollout.core.metric import Comparison, Copies, Feedback, MetricSpec, Pair, RequestRecord, Samples, Texts
+from rollout.core.notice import Notice
+from rollout.core.occasion import Occasion
 from rollout.core.plan import Share
+from rollout.core.pullrequest import PullRequest
+from rollout.core.revertproposal import RevertProposal
 from rollout.core.ring import NOBODY
 from rollout.core.routes import Routes
 from rollout.core.shadow.question import Question
+from rollout.core.unrecorded import Unrecorded
 from rollout.errors import LedgerConflict
 
 
@@ -514,6 +519,40 @@ class Ledger(Protocol):
         ...
 
 
+class UnrecordedRollbacks(Protocol):
+    """Rollbacks of this machine that the ledger could not take in yet. Names are those of adapters."""
+
+    def keep(self, told: Unrecorded) -> None:
+        """Remember it; the first one of an adapter stays, for it says when users were made safe. Raises Unavailable."""
+        ...
+
+    def find(self, name: str) -> Unrecorded | None:
+        """What waits of an adapter. Raises Unreadable for what is none."""
+        ...
+
+    def forget(self, name: str) -> None:
+        """The ledger knows, or it does not matter any more."""
+        ...
+
+
+class Notifier(Protocol):
+    """Somebody who is told of what happens."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the environment document."""
+        ...
+
+    @property
+    def occasions(self) -> frozenset[Occasion]:
+        """What it wants to be told of."""
+        ...
+
+    def send(self, notice: Notice) -> None:
+        """Tell it; the same notice may come twice, with the same id. Raises NotifyUnavailable and NotifyDenied."""
+        ...
+
+
 class ArtifactStore(Protocol):
     """Evidence, addressed by its sha256."""
 
@@ -658,8 +697,53 @@ class Manifests(Protocol):
         """Put `content` back in a commit of its own, pushed to the branch; None deletes the file.
 
         Only a file that still reads `bad` is touched: a newer change by someone else is left alone and is
-        raised as WorldChanged. A lost race is tried again on the new tip, never forced.
+        raised as WorldChanged. A lost race is tried again on the new tip, never forced. Raises PushRefused where
+        the remote does not take it.
         """
+        ...
+
+    def propose(
+        self, path: PurePosixPath, *, content: bytes | None, bad: bytes, message: str, branch: str
+    ) -> Revert:
+        """The same on another branch, to be merged; one that brings it back already is left as it is.
+
+        What others have put on that branch is built upon, never overwritten. Nothing is done where the
+        environment's branch reads `content` already.
+        """
+        ...
+
+    def proposed(self, branch: str) -> str | None:
+        """The tip of another branch, as the remote has it; None if there is no such branch."""
+        ...
+
+
+class Forge(Protocol):
+    """Where pull requests are. Every method may raise ForgeUnavailable, and ForgeDenied for what is refused for good.
+
+    Each can be repeated: what is so already is left alone.
+    """
+
+    def find(self, branch: str) -> PullRequest | None:
+        """The pull request of a branch of the repository itself: the open one, else the newest. None if there is none."""
+        ...
+
+    def open(self, proposal: RevertProposal) -> PullRequest:
+        """Open one of the proposal's branch, or find the one that somebody else has opened meanwhile."""
+        ...
+
+    def merge_when_ready(self, pull: PullRequest, proposal: RevertProposal) -> PullRequest:
+        """Have it merged: now if nothing is left to wait for, else as soon as that is so.
+
+        Where the forge does not do that, the answer says why. Nothing but its present head is ever merged.
+        """
+        ...
+
+    def close(self, pull: PullRequest) -> None:
+        """Close an open one without merging it."""
+        ...
+
+    def comment(self, pull: PullRequest, text: str, *, key: str) -> None:
+        """Say something in Markdown, once for each `key`: a word of a-z, 0-9 and -, which is not shown."""
         ...
 
 
@@ -679,6 +763,9 @@ class World:
     manifests: Manifests
     documents: Documents
     shelf: Shelf
+    unrecorded: UnrecordedRollbacks
+    notifiers: tuple[Notifier, ...] = ()
+    forge: Forge | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,9 +51,10 @@ VERBS: dict[str, str] = {
     "routes": "Show the routes in force, or render them for another gateway.",
     "gateway": "Run the stand-alone gateway.",
     "agent": "Run the agent beside one server.",
-    "serve": "Run the embedded OpenAI-compatible server over transformers and PEFT.",
+    "serve": "Run the embedded OpenAI-compatible server, or the receiver of alerts.",
     "demo": "Walk four releases through the whole journey on this machine.",
     "schema": "Print the JSON Schema of a document.",
+    "drill": "Roll back on this machine while one thing after the other goes wrong.",
 }
 
 

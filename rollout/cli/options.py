@@ -44,6 +44,21 @@ class Reason(click.ParamType[str]):
 REASON = Reason()
 
 
+class OneLine(click.ParamType[str]):
+    """Some words on one line, of 1 to 300 characters."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        told = plain(str(value), 300, nothing="")
+        if not told:
+            self.fail("say it in words", param, ctx)
+        return told
+
+
+LINE = OneLine()
+
+
 def site_options(command: Command) -> Command:
     """Where: `--environment`, `--root`; and who: `--actor`."""
     for option in (

@@ -9,8 +9,10 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field, StringConstraints, model_validator
 
+from rollout.core.alert import AlertSettings, PrometheusLabel
 from rollout.core.duration import Duration
 from rollout.core.manifest import Document, Dtype, Line, Name, Quantization
+from rollout.core.occasion import Occasion
 from rollout.core.plan import Share
 
 ENVIRONMENT_SCHEMA: Literal["adapter-rollout/environment/v1"] = "adapter-rollout/environment/v1"
@@ -33,11 +35,14 @@ KeyPattern = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]*\{name\}
 # What LaunchDarkly allows in the key of a project or an environment.
 FlagScope = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 
-
-PrometheusLabel = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]{0,99}$")]
 BranchName = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}(/[A-Za-z0-9_-]{1,100}){0,4}$")
 ]
+
+Repository = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}/[A-Za-z0-9._-]{1,100}$")
+]
+_HERE = re.compile(r"http://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?(/|$)")
 
 
 class Stage(StrEnum):
@@ -292,10 +297,70 @@ class BranchLedger(_Ledger):
     )
 
 
+class Merging(StrEnum):
+    """How a revert comes to the branch: pushed, proposed, or pushed where the remote takes it and proposed elsewhere."""
+
+    PUSH = "push"
+    PULL_REQUEST = "pull_request"
+    AUTO = "auto"
+
+
+class GitHubForge(Document):
+    """The repository at GitHub in which a revert is proposed where its branch is protected."""
+
+    kind: Literal["github"]
+    repository: Repository = Field(
+        description="`owner/name`, of the same repository as the environment's remote."
+    )
+    api: HttpUrl = Field(
+        default="https://api.github.com",
+        description="Address of the REST API; `https://HOST/api/v3` for GitHub Enterprise Server.",
+    )
+    token_env: EnvironmentVariable = Field(
+        default="GITHUB_TOKEN", description="Environment variable that holds the token; never the token."
+    )
+    merge: Merging = Field(default=Merging.AUTO, description="How a revert comes to the branch.")
+    patience_s: float = Field(
+        default=15.0,
+        gt=0,
+        le=300,
+        description="Longest time for one thing that is asked of it, with retries.",
+    )
+
+    @model_validator(mode="after")
+    def _keeps_its_token_secret(self) -> GitHubForge:
+        if not self.api.startswith("https://") and not _HERE.match(self.api):
+            raise ValueError("api: a token goes to another machine over https:// alone")
+        return self
+
+
 class Fleet(Document):
     """How many releases may be under way here at once."""
 
     max_releases: int | None = Field(default=None, ge=1, description="Adapters in shadow or canary at once.")
+
+
+class WebhookBody(StrEnum):
+    """How a notice is written: as JSON with all its fields, or as the text that Slack, Mattermost and Teams show."""
+
+    JSON = "json"
+    SLACK = "slack"
+
+
+class WebhookNotifier(Document):
+    """Somebody who is told by a webhook. The address is a secret, so that only its variable is named."""
+
+    name: Name
+    url_env: EnvironmentVariable = Field(
+        description="Environment variable that holds the address; never the address."
+    )
+    token_env: EnvironmentVariable | None = Field(
+        default=None, description="Environment variable with a bearer token that is sent along."
+    )
+    body: WebhookBody = WebhookBody.JSON
+    occasions: tuple[Occasion, ...] = Field(
+        default=tuple(Occasion), min_length=1, description="What they want to be told of."
+    )
 
 
 class ContextKey(Document):
@@ -389,10 +454,16 @@ class Environment(Document):
     )
     ledger: Annotated[FolderLedger | BranchLedger, Field(discriminator="kind")]
     fleet: Fleet = Fleet()
+    notify: tuple[WebhookNotifier, ...] = Field(
+        default=(),
+        max_length=16,
+        description="Who is told of rollbacks, of promotions, and of what waits for people.",
+    )
     routes: Line = Field(description="The routes document that the gateways read.")
     evidence: Line = Field(description="Folder of the evidence, addressed by digest.")
     context_key: ContextKey = ContextKey()
     gateway: GatewaySettings = GatewaySettings()
+    alerts: AlertSettings = AlertSettings()
     reach: Reach = Field(
         default=Reach.FILES,
         description="Where ticks find traffic log and routes: in these files, or over the gateways' own pages.",
@@ -401,6 +472,15 @@ class Environment(Document):
     remote: Name | None = Field(
         default="origin", description="The git remote; null for a repository of its own."
     )
+    forge: GitHubForge | None = Field(
+        default=None, description="Where a revert is proposed that may not be pushed to the branch."
+    )
+
+    @model_validator(mode="after")
+    def _a_forge_has_a_remote(self) -> Environment:
+        if self.forge is not None and self.remote is None:
+            raise ValueError("forge: without a `remote` there is nothing to propose a revert in")
+        return self
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Environment:

@@ -26,6 +26,7 @@ from pydantic import (
     WrapSerializer,
 )
 
+from rollout.core.alert import AlertMark
 from rollout.core.judge import Evidence
 from rollout.core.manifest import (
     Document,
@@ -46,6 +47,10 @@ from rollout.errors import LedgerConflict
 
 GENESIS = "0" * 64
 """What the first entry of a ledger names as its predecessor."""
+
+V = TypeVar("V")
+# Fields that earlier versions did not have: where they say nothing, all is written as it was then.
+_Later = Annotated[V | None, Field(exclude_if=lambda value: value is None)]
 
 # An Ed25519 signature is 64 bytes.
 Signature64 = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9+/]{86}==$")]
@@ -293,17 +298,35 @@ class Settled(_Event):
     flag_version: int = Field(ge=0)
 
 
+class Restored(Document):
+    """What serves in place of a stable version that is bad: an earlier one, or the base model where it is null."""
+
+    version: Version | None
+    replaced: Version
+
+
 class RolledBack(_Event):
-    """The candidate was taken back: the flag is off and stable. Its bytes are quarantined."""
+    """The candidate was taken back: the flag is off and stable. Its bytes are quarantined.
+
+    Where stable itself is bad, `restored` says what takes its place, and its bytes are quarantined as well. `bad` is
+    stable then, unless a candidate was under way. `incident` is how others call what happened, `alert` what asked for
+    it, where one did.
+    """
 
     kind: Literal["rolled_back"] = "rolled_back"
     reason: Text
     automatic: bool
+    alert: _Later[AlertMark] = None
     bad: Version | None
     from_share: Share
     flag_version: int = Field(ge=0)
     flag_written_at: AwareDatetime
     detail: Sha256 | None = None
+    restored: _Later[Restored] = None
+    incident: _Later[Line] = None
+    waited_since: _Later[AwareDatetime] = Field(
+        default=None, description="When it was done, where the ledger could not take it in until later."
+    )
 
 
 class Reverted(_Event):
@@ -312,6 +335,14 @@ class Reverted(_Event):
     kind: Literal["reverted"] = "reverted"
     commit: GitSha
     branch: Line
+
+
+class Notified(_Event):
+    """Somebody was told: `to` is the receiver's name in the environment document, `notice` what it was."""
+
+    kind: Literal["notified"] = "notified"
+    notice: Line
+    to: Name
 
 
 class Anchored(_Event):
@@ -360,6 +391,7 @@ LedgerEvent = Annotated[
     | RolledBack
     | Reverted
     | Verified
+    | Notified
     | Anchored,
     Field(discriminator="kind"),
 ]
@@ -451,7 +483,6 @@ def verify_chain(entries: Iterable[LedgerEntry]) -> None:
         previous, place = entry.hash, place + 1
 
 
-V = TypeVar("V")
 # What never changes is written as what JSON knows, always in the same order.
 _Fixed = Annotated[
     Mapping[str, V],
@@ -459,9 +490,7 @@ _Fixed = Annotated[
     WrapSerializer(lambda known, write: write(dict(known))),
 ]
 _Set = Annotated[frozenset[str], PlainSerializer(sorted)]
-# Fields that states of earlier versions did not have: where they say nothing, a state is written as it was then.
-_Later = Annotated[V | None, Field(exclude_if=lambda value: value is None)]
-_Ring = Annotated[_Set, Field(exclude_if=lambda ring: not ring)]
+_LaterSet = Annotated[_Set, Field(exclude_if=lambda found: not found)]
 _Waiting = Annotated[_Fixed[str], Field(exclude_if=lambda waiting: not waiting)]
 
 
@@ -489,7 +518,7 @@ class RolloutState:
     started: Started | None = None
     step: int = -1
     share: Share = Share.ZERO
-    ring: _Ring = NOBODY
+    ring: _LaterSet = NOBODY
     flag_version: int = 0
     entered_at: datetime | None = None
     intent: Intended | None = None
@@ -500,7 +529,7 @@ class RolloutState:
     cohort: str | None = None
     lowered: Lowered | None = None
     lowered_from: Share | None = None
-    lowered_ring: _Ring = NOBODY
+    lowered_ring: _LaterSet = NOBODY
     paused: Paused | None = None
     cleared: int = -1
     cleared_at: _Later[datetime] = None
@@ -516,6 +545,7 @@ class RolloutState:
     reverted: bool = False
     verified: bool = False
     rejected: _Later[Rejected] = None
+    notified: _LaterSet = frozenset()
     quarantine: _Fixed[RolledBack] = field(default_factory=lambda: MappingProxyType({}))
     evaluations: _Fixed[tuple[Evaluated, ...]] = field(default_factory=lambda: MappingProxyType({}))
     released: _Set = frozenset()
@@ -563,6 +593,10 @@ class RolloutState:
         past = self.rejected
         same = past is not None and past.rejected == version
         return past if same else None
+
+    def is_told(self, notice: str, to: str) -> bool:
+        """Whether somebody was told it since the release began or ended."""
+        return _told(notice, to) in self.notified
 
     def is_quarantined(self, identity: Identity | str) -> bool:
         """Whether these bytes were rolled back here."""
@@ -727,6 +761,8 @@ def _after(state: RolloutState, event: LedgerEvent) -> RolloutState:
         case Verified():
             _require(state.phase is Phase.TAKEN_BACK, state, event)
             return replace(state, verified=True)
+        case Notified():
+            return replace(state, notified=state.notified | {_told(event.notice, event.to)})
         case Anchored():
             _require(state == RolloutState(), state, event)
             return event.state
@@ -734,11 +770,16 @@ def _after(state: RolloutState, event: LedgerEvent) -> RolloutState:
             assert_never(event)
 
 
+def _told(notice: str, to: str) -> str:
+    return f"{notice} {to}"
+
+
 def _begun(state: RolloutState, event: Started) -> RolloutState:
     return replace(
         state,
         phase=event.phase,
         generation=state.generation + 1,
+        notified=frozenset(),
         candidate=event.candidate,
         started=event,
         step=-1,
@@ -835,6 +876,7 @@ def _settled(state: RolloutState, event: Settled) -> RolloutState:
         state,
         phase=Phase.IDLE,
         generation=state.generation + 1,
+        notified=frozenset(),
         stable=candidate,
         candidate=None,
         started=None,
@@ -874,12 +916,21 @@ def _with(released: Mapping[str, Identity], version: Version) -> Mapping[str, Id
 
 
 def _rolled_back(state: RolloutState, event: RolledBack) -> RolloutState:
-    """Allowed in every state: taking back is always legal, and harmless where nothing is under way."""
-    quarantine = dict(state.quarantine)
+    """Allowed in every state: taking back is always legal, and harmless where nothing is under way.
+
+    What is restored must be sound: neither what it replaces nor anything that was taken back.
+    """
+    stable, quarantine = state.stable, dict(state.quarantine)
     if event.bad is not None:
         quarantine[event.bad.identity] = event
+    if event.restored is not None:
+        _require(event.restored.replaced == stable, state, event)
+        quarantine[event.restored.replaced.identity] = event
+        stable = event.restored.version
+        _require(stable is None or stable.identity not in quarantine, state, event)
     return replace(
         _ended(state, event.flag_version, event.at, Phase.TAKEN_BACK),
+        stable=stable,
         rolled_back=event,
         reverted=False,
         verified=False,
@@ -893,6 +944,7 @@ def _ended(state: RolloutState, flag_version: int, at: datetime, phase: Phase) -
         state,
         phase=phase,
         generation=state.generation + 1,
+        notified=frozenset(),
         candidate=None,
         started=None,
         step=-1,

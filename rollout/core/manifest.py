@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from datetime import date
 from enum import StrEnum
 from typing import Annotated, Literal, NewType
@@ -279,3 +280,17 @@ class AdapterManifest(Document):
     def release_name(self) -> str:
         """The registry's name, `{base}/{use_case}/{task}/v{version}`."""
         return f"{self.base.name}/{self.use_case}/{self.task}/v{self.version}"
+
+
+_SERVED = re.compile(r"(.+)-\d+\.\d+\.\d+-[0-9a-f]{12}")
+
+
+def adapter_of(served: str) -> str | None:
+    """The adapter of which a served name is some version; None for a name of another make."""
+    found = _SERVED.fullmatch(served)
+    return None if found is None else found[1]
+
+
+def is_version_of(served: str, name: str) -> bool:
+    """Whether a served name is that of some version of an adapter."""
+    return adapter_of(served) == name

@@ -13,14 +13,15 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from rollout.errors import RemoteUnavailable, Unavailable, Unreadable, Usage, WorldChanged
+from rollout.core.plain import plain
+from rollout.errors import PushRefused, RemoteUnavailable, Unavailable, Unreadable, Usage, WorldChanged
 
 if TYPE_CHECKING:
     from rollout.ports import Revert
@@ -83,6 +84,13 @@ _FOREIGN = frozenset(
 # Where git looks for a name, in its order (gitrevisions(7)).
 _PLACES = ("refs/{}", "refs/tags/{}", "refs/heads/{}", "refs/remotes/{}", "refs/remotes/{}/HEAD")
 _COMMIT = re.compile(r"[0-9a-fA-F]{40}|[0-9a-fA-F]{64}")
+# How a push ends that somebody else was faster than, and one that the remote's own rules or hooks do not let through.
+_LOST = (
+    *("non-fast-forward", "fetch first", "cannot lock ref", "stale info", "but expected"),
+    *("reference already exists", "incorrect old value"),
+)
+_REFUSED = re.compile(r"(?m)^ ! \[remote rejected\] .*\((?P<why>.*)\)$")
+_SAID = re.compile(r"(?m)^remote:[ \t]*(?:error:[ \t]*)?(\S.*)$")
 _MADE_BY = re.compile(r"(?im)^[ \t]*co-authored-by[ \t]*:[ \t]*([^<\r\n]*)(?:<([^>\r\n]*))?")
 
 
@@ -466,24 +474,96 @@ class GitRepository:
 
         for _ in range(_ATTEMPTS):
             tip = self._tip()
-            tree = CommitTree(self, tip)
-            now = tree.read(path) if tree.exists(path) else None
-            if now == content:
+            if self._is_back(tip, path, content, bad):
                 return Revert(commit=None, branch=self._branch, pushed=True)
-            if now != bad:
-                raise WorldChanged(
-                    f"{path} was changed on {self._branch} since the rollback began; it is left alone",
-                    advice="Read the newer change; revert it in a pull request if it is not wanted.",
-                )
             commit = self._commit(tip, path, content, message)
             if self._push(commit, tip):
                 return Revert(commit=commit, branch=self._branch, pushed=self._remote is not None)
-        raise RemoteUnavailable(
-            f"the push to {self._branch} lost {_ATTEMPTS} races in a row", advice="Run the command again."
+        raise self._outrun(self._branch)
+
+    def propose(
+        self, path: PurePosixPath, *, content: bytes | None, bad: bytes, message: str, branch: str
+    ) -> Revert:
+        """The same on a branch of its own, which is built upon and never overwritten; one that has it is left alone.
+
+        A branch that the tip has moved away from gets a commit that joins both, so that merging it changes this one
+        file and nothing else.
+        """
+        from rollout.ports import Revert
+
+        for _ in range(_ATTEMPTS):
+            tip = self._tip()
+            if self._is_back(tip, path, content, bad):
+                return Revert(commit=None, branch=self._branch, pushed=True)
+            before = self.proposed(branch)
+            if before is not None and self._proposes(before, tip, path, (content, bad), message):
+                return Revert(commit=before, branch=branch, pushed=True)
+            joined = () if before is None or self.contains(tip, before) else (before,)
+            commit = self._commit(tip, path, content, message, *joined)
+            if self._push_aside(commit, branch, before):
+                return Revert(commit=commit, branch=branch, pushed=True)
+        raise self._outrun(branch)
+
+    def proposed(self, branch: str) -> str | None:
+        """The tip of another branch at the remote, with all that it needs here; None if it has no such branch."""
+        reference, remote = f"refs/heads/{branch}", self._remote
+        if remote is None:
+            raise Unreadable(f"there is no remote that {branch} could be on")
+        try:
+            listing = self._word("ls-remote", "--quiet", remote, reference)
+            found = [line.split("\t") for line in listing.splitlines()]
+            tip = next((commit for commit, name in found if name == reference), None)
+            if tip is not None:
+                self.run("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", remote, reference)
+        except GitFailed as error:
+            raise self._unfetched(branch, error) from None
+        return tip
+
+    def _is_back(self, tip: str, path: PurePosixPath, content: bytes | None, bad: bytes) -> bool:
+        """Whether nothing is left to be done. Raises WorldChanged for a file that is neither good nor bad."""
+        now = self._content(tip, path)
+        if now not in (content, bad):
+            raise WorldChanged(
+                f"{path} was changed on {self._branch} since the rollback began; it is left alone",
+                advice="Read the newer change; revert it in a pull request if it is not wanted.",
+            )
+        return now == content
+
+    def _content(self, commit: str, path: PurePosixPath) -> bytes | None:
+        tree = CommitTree(self, commit)
+        return tree.read(path) if tree.exists(path) else None
+
+    def _proposes(
+        self,
+        commit: str,
+        tip: str,
+        path: PurePosixPath,
+        change: tuple[bytes | None, bytes],
+        message: str,
+    ) -> bool:
+        """Whether merging a commit into the tip would do exactly this, for this reason."""
+        content, bad = change
+        try:
+            parted = self._word("merge-base", tip, commit)
+        except GitFailed:
+            return False
+        return (
+            parted != commit
+            and self.changed_between(parted, commit) == {path}
+            and self._content(commit, path) == content
+            and self._content(parted, path) == bad
+            and self._word("log", "-1", "--format=%B", commit) == message.strip()
         )
 
-    def _commit(self, tip: str, path: PurePosixPath, content: bytes | None, message: str) -> str:
-        """A commit on top of `tip` that changes one file, built beside every index."""
+    def _outrun(self, branch: str) -> RemoteUnavailable:
+        return RemoteUnavailable(
+            f"the push to {branch} lost {_ATTEMPTS} races in a row", advice="Run the command again."
+        )
+
+    def _commit(
+        self, tip: str, path: PurePosixPath, content: bytes | None, message: str, *joined: str
+    ) -> str:
+        """A commit on top of `tip` that changes one file, built beside every index. It may join other branches."""
         with tempfile.TemporaryDirectory(prefix="rollout-index-") as folder:
             index = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
             self.run("read-tree", tip, environment=index)
@@ -494,7 +574,8 @@ class GitRepository:
                 blob = stored.decode().strip()
                 self.run("update-index", "--add", "--cacheinfo", f"100644,{blob},{path}", environment=index)
             tree = self.run("write-tree", environment=index).decode().strip()
-        words = ("commit-tree", tree, "-p", tip, "-F", "-")
+        parents = (word for parent in (tip, *joined) for word in ("-p", parent))
+        words = ("commit-tree", tree, *parents, "-F", "-")
         told = message.encode(errors="backslashreplace")
         return self.run(*words, content=told, environment=self._identity()).decode().strip()
 
@@ -514,21 +595,29 @@ class GitRepository:
             if self._remote is None:
                 self.run("update-ref", f"refs/heads/{self._branch}", commit, tip)
             else:
-                self.run("push", "--porcelain", self._remote, f"{commit}:refs/heads/{self._branch}")
+                self.run("push", self._remote, f"{commit}:refs/heads/{self._branch}")
                 self.run("update-ref", f"refs/remotes/{self._remote}/{self._branch}", commit)
         except GitFailed as error:
-            lost = ("non-fast-forward", "fetch first", "cannot lock ref", "stale info", "but expected")
-            if any(sign in str(error.stderr) + str(error) for sign in lost) or self._moved(tip):
+            if self._was_lost(error, lambda: self._tip() != tip):
                 return False
-            raise RemoteUnavailable(
-                f"the push to {self._branch} failed: {error.reason}",
-                advice="Check the remote and run the command again.",
-            ) from None
+            raise _failed_push(self._branch, error) from None
         return True
 
-    def _moved(self, tip: str) -> bool:
+    def _push_aside(self, commit: str, branch: str, before: str | None) -> bool:
+        """Move another branch of the remote from `before` to `commit`, never by force; False if somebody was faster."""
         try:
-            return self._tip() != tip
+            self.run("push", str(self._remote), f"{commit}:refs/heads/{branch}")
+        except GitFailed as error:
+            if self._was_lost(error, lambda: self.proposed(branch) != before):
+                return False
+            raise _failed_push(branch, error) from None
+        return True
+
+    def _was_lost(self, error: GitFailed, moved: Callable[[], bool]) -> bool:
+        if any(sign in error.stderr for sign in _LOST):
+            return True
+        try:
+            return moved()
         except RemoteUnavailable:
             return False
 
@@ -546,11 +635,14 @@ class GitRepository:
                     self._outlast_lock(reference)
                     self.run(*words)
             except GitFailed as error:
-                raise RemoteUnavailable(
-                    f"fetching {self._branch} from {self._remote} failed: {error.reason}",
-                    advice="Check the remote and run the command again.",
-                ) from None
+                raise self._unfetched(self._branch, error) from None
         return self._tip_known()
+
+    def _unfetched(self, branch: str, error: GitFailed) -> RemoteUnavailable:
+        return RemoteUnavailable(
+            f"fetching {branch} from {self._remote} failed: {error.reason}",
+            advice="Check the remote and run the command again.",
+        )
 
     def _outlast_lock(self, reference: str) -> None:
         """Wait for another git to release a reference; what a killed one has left is removed.
@@ -571,6 +663,22 @@ class GitRepository:
         if self._remote is None:
             return self.resolve(f"refs/heads/{self._branch}")
         return self.resolve(f"refs/remotes/{self._remote}/{self._branch}")
+
+
+def _failed_push(branch: str, error: GitFailed) -> RemoteUnavailable | PushRefused:
+    """Why a push failed that was no race: a rule or a hook of the remote, or something that may be gone next time."""
+    refused = _REFUSED.search(error.stderr)
+    if refused is None:
+        return RemoteUnavailable(
+            f"the push to {branch} failed: {error.reason}",
+            advice="Check the remote and run the command again.",
+        )
+    told = "; ".join(each.strip() for each in (refused["why"], *_SAID.findall(error.stderr)))
+    return PushRefused(
+        f"the remote does not take a push to {branch}: {plain(told, 400, nothing='without a word')}",
+        advice="Let whoever runs rollout push there, or have reverts proposed in pull requests:"
+        " `forge` of the environment (docs/reverts.md).",
+    )
 
 
 def _own_environment() -> dict[str, str]:

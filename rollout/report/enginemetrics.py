@@ -75,7 +75,7 @@ SERIES: Mapping[str, Series] = {
     "looks_total": _counter("Looks, by what they came to.", "outcome"),
     "promotions_total": _counter("Candidates that were promoted."),
     "rollbacks_total": _counter(
-        "Candidates that were taken back, by the judge (`1`) or by hand (`0`).", "automatic"
+        "Candidates that were taken back, by the judge or an alert (`1`) or by hand (`0`).", "automatic"
     ),
     "last_detect_seconds": _gauge(
         "From the first users of the candidate that was taken back last to the flag's write."

@@ -17,6 +17,7 @@ from rollout.core.lifecycle import (
     LedgerEvent,
     Looked,
     Lowered,
+    Notified,
     Paused,
     Promoted,
     Rejected,
@@ -76,9 +77,15 @@ def tell(event: LedgerEvent) -> str:
             return f"settling: {reason}"
         case Settled():
             return "settled: the new version is stable"
-        case RolledBack(bad=bad, automatic=automatic, reason=reason):
-            who = "the judge" if automatic else "hand"
-            return f"{bad.version if bad else 'nothing'} taken back by {who}: {reason}"
+        case RolledBack(bad=bad, automatic=automatic, alert=alert, reason=reason, restored=restored):
+            who = "an alert" if alert is not None else "the judge" if automatic else "hand"
+            went = {each.version: None for each in (bad, restored and restored.replaced) if each}
+            told = f"{' and '.join(went) or 'nothing'} taken back by {who}"
+            if restored is not None:
+                told += (
+                    f", {restored.version.version if restored.version else 'the base model'} put in its place"
+                )
+            return f"{told}: {reason}"
         case Reverted(commit=commit):
             return f"manifest reverted in {commit[:12]}"
         case Verified() as verified:
@@ -86,6 +93,8 @@ def tell(event: LedgerEvent) -> str:
                 f"verified {verified.verified_s:.2f} s after the flag write "
                 f"(last request routed after {verified.last_routed_s:.3f} s)"
             )
+        case Notified(to=to, notice=notice):
+            return f"{to} was told of it ({notice})"
         case Anchored(entries=entries, archive=archive):
             return f"{entries} earlier entries were archived as {archive[:12]}"
         case _:

@@ -8,8 +8,10 @@ from typing import Any
 
 import click
 
-from rollout.core.lifecycle import fold
+from rollout.core.lifecycle import Restored, fold
 from rollout.ports import World
+from rollout.usecases.book import Book, Signature
+from rollout.usecases.restoring import choose
 from rollout.usecases.rollback import PhaseDone, RollbackReport
 
 
@@ -74,23 +76,36 @@ def as_markdown_table(report: RollbackReport) -> list[str]:
     return ["| phase | | at | what |", "|---|---|---:|---|", *rows]
 
 
-def preview(world: World, name: str) -> str:
-    """What a rollback would do now, read from flag and ledger."""
+def preview(world: World, name: str, *, to: str | None = None) -> str:
+    """What a rollback would do now, read from flag and ledger. Raises Usage if there is no way back to `to`."""
     flag = world.flags.read(world.environment.flag_key(name))
     state = fold(world.ledger.read(name))
-    stable = state.stable.served_name if state.stable else world.environment.server.base
+    restored = _restored(world, name, to)
+    after = restored.version if restored else state.stable
+    stable = after.served_name if after else world.environment.server.base
+    bad = [each for each in (state.candidate, restored and restored.replaced) if each]
     lines = [f"would set the flag off and stable (now: {flag.reach if flag else 'no flag'} to the candidate)"]
-    if state.candidate is None:
+    if not bad:
         lines.append(f"nothing is under way: {stable} serves everything")
     else:
+        gone = " and ".join(each.served_name for each in bad)
         lines += [
-            f"would record the rollback and quarantine {state.candidate.served_name}",
+            *([f"would load {stable} on every server, and see its effect"] if restored else []),
+            f"would record the rollback and quarantine {gone}",
             f"would leave {stable} as the only version in the routes",
-            f"would restore {state.candidate.path} on {world.environment.branch} in a commit of its own",
-            "would wait until no gateway routes to it and its last answer is finished",
+            f"would restore {bad[0].path} on {world.environment.branch} in a commit of its own",
+            f"would wait until no gateway routes to {gone} and the last answer is finished",
             f"would see that every server has {stable}",
+            f"would unload {gone}",
         ]
     return "\n".join(lines) + "\n"
+
+
+def _restored(world: World, name: str, to: str | None) -> Restored | None:
+    if to is None:
+        return None
+    reader = Signature(actor="nobody", environment=world.environment.name)
+    return choose(world, Book(world.ledger, name, reader), to)
 
 
 def _said(report: RollbackReport) -> list[str]:

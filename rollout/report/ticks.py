@@ -46,6 +46,7 @@ def news(tick: Tick) -> object:
         ()
         if rollback is None
         else tuple((each.phase, each.ok, wording(each.detail)) for each in rollback.phases),
+        tick.untold,
     )
 
 
@@ -74,6 +75,7 @@ def _as_text(tick: Tick) -> str:
         lines.append(f"  {tick.waiting}")
     if tick.rollback:
         lines += [rollbacks.phase_line(phase) for phase in tick.rollback.phases]
+    lines += [click.style(f"  not told: {each}", fg="yellow") for each in tick.untold]
     return "\n".join(lines) + "\n"
 
 
@@ -91,6 +93,7 @@ def _as_json(tick: Tick) -> str:
         "outcome": str(tick.analysis.outcome),
         "verdicts": verdicts.as_data(tick.analysis.verdicts),
         "waiting": tick.waiting,
+        "untold": list(tick.untold),
         "rollback": rollbacks.as_data(tick.rollback) if tick.rollback else None,
         "exit_status": exit_status(tick),
     }
@@ -101,4 +104,5 @@ def _as_markdown(tick: Tick) -> str:
     lines = [*headline(tick), *verdicts.as_markdown(tick.analysis)]
     if tick.rollback:
         lines += ["", *rollbacks.as_markdown_table(tick.rollback)]
+    lines += ["", *(f"Not told: {verdicts.cell(each)}" for each in tick.untold)] if tick.untold else []
     return "\n".join(lines) + "\n"

@@ -22,11 +22,14 @@ def run(
     port: int,
     ready: Callable[[str], None] = lambda _: None,
     leaving: Callable[[], None] = lambda: None,
+    grace_s: int = _GRACE_SECONDS,
+    **settings: Any,
 ) -> bool:
     """Serve until SIGTERM or SIGINT; port 0 takes a free one. The answer is whether it ever was ready.
 
     One line, `ready on http://...`, goes to standard error when requests are answered, and `ready` is given the
-    URL. `leaving` is called before runs may finish: what would never end must end then.
+    URL. `leaving` is called before runs may finish, within `grace_s`: what would never end must end then. A second
+    signal does not wait for them. `settings` are uvicorn's.
     """
     config = uvicorn.Config(
         app,
@@ -35,13 +38,15 @@ def run(
         log_level="warning",
         access_log=False,
         lifespan="on",
-        timeout_graceful_shutdown=_GRACE_SECONDS,
+        timeout_graceful_shutdown=grace_s,
         timeout_keep_alive=75,  # above the idle time of a gateway's pool, so that it closes first
         server_header=False,
+        **settings,
     )
     server = _AnnouncedServer(config, ready, leaving)
 
     def leave(*_: object) -> None:
+        server.force_exit = server.should_exit
         server.should_exit = True
 
     # uvicorn stops in order at the signal and then raises it again for whoever had it before: that is us, so
@@ -64,14 +69,15 @@ class _AnnouncedServer(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             address = self.servers[0].sockets[0].getsockname()
-            print(f"ready on {_url(address)}", file=sys.stderr, flush=True)
-            self._ready(_url(address))
+            url = _url(address, "https" if self.config.is_ssl else "http")
+            print(f"ready on {url}", file=sys.stderr, flush=True)
+            self._ready(url)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._leaving()
         await super().shutdown(sockets)
 
 
-def _url(address: Any) -> str:
+def _url(address: Any, scheme: str) -> str:
     host, port = address[0], address[1]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

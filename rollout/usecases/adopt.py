@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rollout.core.lifecycle import Adopted, Phase, Version
+from rollout.core.manifest import is_version_of
 from rollout.core.plan import Share
 from rollout.errors import ServingUnavailable, Unreadable, WorldChanged
 from rollout.ports import World
-from rollout.usecases.begin import is_version_of
 from rollout.usecases.book import Book, Signature
 from rollout.usecases.coverage import cover
 from rollout.usecases.publish import publish

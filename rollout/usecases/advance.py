@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from rollout.core.lifecycle import Phase
 from rollout.core.plan import Share
+from rollout.core.unrecorded import still_to_be_recorded
 from rollout.errors import Unreadable
 from rollout.ports import World
 from rollout.usecases.begin import Gatekeeper, perhaps_begin
@@ -25,22 +26,30 @@ def advance(world: World, name: str, *, signature: Signature, gatekeeper: Gateke
     """
     with world.ledger.lease(name):
         ticking = Ticking(steady(world), name, signature)
-        if (unfinished := ticking.state.unfinished_rollback) is not None and not _goes_forward(ticking):
-            return ticking.take_back(unfinished.reason, again=True)
-        if ticking.state.phase.under_way:
-            return walk(ticking, gatekeeper)
-        if (lost := why_lost(ticking.world, name, ticking.state)) is not None:
-            ticking.publish(Share.ZERO)
-            return ticking.end(Move.HALTED, lost)
-        ticking.ask_git()
-        if ticking.desire is None and not ticking.book.entries:
-            raise Unreadable(
-                f"neither the manifests on {world.environment.branch} nor the ledger know {name!r}",
-                advice=f"The ledger of {world.environment.name} knows: {', '.join(world.ledger.names()) or 'none'}.",
-            )
-        if ticking.state.phase is Phase.PROMOTED:
-            return after_promotion(ticking)
-        return perhaps_begin(ticking, gatekeeper)
+        return ticking.told(_advance(ticking, world, name, gatekeeper))
+
+
+def _advance(ticking: Ticking, world: World, name: str, gatekeeper: Gatekeeper) -> Tick:
+    if (unfinished := ticking.state.unfinished_rollback) is not None and not _goes_forward(ticking):
+        return ticking.take_back(unfinished.reason, again=True)
+    if (told := world.unrecorded.find(name)) is not None:
+        if still_to_be_recorded(told, ticking.state):
+            return ticking.take_back(told.reason, told=told)
+        world.unrecorded.forget(name)
+    if ticking.state.phase.under_way:
+        return walk(ticking, gatekeeper)
+    if (lost := why_lost(ticking.world, name, ticking.state)) is not None:
+        ticking.publish(Share.ZERO)
+        return ticking.end(Move.HALTED, lost)
+    ticking.ask_git()
+    if ticking.desire is None and not ticking.book.entries:
+        raise Unreadable(
+            f"neither the manifests on {world.environment.branch} nor the ledger know {name!r}",
+            advice=f"The ledger of {world.environment.name} knows: {', '.join(world.ledger.names()) or 'none'}.",
+        )
+    if ticking.state.phase is Phase.PROMOTED:
+        return after_promotion(ticking)
+    return perhaps_begin(ticking, gatekeeper)
 
 
 def _goes_forward(ticking: Ticking) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 from pydantic import ValidationError
@@ -24,6 +23,7 @@ from rollout.usecases.measured import lacking, why_no_ring
 from rollout.usecases.release import Desire, ReleasePolicy, read_policy
 from rollout.usecases.room import no_room
 from rollout.usecases.tick import Move, Tick, Ticking
+from rollout.usecases.unloading import sweep
 
 _SERVERS_LACK_STABLE = (
     "Users may get errors; look at the servers. If stable is what is broken, `rollout promote` lets the version that"
@@ -41,7 +41,7 @@ def perhaps_begin(ticking: Ticking, gatekeeper: Gatekeeper) -> Tick:
     desire, stable = ticking.desire, ticking.state.stable
     if desire is None or not ticking.state.is_hastened(desire.version.identity):
         ticking.keep_serving(advice=_SERVERS_LACK_STABLE)
-    _sweep(ticking)
+    sweep(ticking.world, ticking.book.name, kept=stable)
     if desire is None:
         return ticking.end(Move.IDLE, "git has no manifest of that name")
     if stable is not None and desire.version.identity == stable.identity:
@@ -143,29 +143,3 @@ def _begin(ticking: Ticking, desire: Desire, policy: ReleasePolicy, reports: tup
     ticking.publish(policy.mirror, policy.golden.response_schema)
     said = f"{desire.version.served_name} enters {ticking.state.phase}"
     return ticking.end(Move.BEGUN, "; ".join(each for each in (said, no_way_back) if each))
-
-
-def _sweep(ticking: Ticking) -> None:
-    """Unload what no route names any more, once none of its answers is under way."""
-    stable = ticking.state.stable
-    statuses = [gateway.status() for gateway in ticking.world.gateways]
-    for replica in ticking.world.replicas:
-        for model in replica.models():
-            ours = is_version_of(model.name, ticking.book.name)
-            kept = stable is not None and model.name == stable.served_name
-            if ours and not kept and not any(status.in_flight.get(model.name) for status in statuses):
-                replica.unload(model.name)
-
-
-_SERVED = re.compile(r"(.+)-\d+\.\d+\.\d+-[0-9a-f]{12}")
-
-
-def adapter_of(served: str) -> str | None:
-    """The adapter of which a served name is some version; None for a name of another make."""
-    found = _SERVED.fullmatch(served)
-    return None if found is None else found[1]
-
-
-def is_version_of(served: str, name: str) -> bool:
-    """Whether a served name is that of some version of an adapter."""
-    return adapter_of(served) == name

@@ -85,6 +85,9 @@ def _guarded(world: World, guard: _Guard) -> World:
         "shelf": _Shelf(world.shelf, guard),
         "flags": _Untouched(world.flags, guard, _FLAG),
         "manifests": _Untouched(world.manifests, guard, _GIT),
+        "forge": world.forge and _Untouched(world.forge, guard, _FORGE),
+        "unrecorded": _Untouched(world.unrecorded, guard, _UNRECORDED),
+        "notifiers": tuple(_Untouched(each, guard, _NOTIFIER) for each in world.notifiers),
         "replicas": tuple(_Untouched(each, guard, _SERVER) for each in world.replicas),
         "gateways": tuple(_Untouched(each, guard, _GATEWAY) for each in world.gateways),
     }
@@ -112,7 +115,21 @@ _FLAG: Mapping[str, Words] = {
     "write": lambda key, share, *, comment, **_: f"set the flag {key} to {share} ({comment})",
     "take_back": lambda key, *, comment, **_: f"set the flag {key} off and stable ({comment})",
 }
-_GIT: Mapping[str, Words] = {"restore": lambda path, **_: f"restore {path} in git"}
+_GIT: Mapping[str, Words] = {
+    "restore": lambda path, **_: f"restore {path} in git",
+    "propose": lambda path, *, branch, **_: f"propose to restore {path} on {branch}",
+}
+_FORGE: Mapping[str, Words] = {
+    "open": lambda proposal: f"open a pull request of {proposal.branch}",
+    "merge_when_ready": lambda pull, _: f"have {pull} merged",
+    "close": lambda pull: f"close {pull}",
+    "comment": lambda pull, *_, **__: f"comment on {pull}",
+}
+_UNRECORDED: Mapping[str, Words] = {
+    "keep": lambda told: f"keep the rollback of {told.name} until the ledger can take it in",
+    "forget": lambda name: f"forget the rollback of {name} that the ledger could not take in",
+}
+_NOTIFIER: Mapping[str, Words] = {"send": lambda notice: f"tell that {notice.headline}"}
 _SERVER: Mapping[str, Words] = {
     "load": lambda served, *_: f"load {served} on the servers",
     "unload": lambda served, *_: f"unload {served} on the servers",

@@ -13,12 +13,13 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from rollout.core.lifecycle import Phase, RolloutState
+from rollout.core.manifest import adapter_of
 from rollout.core.plan import Share
 from rollout.core.routes import Routes, route_of
 from rollout.errors import RolloutError, Unreadable
 from rollout.ports import Serving, Tree, World
 from rollout.usecases.advance import advance
-from rollout.usecases.begin import Gatekeeper, adapter_of
+from rollout.usecases.begin import Gatekeeper
 from rollout.usecases.book import Signature
 from rollout.usecases.mishaps import as_error
 from rollout.usecases.steady import names_of, steady

@@ -13,56 +13,72 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import PurePosixPath
-from threading import Thread
 
+from pydantic import JsonValue
+
+from rollout.core.alert import AlertMark
 from rollout.core.flag import FlagState
 from rollout.core.lifecycle import (
     IllegalHistory,
     Phase,
+    Restored,
     Reverted,
     RolledBack,
     RolloutState,
     Verified,
     Version,
 )
-from rollout.core.manifest import AdapterManifest
+from rollout.core.notice import notice_of_unrecorded
 from rollout.core.plan import Share
+from rollout.core.pullrequest import PullRequest
 from rollout.core.routes import Routes, with_route
+from rollout.core.unrecorded import Unrecorded, still_to_be_recorded
 from rollout.errors import (
     FlagUnavailable,
     LedgerConflict,
+    NotifyUnavailable,
+    RemoteUnavailable,
+    RevertAwaitsMerge,
     RolloutError,
     ServingUnavailable,
     Unavailable,
+    Unreadable,
     WorldChanged,
 )
-from rollout.ports import GatewayStatus, World
+from rollout.ports import World
+from rollout.usecases.beside import begun
 from rollout.usecases.book import Book, Signature
-from rollout.usecases.coverage import keep_loaded, misplaced
+from rollout.usecases.gone import see_that_it_is_served, wait_until_gone
 from rollout.usecases.hold import hold
 from rollout.usecases.lost import why_lost
+from rollout.usecases.notify import tell, tell_of_state
 from rollout.usecases.publish import publish
-from rollout.usecases.release import find_desire, read_manifest
+from rollout.usecases.restoring import choose, form_of, make_ready
+from rollout.usecases.reverting import Reversal, revert
+from rollout.usecases.unloading import unload
 
 _APPENDS = 20
-_VERIFY_S = 30.0
 _FLAG_ALONE_S = 0.5
 """How long the flag is given before the gateways are told without it."""
 _FLAG_LONGEST_S = 15.0
-_SERVERS_LONGEST_S = 30.0
-_POLL_S = 0.05
+_GIT_ALONE_S = 2.0
+"""How long git is given before the proof begins beside it."""
+_GIT_LONGEST_S = 180.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhaseDone:
-    """One phase of a rollback: what came of it, and its seconds since the command began."""
+    """One phase of a rollback: what came of it, and its seconds since the command began.
+
+    One that is not `ok` and `waits` has done all that it can: what is left is up to others.
+    """
 
     phase: str
     ok: bool
     detail: str
     began_s: float
     ended_s: float
+    waits: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -80,6 +96,7 @@ class RollbackReport:
     phases: list[PhaseDone] = field(default_factory=list)
     verified: Verified | None = None
     commit: str | None = None
+    pull: PullRequest | None = None
     known: bool = True
     settling: bool = False
 
@@ -104,12 +121,23 @@ def rollback(
     *,
     reason: str,
     signature: Signature,
+    to: str | None = None,
+    incident: str | None = None,
     automatic: bool = False,
     detail: str | None = None,
+    alert: AlertMark | None = None,
+    only: str | None = None,
     on_phase: Callable[[PhaseDone], None] = lambda _: None,
 ) -> RollbackReport:
-    """Take back whatever is under way for `name`. Never raises: a failed phase is in the report."""
-    return _TakingBack(world, name, reason, signature, automatic, detail, on_phase).run()
+    """Take back whatever is under way for `name`, and put `to` in the place of stable where that is bad as well.
+
+    `to` is an earlier version that everybody had, or `base`; raises Usage, before anything is done, where it is
+    neither. Otherwise it never raises: a failed phase is in the report. `only` is the served name that is meant: if
+    another version began meanwhile, that one stays in ledger and routes.
+    """
+    taking_back = _TakingBack(world, name, reason, signature, to, incident, automatic, detail, on_phase)
+    taking_back.alert, taking_back.only = alert, only
+    return taking_back.run()
 
 
 class _TakingBack:
@@ -119,6 +147,8 @@ class _TakingBack:
         name: str,
         reason: str,
         signature: Signature,
+        to: str | None,
+        incident: str | None,
         automatic: bool,
         detail: str | None,
         on_phase: Callable[[PhaseDone], None],
@@ -126,9 +156,14 @@ class _TakingBack:
         self._world = world
         self._key = world.environment.flag_key(name)
         self._signature = signature
+        self._to = to
+        self._restored: Restored | None = None
+        self._incident = incident
         self._automatic = automatic
         self._detail = detail
         self._on_phase = on_phase
+        self.alert: AlertMark | None = None
+        self.only: str | None = None
         self._began = world.clock.now()
         self._flag: FlagState | None = None
         self._flag_written_at: datetime = self._began
@@ -136,19 +171,50 @@ class _TakingBack:
         self.report = RollbackReport(name=name, environment=world.environment.name, reason=reason)
 
     def run(self) -> RollbackReport:
+        if self._to is not None:
+            self._see_what_is_wanted()
         self._make_users_safe()
-        for phase, act in (
-            ("ledger", self._record),
-            ("routes", self._close_the_routes),
-            ("git", self._restore_the_manifest),
-            ("verify", self._verify),
-        ):
-            self._try(phase, act)
+        if self._to is not None:
+            self._try("servers", self._get_ready)
+        self._try("ledger", self._record)
+        if not self.report.phases[-1].ok:
+            self._try("queue", self._remember)
+        self._try("routes", self._close_the_routes)
+        began, reverting = self._seconds(), begun(self._revert_the_manifest)
+        in_time = bool(wait([reverting], timeout=_GIT_ALONE_S).done)
+        if in_time:
+            self._try("git", lambda: self._remember_the_revert(reverting), began=began)
+        self._try("verify", self._verify)
+        self._try("unload", self._unload)
+        if not in_time:
+            self._try("git", lambda: self._remember_the_revert(reverting), began=began)
+        if self._world.notifiers:
+            self._try("notify", self._tell)
         return self.report
+
+    def _see_what_is_wanted(self) -> None:
+        """Raises Usage. A ledger that cannot be read now keeps nobody from taking the candidate back."""
+        with suppress(Unavailable, LedgerConflict):
+            choose(self._world, self._open(), str(self._to))
+
+    def _get_ready(self) -> str:
+        """Nothing is recorded of what is to serve before every server has it; nobody is sent to it until then."""
+        book = self._open()
+        restored = choose(self._world, book, str(self._to))
+        if restored is None:
+            return f"{self._to} is stable already"
+        said = make_ready(self._world, restored)
+        self._restored = restored
+        return said
+
+    def _open(self) -> Book:
+        """The ledger as it is now."""
+        self._book = Book(self._world.ledger, self.report.name, self._signature)
+        return self._book
 
     def _make_users_safe(self) -> None:
         """The flag; and where it fails, or has not answered within a moment, the gateways without it."""
-        written = _begun(self._take_the_flag_back)
+        written = begun(self._take_the_flag_back)
         if not wait([written], timeout=_FLAG_ALONE_S).done or written.exception() is not None:
             self._try("gateways", self._tell_the_gateways)
         self._try("flag", lambda: _result(written), began=0.0)
@@ -176,15 +242,17 @@ class _TakingBack:
 
     def _try(self, phase: str, act: Callable[[], str], *, began: float | None = None) -> None:
         began = self._seconds() if began is None else began
+        waits = False
         try:
             ok, detail = True, act()
         except RolloutError as error:
-            ok, detail = False, error.message
+            ok, detail, waits = False, error.message, isinstance(error, RevertAwaitsMerge)
         except (
             Exception
         ) as error:  # Whatever is broken here must not keep the next phase from making users safe.
             ok, detail = False, f"unexpected {type(error).__name__}: {error}"
-        done = PhaseDone(phase=phase, ok=ok, detail=detail, began_s=began, ended_s=self._seconds())
+        ended = self._seconds()
+        done = PhaseDone(phase=phase, ok=ok, detail=detail, began_s=began, ended_s=ended, waits=waits)
         self.report.phases.append(done)
         self._on_phase(done)
 
@@ -198,23 +266,54 @@ class _TakingBack:
         return f"off, and stable for everyone (version {self._flag.version})"
 
     def _record(self) -> str:
-        book = self._book = Book(self._world.ledger, self.report.name, self._signature)
+        book = self._open()
         self.report.known = bool(book.entries) or self._flag is not None
         for _ in range(_APPENDS):
             state = book.state
             self.report.settling |= state.settling
-            if state.candidate is None:
+            restored = self._restored if self._restored and self._restored.replaced == state.stable else None
+            if state.candidate is None and restored is None:
                 if (lost := why_lost(self._world, self.report.name, state)) is not None:
                     raise WorldChanged(lost)
+                self._world.unrecorded.forget(self.report.name)
                 return self._recognise(state)
+            if self._is_another(state.candidate):
+                raise WorldChanged(f"another version than {self.only} began meanwhile")
             try:
-                book.add(RolledBack, self._world.clock.now(), **self._event(state))
+                book.add(RolledBack, self._world.clock.now(), **self._event(state, restored))
             except LedgerConflict:
                 book.reread()  # A tick was faster; what it did is taken back as well.
             else:
+                self._world.unrecorded.forget(self.report.name)
                 self._recognise(book.state)
-                return f"recorded; {state.candidate.served_name} is quarantined"
+                return f"recorded; {' and '.join(self._bad_ones())} is quarantined"
         raise LedgerConflict(f"{_APPENDS} writers in a row were faster", advice="Run the command again.")
+
+    def _remember(self) -> str:
+        """What the ledger does not know yet it is told by the next tick on this machine, or by this command."""
+        told = Unrecorded(
+            name=self.report.name,
+            environment=self.report.environment,
+            at=self._world.clock.now(),
+            actor=self._signature.actor,
+            reason=self.report.reason,
+            automatic=self._automatic,
+            incident=self._incident,
+            flag_written_at=self._flag_written_at if self._flag else None,
+        )
+        self._world.unrecorded.keep(told)
+        return "kept on this machine, until the ledger can take it in"
+
+    def _what_waited(self, state: RolloutState) -> Unrecorded | None:
+        """What was done before, of the same release, while the ledger could not take it in."""
+        with suppress(Unreadable):
+            told = self._world.unrecorded.find(self.report.name)
+            return told if told is not None and still_to_be_recorded(told, state) else None
+        return None
+
+    def _is_another(self, candidate: Version | None) -> bool:
+        """Whether what is under way is not what was meant."""
+        return candidate is not None and self.only not in (None, candidate.served_name)
 
     def _recognise(self, state: RolloutState) -> str:
         self.report.stable = state.stable
@@ -224,27 +323,42 @@ class _TakingBack:
         self._flag_written_at = state.rolled_back.flag_written_at
         return "recorded before"
 
-    def _event(self, state: RolloutState) -> dict[str, object]:
+    def _event(self, state: RolloutState, restored: Restored | None) -> dict[str, object]:
+        told = self._what_waited(state)
+        first = told.flag_written_at if told else None
         return {
             "reason": self.report.reason,
             "automatic": self._automatic,
-            "bad": state.candidate,
+            "waited_since": told.at if told else None,
+            "bad": state.candidate or state.stable,
+            "restored": restored,
+            "incident": self._incident,
             "from_share": state.intent.share if state.intent else state.share,
             "flag_version": self._flag.version if self._flag else state.flag_version,
-            "flag_written_at": self._flag_written_at,
+            "flag_written_at": first or self._flag_written_at,
             "detail": self._detail,
+            "alert": self.alert,
         }
 
     def _close_the_routes(self) -> str:
         """The gateways' second way to safety: it holds even where the flag could not be written."""
         route = self._world.routes.read().routes.get(self.report.name)
         self.report.settling |= route is not None and route.stable == route.candidate
+        if self._known is not None and self._is_another(self._known.candidate):
+            return "left alone: another version began meanwhile"
         if self._known is None or self._known.candidate is not None:
             self._world.routes.update(self._without_candidate)
         else:
             assert self._book is not None
-            publish(self._world, self._book, mirror=Share.ZERO)
+            publish(self._world, self._book, mirror=Share.ZERO, response_schema=self._form())
         return self._what_the_routes_say()
+
+    def _form(self) -> dict[str, JsonValue] | None:
+        """How answers of a restored version are formed; None: as what is in force says."""
+        event = self._known.rolled_back if self._known else None
+        with suppress(RolloutError):
+            return form_of(self._world, event.restored) if event and event.restored else None
+        return None
 
     @property
     def _known(self) -> RolloutState | None:
@@ -278,70 +392,37 @@ class _TakingBack:
             raise WorldChanged(f"the routes still name {route.candidate}", advice="Run the command again.")
         return f"{route.stable} and no candidate (revision {routes.revision})"
 
-    def _restore_the_manifest(self) -> str:
-        book = self._book
-        if book is None:
+    def _revert_the_manifest(self) -> Reversal | str:
+        """What became of the manifest; or why there is nothing to revert. Records nothing, for it runs beside others."""
+        if self._book is None:
             raise WorldChanged(
                 "what to restore is not known without the ledger", advice="Run the command again."
             )
-        event = book.state.rolled_back
-        if book.state.phase is not Phase.TAKEN_BACK or event is None or event.bad is None:
+        state = self._book.state
+        event = state.rolled_back
+        if state.phase is not Phase.TAKEN_BACK or event is None or event.bad is None:
             return "nothing to revert"
-        if book.state.reverted:
-            return "reverted before"
-        bad, stable = event.bad, book.state.stable
-        if stable is not None and stable.path != bad.path:
-            # A manifest that was moved is not moved back by us; once git asks for other bytes, all is said.
-            return self._leave_what_is_newer(bad)
+        return "reverted before" if state.reverted else revert(self._world, event, event.bad, state.stable)
+
+    def _remember_the_revert(self, reverting: Future[Reversal | str]) -> str:
         try:
-            revert = self._world.manifests.restore(
-                PurePosixPath(bad.path),
-                content=None if stable is None else self._manifest(stable),
-                bad=self._as_steered(bad),
-                message=_message(event, bad, stable),
+            reversal = reverting.result(timeout=_GIT_LONGEST_S)
+        except FutureTimeout:
+            raise RemoteUnavailable(
+                f"git and its forge have not answered within {_GIT_LONGEST_S:.0f} s", advice="Run it again."
+            ) from None
+        if isinstance(reversal, str):
+            return reversal
+        self.report.pull = reversal.pull
+        self.report.commit = None if reversal.newer else reversal.commit
+        if reversal.commit is None:
+            raise RevertAwaitsMerge(
+                reversal.said, advice="Once it is merged, a tick or the same command says so."
             )
-        except WorldChanged:
-            return self._leave_what_is_newer(bad)
-        # Somebody, or we before we were killed, brought it back: that commit is the one to remember.
-        commit = revert.commit or self._world.manifests.last_change(PurePosixPath(bad.path))
-        self.report.commit = commit
-        if not self._add_once(Reverted, lambda state: state.reverted, commit=commit, branch=revert.branch):
-            return f"another rollback was faster: {commit[:12]} on {revert.branch}"
-        if revert.commit is None:
-            return f"{revert.branch} says so already, by {commit[:12]}"
-        return f"{revert.commit[:12]} on {revert.branch}" + (", pushed" if revert.pushed else "")
-
-    def _leave_what_is_newer(self, bad: Version) -> str:
-        """A manifest that was changed since is left alone: nothing is to be reverted if it asks for other bytes.
-
-        Raises WorldChanged if it still asks for the bad ones: whoever edited it has to say what they want.
-        """
-        desire = find_desire(self._world, self.report.name)
-        if desire is not None and desire.version.identity == bad.identity:
-            raise WorldChanged(
-                f"{desire.version.path} was changed or moved, and still asks for {bad.served_name}",
-                advice="Name another version in a pull request.",
-            )
-        branch = self._world.environment.branch
-        commit = self._world.manifests.last_change(PurePosixPath(bad.path))
-        self._add_once(Reverted, lambda state: state.reverted, commit=commit, branch=branch)
-        newer = desire.version.served_name if desire else "no version"
-        return f"left alone: {branch} asks for {newer} meanwhile"
-
-    def _as_steered(self, bad: Version) -> bytes:
-        """What git asks for now where only how it was to be released was changed since, else what the release began with."""
-        began = self._manifest(bad)
-        with suppress(RolloutError):
-            desire = find_desire(self._world, self.report.name)
-            then = self._world.documents.read(began, AdapterManifest, source=bad.path).value
-            if desire is not None and desire.version.path == bad.path:
-                now = desire.manifest.value
-                if now != then and now.model_copy(update={"rollout": then.rollout}) == then:
-                    return desire.manifest.content
-        return began
-
-    def _manifest(self, version: Version) -> bytes:
-        return self._world.manifests.at(version.commit).read(PurePosixPath(version.path))
+        fields = {"commit": reversal.commit, "branch": reversal.branch}
+        if not self._add_once(Reverted, lambda state: state.reverted, **fields):
+            return f"another rollback was faster: {reversal.commit[:12]} on {reversal.branch}"
+        return reversal.said
 
     def _verify(self) -> str:
         """Wait until no gateway can route to the bad version any more and none of its answers is under way, and see
@@ -349,59 +430,62 @@ class _TakingBack:
         flag = self._world.flags.read(self._key)
         if flag is not None and not flag.reach.is_nobody:
             # A late tick had turned it on, and will not do so twice; or the service is there by now.
-            _result(_begun(self._take_the_flag_back))
-        bad = self.report.bad
+            _result(begun(self._take_the_flag_back))
         if self._book is not None and self._book.state.candidate is not None:
             raise WorldChanged(
                 "the ledger does not know of the rollback yet", advice="Run the command again."
             )
-        if bad is None:
+        if not (served := self._bad_ones()):
             return "the flag gives nothing to a candidate" if flag is not None else "there is no flag"
         state = self._book.state if self._book else None
         if state is not None and state.verified:
             return "verified before"
-        last_routed_s, drained_s = self._wait_until_gone(bad.served_name)
-        self._see_that_stable_is_served()
+        if self._flag is None:
+            raise FlagUnavailable(
+                "the flag was not written, so nothing can be verified", advice="Run it again."
+            )
+        gone = wait_until_gone(self._world, self._flag, served, since=self._flag_written_at)
+        see_that_it_is_served(self._world, self._known.stable if self._known else None)
         fields = {
-            "last_routed_s": round(last_routed_s, 3),
-            "drained_s": round(drained_s, 3),
+            "last_routed_s": round(gone.last_routed_s, 3),
+            "drained_s": round(gone.drained_s, 3),
             "verified_s": round(self._since_flag(), 3),
         }
         if self._book is not None and not self._add_once(Verified, lambda state: state.verified, **fields):
             return "another rollback was faster, and verified it"
         return (
-            f"last request to {bad.served_name} routed {last_routed_s:.3f} s after the flag write, "
-            f"its last answer finished after {drained_s:.3f} s"
+            f"last request to {' or '.join(served)} routed {gone.last_routed_s:.3f} s after the flag write, "
+            f"its last answer finished after {gone.drained_s:.3f} s"
         )
 
-    def _see_that_stable_is_served(self) -> None:
-        """Raises ServingUnavailable unless every server has it, or could be given it."""
-        asked = _begun(self._what_servers_lack)
-        try:
-            lacking = asked.result(timeout=_SERVERS_LONGEST_S)
-        except FutureTimeout:
-            lacking = f"not every server has answered within {_SERVERS_LONGEST_S:.0f} s"
-        except RolloutError as error:
-            lacking = error.message
-        if lacking:
-            raise ServingUnavailable(
-                f"not verified yet: {lacking}",
-                advice="Users may get errors: look at the servers, then run it again.",
-            )
+    def _bad_ones(self) -> tuple[str, ...]:
+        """Served names of what was taken back: the candidate, and stable where that was replaced."""
+        event = self._known.rolled_back if self._known else None
+        replaced = event.restored.replaced if event and event.restored else None
+        return tuple(dict.fromkeys(each.served_name for each in (self.report.bad, replaced) if each))
 
-    def _what_servers_lack(self) -> str:
-        """Who is asked first, so that nothing is laid down where nothing lacks; empty if nothing does."""
-        world, stable = self._world, self._known.stable if self._known else None
-        if stable is None:
-            base = world.environment.server.base
-            without = [each.name for each in world.replicas if base not in {m.name for m in each.models()}]
-            return f"{', '.join(without)} does not serve {base}" if without else ""
-        folders = {stable.served_name: world.shelf.folder(stable.served_name)}
-        with suppress(Unavailable):
-            if world.replicas and not any(misplaced(replica, folders) for replica in world.replicas):
-                return ""
-        found = keep_loaded(world, [read_manifest(world, stable).value])
-        return "" if found.complete else found.complaint
+    def _unload(self) -> str:
+        """What is gone from the gateways leaves the servers' memory; a version that begins anew stays."""
+        state = self._book.reread() if self._book is not None else None
+        if state is None or state.phase is not Phase.TAKEN_BACK or not state.verified:
+            return "nothing: it is not verified yet that all is gone"
+        served = self._bad_ones()
+        if left := unload(self._world, served):
+            raise ServingUnavailable("; ".join(left), advice="Run the command again, or let a tick do it.")
+        return f"{' and '.join(served)} no server has any more" if served else "nothing"
+
+    def _tell(self) -> str:
+        """Whoever is to know is told, of what the ledger could not take in as well."""
+        book = self._book
+        if book is not None and book.state.phase is Phase.TAKEN_BACK:
+            untold = tell_of_state(self._world, book)
+        elif (told := self._world.unrecorded.find(self.report.name)) is not None:
+            untold = tell(self._world, None, notice_of_unrecorded(told))
+        else:
+            return "nothing to tell"
+        if untold:
+            raise NotifyUnavailable("; ".join(untold), advice="Run the command again.")
+        return ", ".join(each.name for each in self._world.notifiers)
 
     def _add_once(
         self, kind: type[Reverted] | type[Verified], known: Callable[[RolloutState], bool], **fields: object
@@ -427,41 +511,6 @@ class _TakingBack:
     def _since_flag(self) -> float:
         return (self._world.clock.now() - self._flag_written_at).total_seconds()
 
-    def _wait_until_gone(self, served: str) -> tuple[float, float]:
-        if self._flag is None:
-            raise FlagUnavailable(
-                "the flag was not written, so nothing can be verified", advice="Run it again."
-            )
-        needed = (self._flag.version, self._world.routes.read().revision)
-        told_s: float | None = None
-        while True:
-            statuses = [gateway.status() for gateway in self._world.gateways]
-            if told_s is None and all(status.has_heard(self._key, *needed) for status in statuses):
-                told_s = self._since_flag()
-            if told_s is not None and not any(status.in_flight.get(served, 0) for status in statuses):
-                break
-            if self._since_flag() > _VERIFY_S and self._seconds() > _VERIFY_S:
-                raise ServingUnavailable(
-                    _why_not(statuses, served, heard=told_s is not None), advice="Run it again."
-                )
-            self._world.clock.sleep(_POLL_S)
-        last = max((status.last_routed.get(served, 0.0) for status in statuses), default=0.0)
-        return max(0.0, last - self._flag_written_at.timestamp()), self._since_flag()
-
-
-def _begun(act: Callable[[], str]) -> Future[str]:
-    """Have it done beside everything else; whoever gives up waiting is not held up by it, not even at the end."""
-    done: Future[str] = Future()
-
-    def run() -> None:
-        try:
-            done.set_result(act())
-        except BaseException as error:
-            done.set_exception(error)
-
-    Thread(target=run, name="flag", daemon=True).start()
-    return done
-
 
 def _result(done: Future[str]) -> str:
     try:
@@ -470,27 +519,3 @@ def _result(done: Future[str]) -> str:
         raise FlagUnavailable(
             f"the flag service has not answered within {_FLAG_LONGEST_S:.0f} s", advice="Run it again."
         ) from None
-
-
-def _why_not(statuses: list[GatewayStatus], served: str, *, heard: bool) -> str:
-    if not heard:
-        return f"after {_VERIFY_S:.0f} s not every gateway has read the flag and the routes"
-    running = sum(status.in_flight.get(served, 0) for status in statuses)
-    return f"after {_VERIFY_S:.0f} s {running} answers of {served} are still under way"
-
-
-def _message(event: RolledBack, bad: Version, stable: Version | None) -> str:
-    reason = " ".join(event.reason.split())
-    target = f"to {stable.version}" if stable else "to the base model"
-    lines = [
-        f"Roll back {event.name} {target}",
-        "",
-        f"{bad.version} was taken back in {event.environment}: {reason}",
-        "",
-        f"Rollback-Of: {bad.served_name}",
-        f"Reason: {reason[:300]}",
-        f"Environment: {event.environment}",
-    ]
-    if event.detail:
-        lines.append(f"Evidence: sha256:{event.detail}")
-    return "\n".join(lines) + "\n"

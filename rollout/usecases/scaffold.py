@@ -1,6 +1,6 @@
 """Set up a repository: policies, schemas and an environment, so that `validate` works at once.
 
-Rules and metrics are this product's own, with the severities of a profile; everything else comes from the
+Rules, metrics and alerts are this product's own, with the severities of a profile; everything else comes from the
 profile's trees. Nothing that exists is overwritten, and doing it twice changes nothing more.
 """
 
@@ -155,6 +155,7 @@ def plan_files(
     files = [
         *_rules(shipped.policies, profile, edit, book),
         *_copies(shipped.policies, POLICIES / "metrics"),
+        *_copies(shipped.policies, POLICIES / "alerts"),
         *(file for tree in profile.trees for file in _copies(shipped.templates, TREES / tree, TREES / tree)),
         *_schemas(),
     ]

@@ -53,6 +53,16 @@ class SteadyManifests:
         """As it is: on the newest tip."""
         return self.newest.restore(path, content=content, bad=bad, message=message)
 
+    def propose(
+        self, path: PurePosixPath, *, content: bytes | None, bad: bytes, message: str, branch: str
+    ) -> Revert:
+        """As it is: on the newest tip."""
+        return self.newest.propose(path, content=content, bad=bad, message=message, branch=branch)
+
+    def proposed(self, branch: str) -> str | None:
+        """As it is now."""
+        return self.newest.proposed(branch)
+
 
 class SteadyDocuments:
     """Reads each document once: the policy of a release is that of many others."""

@@ -6,7 +6,7 @@ that the next tick, on any machine, knows what the last one was about to do.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from pydantic import JsonValue
@@ -15,8 +15,10 @@ from rollout.core.decide import Coverage
 from rollout.core.flag import FlagState
 from rollout.core.lifecycle import IllegalHistory, LedgerEvent, Lowered, RolloutState, Version
 from rollout.core.manifest import AdapterManifest
+from rollout.core.occasion import Occasion
 from rollout.core.plan import Share
 from rollout.core.ring import NOBODY
+from rollout.core.unrecorded import Unrecorded
 from rollout.core.verdict import NOTHING_JUDGED, Analysis
 from rollout.errors import (
     LedgerConflict,
@@ -30,6 +32,7 @@ from rollout.errors import (
 from rollout.ports import Gateway, World
 from rollout.usecases.book import Book, Signature
 from rollout.usecases.coverage import keep_loaded
+from rollout.usecases.notify import tell_of_state, tell_of_waiting
 from rollout.usecases.publish import publish
 from rollout.usecases.release import Desire, ReleasePolicy, find_desire, read_manifest, read_policy
 from rollout.usecases.rollback import RollbackReport, rollback
@@ -69,6 +72,7 @@ class Tick:
     analysis: Analysis = NOTHING_JUDGED
     rollback: RollbackReport | None = None
     waiting: str | None = None
+    untold: tuple[str, ...] = ()
 
 
 class Ticking:
@@ -267,21 +271,43 @@ class Ticking:
             return f"gateway {gateway.name}: {error.message}"
         return None if heard else f"gateway {gateway.name} has not read the latest flag and routes yet"
 
-    def take_back(self, reason: str, *, again: bool = False, analysis: Analysis = NOTHING_JUDGED) -> Tick:
-        """Roll back, and end with that; `again` where an earlier rollback is gone on with."""
+    def take_back(
+        self,
+        reason: str,
+        *,
+        again: bool = False,
+        analysis: Analysis = NOTHING_JUDGED,
+        told: Unrecorded | None = None,
+    ) -> Tick:
+        """Roll back, and end with that; `again` where an earlier rollback is gone on with.
+
+        `told` is what somebody did while the ledger could not take it in: it is recorded as theirs.
+        """
         report = rollback(
             newest(self.world),
             self.book.name,
             reason=reason,
-            signature=self._signature,
-            automatic=True,
-            detail=self._seen_last(),
+            signature=replace(self._signature, actor=told.actor) if told else self._signature,
+            automatic=told.automatic if told else True,
+            incident=told.incident if told else None,
+            detail=None if told else self._seen_last(),
         )
         self.book.reread()
         if again:
             open_ = ", ".join(phase.phase for phase in report.phases if not phase.ok)
             reason = f"the rollback is still open: {open_}" if open_ else "finished the rollback"
         return self.end(Move.ROLLED_BACK, reason, analysis=analysis, report=report)
+
+    def told(self, tick: Tick) -> Tick:
+        """The tick, with everybody told of it who wants to know; its `untold` says who could not be."""
+        waiting = {Move.HALTED: Occasion.HALTED, Move.OVERDUE: Occasion.OVERDUE}.get(tick.move)
+        untold = () if tick.rollback else tell_of_state(self.world, self.book)
+        if waiting is not None:
+            by = self._signature
+            untold += tell_of_waiting(
+                self.world, self.book, waiting, tick.reason, actor=by.actor, run_url=by.run_url
+            )
+        return replace(tick, after=self.state, untold=untold)
 
     def _seen_last(self) -> str | None:
         """The evidence of the look that showed harm, whatever was recorded since; else of one that has just been."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rollout.wiring.alerting import alert_receiver, alerted
 from rollout.wiring.artifacts import (
     artifact_folder,
     inspect_artifact,
@@ -46,6 +47,8 @@ __all__ = [
     "EngineChoice",
     "EngineKind",
     "adapter_inspector",
+    "alert_receiver",
+    "alerted",
     "artifact_folder",
     "ask_rego",
     "build_checks",

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from rollout.core.environment import Environment
     from rollout.core.manifest import AdapterManifest
     from rollout.integrations.gateways import GatewayClient
-    from rollout.ports import RoutesStore, Serving, Shelf, World
+    from rollout.ports import Forge, Notifier, RoutesStore, Serving, Shelf, World
     from rollout.usecases.book import Signature
+
+_UNRECORDED = ".rollout/unrecorded"
 
 
 def build_world(root: Path, environment: str) -> World:
@@ -30,6 +32,7 @@ def build_world(root: Path, environment: str) -> World:
     from rollout.integrations.clock import SystemClock
     from rollout.integrations.evidence import EvidenceFolder
     from rollout.integrations.git import GitRepository
+    from rollout.integrations.unrecorded import UnrecordedFolder
     from rollout.ports import World
 
     document = working_folder(root).environment(environment).value
@@ -46,6 +49,37 @@ def build_world(root: Path, environment: str) -> World:
         manifests=GitRepository(root, branch=document.branch, remote=document.remote),
         documents=StrictDocuments(),
         shelf=_shelf(document, root),
+        notifiers=_notifiers(document),
+        unrecorded=UnrecordedFolder(root / _UNRECORDED / document.name),
+        forge=_forge(document),
+    )
+
+
+def _forge(environment: Environment) -> Forge | None:
+    """Where pull requests are; a token that is missing is told of when it is first needed."""
+    if environment.forge is None:
+        return None
+    from rollout.integrations.github import GitHub
+
+    return GitHub(environment.forge, base=environment.branch)
+
+
+def _notifiers(environment: Environment) -> tuple[Notifier, ...]:
+    """Who is told; an address that is missing is told of when it is first needed."""
+    if not environment.notify:
+        return ()
+    from rollout.integrations.webhook import Webhook
+
+    return tuple(
+        Webhook(
+            each.name,
+            os.environ.get(each.url_env),
+            variable=each.url_env,
+            occasions=frozenset(each.occasions),
+            body=each.body,
+            token=token_from(each.token_env),
+        )
+        for each in environment.notify
     )
 
 

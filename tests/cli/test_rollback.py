@@ -94,3 +94,30 @@ def test_a_broken_ledger_does_not_keep_users_from_safety(ramping: Site) -> None:
     assert flag.effective == Share.ZERO
     assert ramping.world.routes.read().routes[NAME].candidate is None
     assert in_site(ramping, "rollback", *BECAUSE, "--dry-run").status == 5
+
+
+def test_where_stable_is_bad_too_a_dry_run_says_what_takes_its_place(adopted: Site) -> None:
+    before = everything(adopted)
+    ended = in_site(adopted, "rollback", *BECAUSE, "--to", "base", "--dry-run")
+    assert (ended.status, everything(adopted)) == (0, before)
+    assert "would load base on every server" in ended.out
+    assert "would record the rollback and quarantine support-triage-1.0.0-" in ended.out
+
+
+def test_a_version_that_nobody_can_go_back_to_is_refused_with_what_there_is(adopted: Site) -> None:
+    before = everything(adopted)
+    ended = in_site(adopted, "rollback", *BECAUSE, "--to", "7.0.0")
+    assert (ended.status, everything(adopted)) == (2, before)
+    assert "7.0.0 is no version of support-triage to go back to" in ended.err
+    assert "Choose one of: base." in ended.err
+
+
+def test_an_incident_is_named_in_ledger_and_commit(ramping: Site) -> None:
+    in_site(ramping, "rollback", *BECAUSE, "--incident", "INC-1234")
+    event = ramping.state.rolled_back
+    assert event is not None
+    assert event.incident == "INC-1234"
+    message = ramping.world.manifests.at("main")._repository.run(  # type: ignore[attr-defined]
+        "log", "-1", "--format=%B", "origin/main"
+    )
+    assert b"Incident: INC-1234\n" in message

@@ -61,7 +61,7 @@ def safe(site: Site) -> bool:
 
 def test_everything_is_put_back_in_the_right_order(site: Site) -> None:
     report = take_back(site)
-    assert [phase.phase for phase in report.phases] == ["flag", "ledger", "routes", "git", "verify"]
+    assert [phase.phase for phase in report.phases] == ["flag", "ledger", "routes", "git", "verify", "unload"]
     assert report.complete
     assert safe(site)
     message = site.world.manifests.at(report.commit or "")._repository.run(  # type: ignore[attr-defined]
@@ -159,7 +159,7 @@ def test_a_flag_service_that_never_answers_ends_the_flags_phase_and_nothing_else
     report = take_back(site)
     assert failed(report)["flag"] == "the flag service has not answered within 0 s"
     assert [phase.phase for phase in report.phases] == [
-        "gateways", "flag", "ledger", "routes", "git", "verify",
+        "gateways", "flag", "ledger", "routes", "git", "verify", "unload",
     ]  # fmt: skip
     assert report.safe
     assert site.world.routes.read().routes[NAME].candidate is None

@@ -231,8 +231,8 @@ def test_the_wheel_brings_what_init_hands_out() -> None:
     taken = {
         file.path for file in files if (REPOSITORY / file.path).exists() and file.path.parts[0] == "policies"
     }
-    own = {path for path in taken if path.parts[1] in ("rules", "metrics")}
-    assert own
+    own = {path for path in taken if path.parts[1] in ("rules", "metrics", "alerts")}
+    assert {path.parts[1] for path in own} == {"rules", "metrics", "alerts"}
     assert all(
         any(path.is_relative_to(PurePosixPath(folder)) for folder in wheel["force-include"]) for path in own
     )

@@ -1,4 +1,4 @@
-"""`rollout serve`."""
+"""`rollout serve run`, also without the word."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 
-@click.command()
+# The options of the verb, by which variables of the environment set them too.
+@click.command(context_settings={"auto_envvar_prefix": "ROLLOUT_SERVE"})
 @click.argument("model_folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option(
     "--served-model-name", "name", default="base", show_default=True, help="Name of the base model."

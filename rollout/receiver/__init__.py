@@ -1,0 +1,1 @@
+"""Takes alerts over HTTP from whoever may send them. What is done about them is done elsewhere."""
