@@ -133,8 +133,8 @@ def test_a_series_that_begins_counts_from_zero_where_it_was_looked_for_before(sh
 
 
 def test_an_arm_without_its_series_is_missing_and_not_zero(shop: Shop) -> None:
-    first = shop.show(*orders(5, 0)[:1])
-    last = shop.show(*orders(6, 0)[:1])
+    first = shop.show(*orders(5, 0))
+    last = shop.show(*orders(6, 0))
     assert arms(shop.see(ORDERS, first, last, candidate="bot-9.9.9-c")) == (counts(1, 0), None)
 
 
