@@ -46,6 +46,7 @@ VERBS: dict[str, str] = {
     "plan": "Show what will happen to a manifest: each step, when, what it can detect, and what it costs in requests.",
     "simulate": "Let recorded or made-up traffic go through the judge and a plan, on a virtual clock.",
     "history": "Show all that happened to an adapter: when, what, why, and who did it.",
+    "runbook": "Show what to do about an error, or a decision that wakes somebody.",
     "ledger": "Verify, repair and compact the record of what happened.",
     "coverage": "Show what each replica serves of an adapter: listed, from its digest's folder, with an effect.",
     "routes": "Show the routes in force, or render them for another gateway.",

@@ -11,7 +11,8 @@ from typing import TextIO
 
 import click
 
-from rollout.errors import RolloutError, Unavailable
+from rollout.core.runbook import pointer
+from rollout.errors import RolloutError, Unavailable, Usage
 
 _NO_MORE = frozenset({errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO})
 BUG = 70
@@ -23,6 +24,7 @@ def end_with(error: RolloutError) -> int:
     _say(_shown(f"error[{error.code}]: {error.message}"), fg="red")
     if error.advice:
         _say(_shown(f"  {error.advice}"))
+    _say(pointer(error.code))
     return error.exit_status
 
 
@@ -30,6 +32,8 @@ def end_with_refusal(error: click.ClickException) -> int:
     """Say what is wrong with the command line."""
     with suppress(OSError):
         error.show()
+    if not isinstance(error, click.exceptions.NoArgsIsHelpError):
+        _say(pointer(Usage.code))
     return error.exit_code
 
 
@@ -46,6 +50,7 @@ def end_with_bug() -> int:
     with suppress(OSError):
         traceback.print_exc(file=sys.stderr)
     _say("error[bug]: this is a bug in rollout; please report the lines above.", fg="red")
+    _say(pointer(RolloutError.code))
     return BUG
 
 

@@ -78,6 +78,7 @@ class ReportedError(_Reported):
     code: str
     message: str
     advice: str
+    runbook: str = Field(description="The code of the page that `rollout runbook` shows.")
 
 
 class FindingsReport(_Reported):

@@ -147,7 +147,7 @@ class Ground:
         self.repository.pull()
 
     def command(self, *words: str) -> subprocess.Popen[str]:
-        """Start `rollout <words>` in the repository; it is ended after two minutes by whoever waits for it."""
+        """Start `rollout` with these words in the repository; it is ended after two minutes by whoever waits for it."""
         return subprocess.Popen(  # noqa: S603 - a list of words, no shell
             [sys.executable, "-u", "-m", "rollout", *words],
             cwd=self.repository.root,

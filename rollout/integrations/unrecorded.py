@@ -45,7 +45,7 @@ class UnrecordedFolder:
         except ValidationError:
             raise Unreadable(
                 f"{path} is no rollback that waits for the ledger",
-                advice="Look at it, record what it says with `rollout rollback`, and remove it.",
+                advice="Look at it, take the adapter back with `rollout rollback NAME -e ENV`, and remove it.",
             ) from None
 
     def forget(self, name: str) -> None:

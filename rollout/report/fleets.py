@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import click
 
+from rollout.core.runbook import pointer
 from rollout.report import ticks, untold
 from rollout.report.findings.plain import harmless, visible
 from rollout.report.spans import wording
@@ -30,7 +31,8 @@ def as_line(ended: Ended) -> str:
     if ended.error is not None:
         failed = click.style("failed", fg="red", bold=True)
         told = visible(f"{ended.error.message}. {ended.error.advice}")
-        return f"{harmless(visible(ended.name))}: {failed}: {told}\n"
+        page = f"({pointer(ended.error.code)})"
+        return f"{harmless(visible(ended.name))}: {failed}: {told} {page}\n"
     assert ended.tick is not None
     return ticks.render(ended.tick, "text")
 
@@ -91,6 +93,7 @@ def _data(ended: Ended) -> object:
         return json.loads(ticks.render(ended.tick, "json"))
     assert ended.error is not None
     error = {"code": ended.error.code, "message": ended.error.message, "advice": ended.error.advice}
+    error["runbook"] = ended.error.code
     return {"name": ended.name, "error": error, "exit_status": ended.error.exit_status}
 
 

@@ -17,6 +17,7 @@ from rollout.core.lifecycle import Phase
 from rollout.core.verdict import Verdict
 from rollout.report.events import tell
 from rollout.report.findings.plain import visible
+from rollout.report.runbooks import of_status
 from rollout.report.spans import aligned, span
 from rollout.report.statuses import facts
 from rollout.report.ticks import place
@@ -94,6 +95,7 @@ def _failure(untold: Untold) -> Iterator[_Line]:
     yield _Line(text=f"  failed    {visible(untold.error.message)}", colour="red", wraps=True)
     if told := advice(untold):
         yield _Line(text=f"  next      {told}", colour="cyan", wraps=True)
+    yield _Line(text=f"  runbook   rollout runbook {untold.error.code}", colour="cyan")
 
 
 def _lines(status: Status, events: int) -> Iterator[_Line]:
@@ -117,6 +119,8 @@ def _lines(status: Status, events: int) -> Iterator[_Line]:
         yield _Line(text=f"  taken back {back.at:%m-%d %H:%M:%S}: {back.reason}", colour="red", wraps=True)
     for sentence in status.unknown:
         yield _Line(text=f"  unknown   {sentence}", colour="red", wraps=True)
+    if page := of_status(status):
+        yield _Line(text=f"  runbook   rollout runbook {page}", colour="cyan")
     if events:
         yield _Line()
     for entry in status.entries[-events:] if events else ():

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import click
 
+from rollout.core.runbook import pointer
 from rollout.report import ticks, untold
 from rollout.report.events import tell
 from rollout.report.findings.plain import harmless, visible
@@ -31,7 +32,8 @@ def _lines(rehearsal: Rehearsal) -> list[str]:
     name = f"{harmless(visible(rehearsal.name))} @ {rehearsal.environment}"
     if rehearsal.error is not None:
         failed = click.style("would fail", fg="red", bold=True)
-        return [f"{name}: {failed}: {visible(f'{rehearsal.error.message}. {rehearsal.error.advice}')}"]
+        told = visible(f"{rehearsal.error.message}. {rehearsal.error.advice}")
+        return [f"{name}: {failed}: {told}", f"  {pointer(rehearsal.error.code)}"]
     lines = [f"{name}: would record: {visible(tell(event))}" for event in rehearsal.recorded]
     if rehearsal.change is not None:
         first = click.style(f"would {visible(rehearsal.change)}", bold=True)
@@ -56,5 +58,10 @@ def _data(rehearsal: Rehearsal) -> dict[str, object]:
         "tick": None if rehearsal.tick is None else json.loads(ticks.render(rehearsal.tick, "json")),
         "error": None
         if error is None
-        else {"code": error.code, "message": error.message, "advice": error.advice},
+        else {
+            "code": error.code,
+            "message": error.message,
+            "advice": error.advice,
+            "runbook": error.code,
+        },
     }

@@ -9,7 +9,10 @@ from typing import Any
 import click
 
 from rollout.core.lifecycle import Restored, fold
+from rollout.core.pullrequest import PullRequest
+from rollout.core.runbook import pointer
 from rollout.ports import World
+from rollout.report import runbooks
 from rollout.usecases.book import Book, Signature
 from rollout.usecases.restoring import choose
 from rollout.usecases.rollback import PhaseDone, RollbackReport
@@ -22,9 +25,16 @@ def exit_status(report: RollbackReport) -> int:
 
 def phase_line(phase: PhaseDone) -> str:
     """One phase: mark, name, when it ended, how long it took, what came of it."""
-    mark = click.style("done  ", fg="green") if phase.ok else click.style("FAILED", fg="red")
     took = phase.ended_s - phase.began_s
-    return f"  {mark} {phase.phase:<8} at {phase.ended_s:7.3f} s  (took {took:6.3f} s)  {phase.detail}"
+    return (
+        f"  {_mark(phase)} {phase.phase:<8} at {phase.ended_s:7.3f} s  (took {took:6.3f} s)  {phase.detail}"
+    )
+
+
+def _mark(phase: PhaseDone) -> str:
+    if phase.ok:
+        return click.style("done  ", fg="green")
+    return click.style("waits ", fg="yellow") if phase.waits else click.style("FAILED", fg="red")
 
 
 def render(report: RollbackReport, form: str) -> str:
@@ -59,21 +69,43 @@ def as_data(report: RollbackReport) -> dict[str, Any]:
         "complete": report.complete,
         "safe": report.safe,
         "commit": report.commit,
+        "pull_request": _pull(report.pull),
         "last_routed_s": report.verified.last_routed_s if report.verified else None,
         "drained_s": report.verified.drained_s if report.verified else None,
         "verified_s": report.verified.verified_s if report.verified else None,
         "phases": [asdict(phase) for phase in report.phases],
+        "runbook": runbooks.of_rollback(report),
+    }
+
+
+def _pull(pull: PullRequest | None) -> dict[str, Any] | None:
+    if pull is None:
+        return None
+    return {
+        "number": pull.number,
+        "url": pull.url,
+        "state": pull.state,
+        "head": pull.head,
+        "merge_state": pull.merge_state,
+        "auto_merge": pull.auto_merge,
+        "checks": None if pull.checks is None else asdict(pull.checks),
+        "waits_for": pull.waits_for,
     }
 
 
 def as_markdown_table(report: RollbackReport) -> list[str]:
     """The phases as a Markdown table."""
     rows = [
-        f"| {phase.phase} | {'done' if phase.ok else '**failed**'} | {phase.ended_s:.3f} s "
-        f"| {phase.detail.replace('|', '/')} |"
+        f"| {phase.phase} | {_state(phase)} | {phase.ended_s:.3f} s | {phase.detail.replace('|', '/')} |"
         for phase in report.phases
     ]
     return ["| phase | | at | what |", "|---|---|---:|---|", *rows]
+
+
+def _state(phase: PhaseDone) -> str:
+    if phase.ok:
+        return "done"
+    return "**waits**" if phase.waits else "**failed**"
 
 
 def preview(world: World, name: str, *, to: str | None = None) -> str:
@@ -109,9 +141,19 @@ def _restored(world: World, name: str, to: str | None) -> Restored | None:
 
 
 def _said(report: RollbackReport) -> list[str]:
+    page = runbooks.of_rollback(report)
+    return _came_to(report) + ([pointer(page)] if page else [])
+
+
+def _came_to(report: RollbackReport) -> list[str]:
     if not report.complete:
         open_ = ", ".join(phase.phase for phase in report.phases if not phase.ok)
         safety = "users are safe" if report.safe else "USERS MAY STILL REACH IT"
+        if report.safe and all(phase.ok or phase.waits for phase in report.phases):
+            return [
+                click.style(f"not complete ({open_}): {safety}, and it waits", fg="yellow", bold=True),
+                *_waits(report),
+            ]
         return [click.style(f"not complete ({open_}): {safety}; run the command again", fg="red", bold=True)]
     if report.bad is None:
         return ["nothing was under way; the flag is off and stable"]
@@ -120,3 +162,13 @@ def _said(report: RollbackReport) -> list[str]:
     if report.verified:
         lines.append(f"verified {report.verified.verified_s:.3f} s after the first flag write")
     return lines
+
+
+def _waits(report: RollbackReport) -> list[str]:
+    """What is left to others, and who sees that it is done."""
+    if report.pull is None:
+        return []
+    return [
+        f"{report.pull} waits for {report.pull.waits_for}",
+        "the next tick, or the same command, sees it merged",
+    ]

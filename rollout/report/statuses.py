@@ -12,7 +12,7 @@ import click
 
 from rollout.core.exposure import percent
 from rollout.core.lifecycle import LedgerEntry, Rejected, RolloutState
-from rollout.report import untold, verdicts, waits
+from rollout.report import runbooks, untold, verdicts, waits
 from rollout.report.events import tell
 from rollout.report.spans import span
 from rollout.report.ticks import place
@@ -71,6 +71,8 @@ def _block(status: Sight, events: int) -> list[str]:
     if state.rejected:
         lines.append(f"  rejected   {_rejected(state.rejected)}")
     lines += [click.style(f"  unknown    {sentence}", fg="red") for sentence in status.unknown]
+    if page := runbooks.of_status(status):
+        lines.append(f"  runbook    rollout runbook {page}")
     if events:
         lines += ["  events (UTC)", *(f"    {line}" for line in _events(status.entries, events))]
     return lines
@@ -97,6 +99,8 @@ def _section(status: Sight, events: int) -> list[str]:
     if state.rejected:
         lines.append(f"- rejected: {_rejected(state.rejected)}")
     lines += [f"- **unknown: {sentence}**" for sentence in status.unknown]
+    if page := runbooks.of_status(status):
+        lines.append(f"- runbook: `rollout runbook {page}`")
     if state.phase.under_way and (evidence := evidence_of(status)):
         lines += ["", *evidence]
     if events:
@@ -196,6 +200,7 @@ def _data(status: Sight, events: int) -> dict[str, Any]:
         "to_go_on": waits.to_go_on(status),
         "verdicts": verdicts.as_data(status.analysis.verdicts),
         "unknown": list(status.unknown),
+        "runbook": runbooks.of_status(status),
         "events": [entry.model_dump(mode="json") for entry in status.entries[-events:]] if events else [],
     }
 

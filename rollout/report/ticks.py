@@ -7,7 +7,8 @@ import json
 import click
 
 from rollout.core.lifecycle import RolloutState
-from rollout.report import rollbacks, verdicts
+from rollout.core.runbook import pointer
+from rollout.report import rollbacks, runbooks, verdicts
 from rollout.report.spans import wording
 from rollout.usecases.tick import Move, Tick
 
@@ -52,12 +53,13 @@ def news(tick: Tick) -> object:
 
 def headline(tick: Tick) -> list[str]:
     """What it came to, in Markdown."""
-    alert = "CAUTION" if exit_status(tick) else "NOTE"
+    alert, page = "CAUTION" if exit_status(tick) else "NOTE", runbooks.of_tick(tick)
     return [
         f"### {tick.name} in {tick.environment}: {tick.move.replace('_', ' ')}",
         "",
         f"> [!{alert}]",
         f"> {place(tick.before)} → {place(tick.after)}: {verdicts.cell(tick.reason)}",
+        *([f"> What to do: `rollout runbook {page}`"] if page else []),
         "",
     ]
 
@@ -75,6 +77,8 @@ def _as_text(tick: Tick) -> str:
         lines.append(f"  {tick.waiting}")
     if tick.rollback:
         lines += [rollbacks.phase_line(phase) for phase in tick.rollback.phases]
+    if page := runbooks.of_tick(tick):
+        lines.append(f"  {pointer(page)}")
     lines += [click.style(f"  not told: {each}", fg="yellow") for each in tick.untold]
     return "\n".join(lines) + "\n"
 
@@ -95,6 +99,7 @@ def _as_json(tick: Tick) -> str:
         "waiting": tick.waiting,
         "untold": list(tick.untold),
         "rollback": rollbacks.as_data(tick.rollback) if tick.rollback else None,
+        "runbook": runbooks.of_tick(tick),
         "exit_status": exit_status(tick),
     }
     return json.dumps(data, indent=2, allow_nan=False) + "\n"

@@ -25,14 +25,18 @@ def as_block(untold: Untold) -> list[str]:
     """For people: what is wrong, and what to do."""
     lines = [click.style(f"{untold.name} @ {untold.environment}: cannot be told", bold=True)]
     lines.append(click.style(f"  failed     {visible(untold.error.message)}", fg="red"))
-    return lines + ([f"  next       {advice(untold)}"] if untold.error.advice else [])
+    if untold.error.advice:
+        lines.append(f"  next       {advice(untold)}")
+    return [*lines, f"  runbook    rollout runbook {untold.error.code}"]
 
 
 def as_section(untold: Untold) -> list[str]:
     """The same in Markdown."""
     lines = [f"### {untold.name} in {untold.environment}: cannot be told", ""]
     lines.append(f"- **failed: {cell(visible(untold.error.message))}**")
-    return lines + ([f"- next: {cell(advice(untold))}"] if untold.error.advice else [])
+    if untold.error.advice:
+        lines.append(f"- next: {cell(advice(untold))}")
+    return [*lines, f"- runbook: `rollout runbook {untold.error.code}`"]
 
 
 def as_data(untold: Untold) -> dict[str, object]:
@@ -41,6 +45,11 @@ def as_data(untold: Untold) -> dict[str, object]:
     return {
         "name": untold.name,
         "environment": untold.environment,
-        "error": {"code": error.code, "message": error.message, "advice": advice(untold)},
+        "error": {
+            "code": error.code,
+            "message": error.message,
+            "advice": advice(untold),
+            "runbook": error.code,
+        },
         "exit_status": error.exit_status,
     }

@@ -19,7 +19,8 @@ def test_an_unknown_adapter_is_unreadable_input(adopted: Site) -> None:
     ended = in_site(adopted, "adopt", name="nobody")
     assert (ended.status, ended.err) == (
         3,
-        "error[inputs-unreadable]: git has no manifest named 'nobody' on main\n",
+        "error[inputs-unreadable]: git has no manifest named 'nobody' on main\n"
+        "runbook: rollout runbook inputs-unreadable\n",
     )
 
 

@@ -85,6 +85,7 @@ def test_a_terminal_obeys_no_word_of_a_server(
         "error[serving-unavailable]: it said \\u001b]0;own\\u0007\\u202e\\u000d",
         "  try\\u001b[2J",
         "again",
+        "runbook: rollout runbook serving-unavailable",
     ]
 
 

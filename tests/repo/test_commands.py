@@ -15,7 +15,14 @@ import pytest
 from rollout.cli import cli
 
 REPOSITORY = Path(__file__).parents[2]
-PAGES = ("README.md", "docs/*.md", "policies/**/*.md", "manifests/**/*.md", ".github/**/*.md")
+PAGES = (
+    "README.md",
+    "docs/*.md",
+    "runbooks/*.md",
+    "policies/**/*.md",
+    "manifests/**/*.md",
+    ".github/**/*.md",
+)
 _INLINE = re.compile(r"`(?:\$ )?(rollout [^`]+)`")
 _TYPED = re.compile(r"^\s*(?:\$ )?(rollout [^#\n]*(?:\\\n[^#\n]*)*)", re.MULTILINE)
 _BLOCK = re.compile(r"^```\w*\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -110,7 +117,7 @@ def wrong(shown: Shown) -> str | None:
     command, rest = verb_of(shown)
     if isinstance(command, click.Group) and rest and not rest[0].startswith("-"):
         return "there is no such verb"
-    if not rest and not shown.advice:
+    if (not rest and not shown.advice) or "--help" in rest:
         return None
     context = click.Context(command, info_name="rollout")
     try:

@@ -336,15 +336,19 @@ def test_a_run_that_could_not_be_done_is_no_empty_report() -> None:
         "code": "inputs-unreadable",
         "message": "there are no rules ::x",
         "advice": "Merge `them` first.",
+        "runbook": "inputs-unreadable",
     }
     assert render_error(NO_RULES, NOWHERE, "github") == (
-        "::error title=rollout validate%3A inputs-unreadable::there are no rules ::x%0AMerge `them` first.\n"
+        "::error title=rollout validate%3A inputs-unreadable::there are no rules ::x%0AMerge `them` first.%0A"
+        "runbook: rollout runbook inputs-unreadable\n"
     )
     assert render_error(NO_RULES, NOWHERE, "text") == (
         "error[inputs-unreadable]: there are no rules ::x\n  Merge `them` first.\n"
+        "runbook: rollout runbook inputs-unreadable\n"
     )
     assert render_error(NO_RULES, NOWHERE, "markdown") == (
-        "### ❌ nothing could be checked\n\n`there are no rules ::x`\n\n`Merge 'them' first.`\n"
+        "### ❌ nothing could be checked\n\n`there are no rules ::x`\n\n`Merge 'them' first.`\n\n"
+        "What to do: `rollout runbook inputs-unreadable`\n"
     )
 
 

@@ -66,7 +66,7 @@ def test_a_run_that_could_not_be_done_is_one_case_with_an_error() -> None:
     assert (error.get("message"), error.get("type"), error.text) == (
         "no rules <\\x00>",
         "inputs-unreadable",
-        "Merge them.",
+        "Merge them.\nrunbook: rollout runbook inputs-unreadable",
     )
 
 

@@ -130,7 +130,10 @@ def test_a_run_that_could_not_be_done_is_a_notification_and_no_empty_success() -
     (invocation,) = log["runs"][0]["invocations"]
     assert (invocation["executionSuccessful"], invocation["exitCode"]) == (False, 3)
     (why,) = invocation["toolExecutionNotifications"]
-    assert (why["level"], why["message"]["text"]) == ("error", "there are no rules Merge them.")
+    assert (why["level"], why["message"]["text"]) == (
+        "error",
+        "there are no rules Merge them. (runbook: rollout runbook inputs-unreadable)",
+    )
 
 
 def test_a_rule_that_was_not_checked_is_named() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import click
 import pytest
 
 from rollout.errors import LedgerConflict
@@ -25,6 +26,6 @@ def test_no_name_and_no_reason_is_a_command_of_a_runner_or_a_terminal(hostile: s
 
 def test_a_failure_is_told_with_what_to_do() -> None:
     line = as_line(Ended(name="bot", error=LedgerConflict("it is broken", advice="Restore it.")))
-    assert (
-        line.replace("\x1b[31m\x1b[1mfailed\x1b[0m", "failed") == "bot: failed: it is broken. Restore it.\n"
+    assert click.unstyle(line) == (
+        "bot: failed: it is broken. Restore it. (runbook: rollout runbook ledger-conflict)\n"
     )

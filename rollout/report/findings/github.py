@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from rollout.core.runbook import pointer
 from rollout.core.validation import Validation
 from rollout.errors import RolloutError
 from rollout.report.findings.account import Entry, Level, counted, entries, notes, summary
@@ -28,7 +29,7 @@ def as_commands(validation: Validation, origin: Origin) -> str:
 def error_as_command(error: RolloutError) -> str:
     """One annotation, of no file: the run could not be done."""
     title = _property(encodable(f"rollout validate: {error.code}"))
-    told = "\n".join(filter(None, (visible(error.message), visible(error.advice))))
+    told = "\n".join(filter(None, (visible(error.message), visible(error.advice), pointer(error.code))))
     return f"::error title={title}::{_data(told)}\n"
 
 

@@ -63,7 +63,10 @@ def error_as_json(error: RolloutError) -> str:
         outcome="unreadable",
         exit_status=error.exit_status,
         error=ReportedError(
-            code=error.code, message=encodable(error.message), advice=encodable(error.advice)
+            code=error.code,
+            message=encodable(error.message),
+            advice=encodable(error.advice),
+            runbook=error.code,
         ),
         counts=Counts(problems=0, blocking=0, warnings=0, waived=0),
         checked=(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from xml.etree import ElementTree
 
+from rollout.core.runbook import pointer
 from rollout.core.validation import Validation
 from rollout.errors import RolloutError
 from rollout.report.findings.account import UNREADABLE, Entry, Level, entries, shown_file, unchecked
@@ -25,7 +26,7 @@ def error_as_junit(error: RolloutError) -> str:
     """One case that ended with the error of a run that could not be done."""
     case = ElementTree.Element("testcase", {"classname": _NAME, "name": "the run could be done", "time": "0"})
     told = ElementTree.SubElement(case, "error", {"message": visible(error.message), "type": error.code})
-    told.text = visible(error.advice)
+    told.text = "\n".join(filter(None, (visible(error.advice), pointer(error.code))))
     return _written([_suite(_NAME, [case])])
 
 

@@ -42,7 +42,8 @@ def as_markdown(validation: Validation, origin: Origin) -> str:
 def error_as_markdown(error: RolloutError) -> str:
     """Why the run could not be done, and what to do."""
     told = [_code(error.message, MAX_TOLD), _code(error.advice, MAX_TOLD)]
-    return "\n\n".join(["### ❌ nothing could be checked", *filter(None, told)]) + "\n"
+    todo = f"What to do: {_code(f'rollout runbook {error.code}')}"
+    return "\n\n".join(["### ❌ nothing could be checked", *filter(None, told), todo]) + "\n"
 
 
 def _part(level: Level, found: Sequence[Entry], origin: Origin, room: int) -> list[str]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from rollout import __version__
 from rollout.core.finding import Severity
 from rollout.core.policy import Rule
+from rollout.core.runbook import pointer
 from rollout.core.validation import Validation
 from rollout.errors import RolloutError
 from rollout.report.findings.account import UNREADABLE, Entry, Level, entries, exit_status, outcome, unchecked
@@ -48,10 +49,11 @@ def as_sarif(validation: Validation, origin: Origin) -> str:
 
 def error_as_sarif(error: RolloutError, origin: Origin) -> str:
     """A log of a run that could not be done: no results, which is not the same as none found."""
+    told = encodable(f"{error.message} {error.advice}".strip()).replace("](", "] (")
     why = {
         "level": "error",
         "descriptor": {"id": error.code},
-        "message": {"text": encodable(f"{error.message} {error.advice}".strip()).replace("](", "] (")},
+        "message": {"text": f"{told} ({pointer(error.code)})"},
     }
     ended = {
         "executionSuccessful": False,

@@ -7,6 +7,7 @@ from itertools import groupby
 
 import click
 
+from rollout.core.runbook import pointer
 from rollout.core.validation import Validation
 from rollout.errors import RolloutError
 from rollout.report.findings.account import Entry, Level, entries, notes, outcome, shown_file, summary, worst
@@ -33,7 +34,11 @@ def as_text(validation: Validation, *, colour: bool = False) -> str:
 
 def error_as_text(error: RolloutError) -> str:
     """What standard error says as well."""
-    lines = [f"error[{error.code}]: {visible(error.message)}", f"  {visible(error.advice)}"]
+    lines = [
+        f"error[{error.code}]: {visible(error.message)}",
+        f"  {visible(error.advice)}",
+        pointer(error.code),
+    ]
     return "\n".join(line for line in lines if line.strip()) + "\n"
 
 
