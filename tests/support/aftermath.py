@@ -69,8 +69,11 @@ def assert_allowed(site: Site) -> None:
     taken_back = {event.bad.served_name for event in state.quarantine.values() if event.bad}
     if route is not None:
         assert route.stable in loaded
-        # A rollback while both slots name the new version ends with the routes, not with the flag.
-        assert route.stable not in taken_back or route.stable == route.candidate
+        # A rollback while both slots name the new version ends with the routes, not with the flag; and so does one that
+        # puts another version in the place of stable.
+        restored = state.rolled_back.restored if state.rolled_back and not state.verified else None
+        still = {restored.replaced.served_name} if restored else set()
+        assert route.stable not in taken_back - still or route.stable == route.candidate
         if route.candidate is not None:
             assert route.candidate in loaded
             known = state.candidate is not None and state.candidate.served_name == route.candidate

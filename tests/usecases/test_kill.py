@@ -38,6 +38,14 @@ def take_back(site: Site) -> bool:
     return rollback(site.world, NAME, reason="by hand", signature=SIGNATURE).complete
 
 
+def restore(site: Site) -> bool:
+    return rollback(site.world, NAME, reason="by hand", signature=SIGNATURE, to="1.0.0").complete
+
+
+def restore_again(site: Site) -> None:
+    assert any(restore(site) for _ in range(3))
+
+
 def take_back_again(site: Site) -> None:
     """What somebody types again whose terminal died."""
     assert any(take_back(site) for _ in range(3))
@@ -108,6 +116,8 @@ TRANSITIONS = {
     "rollback in the ramp": Transition("50%", take_back, take_back_again),
     "rollback after the promotion": Transition("promoted", take_back, take_back_again),
     "rollback while it settles": Transition("settling", take_back, take_back_again),
+    "rollback to an earlier version": Transition("settled", restore, restore_again),
+    "what waited for the ledger": Transition("unrecorded", Site.tick, tick_again),
 }
 
 
@@ -142,11 +152,24 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Site]:
     kept["promoted"] = site.copy(folder / "promoted")
     site.clock.sleep(8 * 86_400)
     kept["over"] = site.copy(folder / "over")
+    kept["settled"] = site.copy(folder / "settled")
+    assert kept["settled"].tick().move is Move.SETTLED
+    kept["unrecorded"] = kept["50%"].copy(folder / "unrecorded")
+    _take_back_without_the_ledger(kept["unrecorded"])
     kept["settling"] = site.copy(folder / "settling")
     book = Book(kept["settling"].world.ledger, NAME, SIGNATURE)
     book.add(Settling, site.clock.now(), reason="the rollback window is over")
     publish(kept["settling"].world, book, mirror=Share.ZERO)
     return kept
+
+
+def _take_back_without_the_ledger(site: Site) -> None:
+    ledger = site.repository.state / "ledger"
+    away = ledger.rename(ledger.with_name("ledger.away"))
+    ledger.write_text("not a folder")
+    assert not take_back(site)
+    ledger.unlink()
+    away.rename(ledger)
 
 
 def _let_a_newer_one_wait(site: Site) -> None:
