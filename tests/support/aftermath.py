@@ -15,7 +15,7 @@ from rollout.core.plan import Share
 from rollout.demo.scratch import MANIFEST, NAME
 from tests.support.site import Site
 
-_CHANGING = ("state", "origin.git", "repo/.git")
+_CHANGING = ("state", "origin.git", "repo/.git", "repo/.rollout")
 _LASTING = shutil.ignore_patterns("objects", "hooks")
 _PASSING = re.compile(rb'"at": "[^"]*"')
 _REPEATABLE = ("looked", "intended", "erred")
@@ -31,6 +31,7 @@ class Workbench:
         self.site = stage.copy(folder / "site")
         self._pristine = folder / "pristine"
         self._time = self.site.clock.time
+        (self.site.folder / "repo/.rollout").mkdir(exist_ok=True)
         for name in _CHANGING:
             shutil.copytree(self.site.folder / name, self._pristine / name, symlinks=True, ignore=_LASTING)
 
@@ -51,8 +52,8 @@ class Workbench:
 def fingerprint(site: Site) -> str:
     """Equal for worlds that are equal but for the time of day and for what a lock or a draft left behind."""
     digest, state = hashlib.sha256(), site.repository.state
-    references = site.folder / "origin.git" / "refs"
-    for path in sorted(path for root in (references, state) for path in root.rglob("*") if path.is_file()):
+    roots = (site.folder / "origin.git" / "refs", site.folder / "repo" / ".rollout", state)
+    for path in sorted(path for root in roots for path in root.rglob("*") if path.is_file()):
         if not path.name.endswith((".lock", "-wal", "-shm")):
             digest.update(str(path.relative_to(site.folder)).encode() + b"\0")
             digest.update(_PASSING.sub(b"", path.read_bytes()))
