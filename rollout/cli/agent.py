@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from rollout.cli.options import environment_option
 from rollout.errors import Usage
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--environment", "-e", required=True, help="Name of the environment document.")
+@environment_option
 @click.option(
     "--replica", help="Beside which of the environment's replicas.  [default: the only one with an agent]"
 )

@@ -10,8 +10,8 @@ import click
 @click.command()
 @click.option(
     "--folder",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="An empty folder to work in, which is kept.  [default: a temporary one, removed unless the demo fails]",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="An empty or new folder to work in, which is kept.  [default: a temporary one, removed unless the demo fails]",
 )
 @click.option("--seed", default=1, show_default=True, help="Of the simulated users.")
 def command(folder: Path | None, seed: int) -> int:

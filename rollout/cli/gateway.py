@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from rollout.cli.options import environment_option
 from rollout.core.environment import Endpoint, Environment
 from rollout.errors import Usage
 
@@ -19,7 +20,7 @@ _OF_ITS_OWN = 256
 
 
 @click.command()
-@click.option("--environment", "-e", required=True, help="Name of the environment document.")
+@environment_option
 @click.option("--name", help="Which of the environment's gateways this is.  [default: the first]")
 @click.option("--host", help="Address to listen on.  [default: that of the gateway's URL]")
 @click.option("--port", type=_PORT, help="Port; 0 takes a free one.  [default: of the URL]")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rollout.cli.options import ADAPTER
+from rollout.cli.options import ADAPTER, environment_option
 
 if TYPE_CHECKING:
     from rollout.core.metric import MetricSpec
@@ -64,7 +64,7 @@ def list_(root: Path | None, form: str) -> int:
 
 @command.command()
 @click.argument("name", required=False)
-@click.option("--environment", "-e", required=True, help="Name of the environment document.")
+@environment_option
 @_root
 @click.option("--adapter", type=ADAPTER, help="Ask about what this adapter is served as, by its ledger.")
 @click.option("--window", type=_Window(), default="1h", show_default=True, help="How far back to ask.")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from rollout.core.manifest import NAME_PATTERN
 from rollout.core.plain import plain
@@ -59,6 +60,47 @@ class OneLine(click.ParamType[str]):
 LINE = OneLine()
 
 
+class EnvironmentName(click.ParamType[str]):
+    """The name of an environment's document; whoever names none is told which there are."""
+
+    name = "text"
+
+    def get_missing_message(self, param: click.Parameter, ctx: click.Context | None) -> str | None:  # noqa: ARG002
+        names = _environments(ctx)
+        return f"There are: {', '.join(names)}." if names else None
+
+    def shell_complete(
+        self,
+        ctx: click.Context,
+        param: click.Parameter,  # noqa: ARG002 - click's signature
+        incomplete: str,
+    ) -> list[CompletionItem]:
+        return [CompletionItem(name) for name in _environments(ctx) if name.startswith(incomplete)]
+
+
+def _environments(ctx: click.Context | None) -> list[str]:
+    """Those of the repository that is meant, by their files; none where there is no repository."""
+    from rollout import wiring
+    from rollout.errors import Unreadable
+
+    try:
+        root = wiring.find_root((ctx and ctx.params.get("root")) or Path.cwd())
+    except Unreadable:
+        return []
+    return sorted(path.stem for path in (root / "policies" / "environments").glob("*.yaml"))
+
+
+def environment_option(command: Command) -> Command:
+    """Where: `--environment`."""
+    return click.option(
+        "--environment",
+        "-e",
+        type=EnvironmentName(),
+        required=True,
+        help="Name of the environment document.",
+    )(command)
+
+
 def site_options(command: Command) -> Command:
     """Where: `--environment`, `--root`; and who: `--actor`."""
     for option in (
@@ -70,7 +112,7 @@ def site_options(command: Command) -> Command:
             type=click.Path(exists=True, file_okay=False, path_type=Path),
             help="Folder of the repository.  [default: the one around the working folder]",
         ),
-        click.option("--environment", "-e", required=True, help="Name of the environment document."),
+        environment_option,
     ):
         command = option(command)
     return command

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rollout.cli.options import environment_option
 from rollout.errors import Usage
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def _site(command: Callable[..., Any]) -> Callable[..., Any]:
             type=click.Path(exists=True, file_okay=False, path_type=Path),
             help="Folder of the repository.  [default: the one around the working folder]",
         ),
-        click.option("--environment", "-e", required=True, help="Name of the environment document."),
+        environment_option,
     ):
         command = option(command)
     return command

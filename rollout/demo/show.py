@@ -27,8 +27,10 @@ def show(folder: Path | None, *, seed: int) -> int:
             f"the demo needs {', '.join(missing)}",
             advice="Install the extra: pip install 'adapter-rollout[local]'.",
         )
-    if folder is not None and any(folder.iterdir()):
-        raise Usage(f"{folder} is not empty")
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise Usage(f"{folder} is not empty")
     place = (folder or Path(tempfile.mkdtemp(prefix="rollout-demo-"))).resolve()
     began = time.monotonic()
     try:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from rollout.cli.options import environment_option
 from rollout.errors import Unreadable, Usage
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -15,7 +16,7 @@ _CONNECTIONS = 64
 
 
 @click.command()
-@click.option("--environment", "-e", required=True, help="Name of the environment document.")
+@environment_option
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option(
     "--port", default=8095, show_default=True, type=click.IntRange(0, 65535), help="0: any free one."

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from rollout.cli.evaluate.outputs import rendering
-from rollout.cli.options import ADAPTER
+from rollout.cli.options import ADAPTER, environment_option
 from rollout.cli.outputs import Output, require_places, write_reports
 from rollout.cli.shadow.options import LOG, Moment, replay_options, require_heeded
 
@@ -24,7 +24,7 @@ _LONGEST_LINE = 300
 
 @click.command()
 @click.argument("name", type=ADAPTER)
-@click.option("--environment", "-e", required=True, help="Name of the environment document.")
+@environment_option
 @click.option(
     "--root",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
