@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: help demo test chromium libnuma prometheus postgresql check fast bench clean
+.PHONY: help demo test again chromium libnuma prometheus postgresql check fast bench clean
 .DEFAULT_GOAL := help
 
 help: ## Show what there is
@@ -19,7 +19,12 @@ demo: $(VENV)/.local ## Install, then run the demo (about 3 minutes)
 	$(BIN)/rollout demo
 
 test: $(VENV)/.dev chromium libnuma prometheus postgresql check ## Install, then run every check and every test
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile || $(MAKE) --no-print-directory again
+
+# Many tests wait for processes, clocks and sockets of a machine that others keep busy. What fails twice is broken.
+again:
+	@echo "Once more, one at a time, what failed above:"
+	$(BIN)/python -m pytest -q --last-failed --last-failed-no-failures none
 
 # Pages are tested in a real browser. Root, as in a container of CI, installs it; anybody else is told how.
 chromium:
