@@ -1,125 +1,91 @@
-"""How long a manual rollback takes under load: python -m tests.benchmarks.rollback [drills].
+"""How long a manual rollback takes under load: python -m tests.benchmarks.rollback [drills of each kind of flags].
 
-Each drill plants a release at 50 % (ledger, routes, flag, adapter loaded), lets simulated users ask through the
-real gateway and server, and runs `rollout rollback` as a process. The parts are printed apart: process start up
-to the flag write, the last request routed to the bad version, its last answer, verification. Times after the
-flag write are seconds after it; routing is asked of the gateway's log, not of the command's own report.
+Each drill puts a release at 50 % on the ground of `rollout drill`, lets simulated users meet it through the real gateway
+and server, and runs `rollout rollback` as a process. The parts are printed apart: process start up to the flag write, the
+last request routed to the bad version, its last answer, verification. Times after the flag write are seconds after it;
+routing is asked of the gateway's log, not of the command's own report.
 """
 
 from __future__ import annotations
 
-import json
+import math
 import shutil
-import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from rollout.core.lifecycle import Intended, Phase, RolledBack, Shifted, Started
-from rollout.core.plan import Share
-from rollout.demo import model
-from rollout.demo.processes import free_port, one_thread, running
-from rollout.demo.scratch import ENVIRONMENT, NAME, ScratchRepository
-from rollout.demo.traffic import Crowd
-from rollout.integrations.trafficlog import TrafficLog
-from rollout.usecases.adopt import adopt
-from rollout.usecases.book import Book, Signature
-from rollout.usecases.coverage import cover
-from rollout.usecases.publish import publish
-from rollout.usecases.release import find_desire, read_manifest, read_policy
-from rollout.wiring import build_world
+from rollout.core.lifecycle import RolledBack
+from rollout.demo.scratch import NAME
+from rollout.drill.ground import Flags, Ground, ended
 
-HALF = Share.parse("50%")
-SIGNATURE = Signature(actor="benchmark", environment=ENVIRONMENT)
+_AIM_S = 1.0
+_AFTER_S = 0.3
 
 
-def plant(repository: ScratchRepository) -> str:
-    """A release of 1.1.0 at 50 %; the answer is its served name."""
-    world = build_world(repository.root, ENVIRONMENT)
-    shutil.rmtree(repository.state / "ledger", ignore_errors=True)  # Quarantine would refuse the same bytes.
-    adopt(world, NAME, signature=SIGNATURE)
-    repository.merge(repository.propose("1.1.0", "a drill"))
-    desire = find_desire(world, NAME)
-    assert desire is not None
-    policy = read_policy(world, desire.manifest.value, desire.policy_commit)
-    book = Book(world.ledger, NAME, SIGNATURE)
-    assert book.state.stable is not None
-    both = [read_manifest(world, book.state.stable).value, desire.manifest.value]
-    assert cover(world, both, prove=desire.manifest.value, golden=policy.golden).complete
-    flag = world.flags.read(world.environment.flag_key(NAME))
-    assert flag is not None
-    common = {"plan": "demo", "policy_commit": desire.policy_commit, "edge": "0", "report": "0" * 64}
-    now = world.clock.now
-    book.add(
-        Started, now(), candidate=desire.version, phase=Phase.CANARY, flag_version=flag.version, **common
-    )
-    publish(world, book, mirror=Share.ZERO)
-    book.add(Intended, now(), step=0, share=HALF, turn_on=True, flag_version=flag.version, reason="a drill")
-    flag = world.flags.write(
-        flag.key, HALF, turn_on=True, expect_version=flag.version, by="benchmark", comment="a drill"
-    )
-    book.add(Shifted, now(), step=0, share=HALF, flag_version=flag.version, edge="0")
-    return desire.version.served_name
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Of one drill, in seconds: up to the flag write; then last routed, last answered, verified; and after that."""
+
+    start: float
+    last_routed: float
+    drained: float
+    verified: float
+    after_proof: bool
 
 
-def drill(repository: ScratchRepository, crowd: Crowd) -> tuple[float, float, float, float]:
-    """Seconds: up to the flag write; then last routed, last answered, verified."""
-    served = plant(repository)
-    log = TrafficLog(repository.state / "traffic.sqlite")
-    answered = crowd.tally.answered
-    while crowd.tally.answered < answered + 40 or log.last_routed(NAME, served) is None:
-        time.sleep(0.05)
-    words = ["rollback", NAME, "-e", ENVIRONMENT, "--reason", "a drill", "--format", "json"]
-    began = time.time()
-    done = subprocess.run(
-        [sys.executable, "-m", "rollout", *words],
-        cwd=repository.root,
-        check=True,
-        capture_output=True,
-        env=one_thread(),
-    )
-    report = json.loads(done.stdout)
-    entries = build_world(repository.root, ENVIRONMENT).ledger.read(NAME)
+def drill(ground: Ground) -> Times:
+    """One rollback of a release at 50 %."""
+    planted = ground.plant()
+    served, began = planted.candidate.served_name, time.time()
+    status, report = ended(ground.rollback())
+    proven = time.time()
+    assert status == 0, report
+    entries = ground.world().ledger.read(NAME)
     written = next(e.event for e in entries if isinstance(e.event, RolledBack)).flag_written_at.timestamp()
-    time.sleep(0.3)
-    last = log.last_routed(NAME, served)
+    time.sleep(_AFTER_S)
+    last = ground.log.last_routed(NAME, served)
     assert last is not None
-    repository.pull()
-    return written - began, max(0.0, last - written), report["drained_s"], report["verified_s"]
-
-
-def main(drills: int) -> None:
-    folder = Path(tempfile.mkdtemp(prefix="rollback-drills-")).resolve()
-    repository, server, gateway = ScratchRepository(folder), free_port(), free_port()
-    repository.create(server=server, gateway=gateway)
-    with ExitStack() as stack:
-        words = ["serve", str(model.BASE), "--port", str(server), "--threads", "1"]
-        stack.enter_context(
-            running(folder / "server.log", *words, "--adapter-root", str(repository.state / "served"))
-        )
-        words = ["gateway", "--environment", ENVIRONMENT, "--root", str(repository.root)]
-        stack.enter_context(running(folder / "gateway.log", *words))
-        adopt(build_world(repository.root, ENVIRONMENT), NAME, signature=SIGNATURE)
-        crowd = stack.enter_context(Crowd(f"http://127.0.0.1:{gateway}", NAME, seed=1))
-        seen = [drill(repository, crowd) for _ in range(drills)]
-        crowd.stop()
-    labels = (
-        "process start, up to the first flag write",
-        "flag write -> last request routed to the bad version",
-        "flag write -> its last answer finished (as polled)",
-        "flag write -> verified",
+    ground.clear()
+    return Times(
+        written - began, max(0.0, last - written), report["drained_s"], report["verified_s"], last > proven
     )
-    print(f"manual rollback under load, {drills} drills")
-    for label, values in zip(labels, zip(*seen, strict=True), strict=True):
-        ordered = sorted(values)
-        print(f"  {label:<55} median {statistics.median(ordered):6.3f} s   max {ordered[-1]:6.3f} s")
-    tally = crowd.tally
-    print(f"  requests: {tally.answered} of {tally.sent} answered, {len(tally.failures)} failed")
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The smallest value that so many of them do not exceed."""
+    return sorted(values)[math.ceil(share * len(values)) - 1]
+
+
+def measure(flags: Flags, drills: int) -> None:
+    """Print the figures of one kind of flags."""
+    folder = Path(tempfile.mkdtemp(prefix="rollback-drills-")).resolve()
+    with Ground(folder, flags, replicas=1) as ground:
+        seen = [drill(ground) for _ in range(drills)]
+        ground.crowd.stop()
+        tally = ground.crowd.tally
+    print(f"manual rollback under load, flags: {flags}, {drills} drills")
+    for label, values in (
+        ("process start, up to the first flag write", [each.start for each in seen]),
+        ("flag write -> last request routed to the bad version", [each.last_routed for each in seen]),
+        ("flag write -> its last answer finished (as polled)", [each.drained for each in seen]),
+        ("flag write -> verified", [each.verified for each in seen]),
+    ):
+        half, most, worst = percentile(values, 0.5), percentile(values, 0.99), max(values)
+        aim = (
+            f"   aim P99 <= {_AIM_S:.0f} s: {'met' if most <= _AIM_S else 'MISSED'}"
+            if "routed" in label
+            else ""
+        )
+        print(f"  {label:<55} P50 {half:6.3f} s   P99 {most:6.3f} s   max {worst:6.3f} s{aim}")
+    late = sum(each.after_proof for each in seen)
+    print(f"  requests on the bad version after it was verified: in {late} of {drills} drills")
+    print(f"  requests: {tally.answered} of {tally.sent} answered, {len(tally.failures)} failed", flush=True)
     shutil.rmtree(folder)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 10)
+    for kind in Flags:
+        measure(kind, int(sys.argv[1]) if len(sys.argv) > 1 else 10)
