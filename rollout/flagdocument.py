@@ -21,6 +21,7 @@ from rollout.core.flagcheck import FlagCheck, Standing
 from rollout.core.flagmodel import Dial, UnsoundFlagError
 from rollout.core.plan import Share
 from rollout.core.ring import NOBODY
+from rollout.core.traces import FlagAudit, FlagChange
 from rollout.durable import exclusive, replace
 from rollout.errors import FlagConflict, FlagUnavailable, Unavailable, WorldChanged
 
@@ -69,6 +70,10 @@ class FlagModel(Protocol):
 
     def signed(self, flag: Flag, version: int, note: Note | None) -> Flag:
         """The flag at another version, with who made it so; without a note, who made it before stays."""
+        ...
+
+    def noted(self, flag: Flag) -> JsonValue:
+        """Who made any flag what it is, as `signed` wrote it, or whatever stands there."""
         ...
 
 
@@ -170,6 +175,13 @@ class FlagDocument:
             return [_check("exists", Standing.BLOCKED, f"there is no flag {key} in {self._path}", advice)]
         said = f"two slots, stable first, {'on' if state.on else 'off'} at {state.would_reach}"
         return [_check("exists", Standing.OK, str(self._path)), _check("sound", Standing.OK, said)]
+
+    def audit(self, key: str, *, since: datetime, until: datetime) -> FlagAudit:
+        """The flag's last change, if it was in that time: the file remembers no other."""
+        flag = self._flag(self._load(), key)
+        change = None if flag is None else _change(self._model.noted(flag), self._model.version(flag))
+        told = (change,) if change is not None and since <= change.at <= until else ()
+        return FlagAudit(changes=told, gap="a flag file keeps its last change only")
 
     def take_back(self, key: str, *, by: str, comment: str) -> FlagState:
         """Off, stable and without a ring, whatever else was done to the flag: off overrides what is in front of it.
@@ -283,3 +295,19 @@ class FlagDocument:
 
 def _check(id_: str, standing: Standing, detail: str, advice: str = "") -> FlagCheck:
     return FlagCheck(id=id_, standing=standing, detail=detail, advice=advice)
+
+
+def _change(note: JsonValue, version: JsonValue) -> FlagChange | None:
+    """What a note says, if it is one."""
+    if not isinstance(note, dict):
+        return None
+    by, said, at = note.get("by"), note.get("comment"), note.get("at")
+    if not (isinstance(by, str) and isinstance(said, str) and isinstance(at, str)):
+        return None
+    try:
+        moment = datetime.fromisoformat(at)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        return None
+    return FlagChange(at=moment, by=by, said=said, version=version if type(version) is int else None)

@@ -28,6 +28,7 @@ from rollout.core.revertproposal import RevertProposal
 from rollout.core.ring import NOBODY
 from rollout.core.routes import Routes
 from rollout.core.shadow.question import Question
+from rollout.core.traces import Commit, FlagAudit, Traffic
 from rollout.core.unrecorded import Unrecorded
 from rollout.errors import LedgerConflict
 
@@ -744,6 +745,43 @@ class Forge(Protocol):
 
     def comment(self, pull: PullRequest, text: str, *, key: str) -> None:
         """Say something in Markdown, once for each `key`: a word of a-z, 0-9 and -, which is not shown."""
+        ...
+
+
+class CommitLog(Protocol):
+    """What git tells of commits."""
+
+    def commit(self, commit: str) -> Commit:
+        """One commit, by its whole id. Raises Unreadable if it is not there."""
+        ...
+
+
+class FlagHistory(Protocol):
+    """What a flag store tells of the past."""
+
+    def audit(self, key: str, *, since: datetime, until: datetime) -> FlagAudit:
+        """The flag's changes in that time, and what is not told of them. Raises WorldChanged for what cannot be read."""
+        ...
+
+
+class TrafficHistory(Protocol):
+    """Requests of users in a time that is over."""
+
+    def around(
+        self,
+        name: str,
+        served: Sequence[str],
+        *,
+        since: datetime,
+        until: datetime,
+        counted_from: datetime,
+        edge: str | None,
+    ) -> Traffic:
+        """What each of `served` answered under a logical name: from `counted_from` on, and by time from `since` on.
+
+        `edge` is one of the metric source's from before `counted_from`: if it is of this log, and nothing behind it was
+        removed, the log is whole. Raises MetricsUnavailable where there is no log.
+        """
         ...
 
 

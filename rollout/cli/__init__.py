@@ -35,6 +35,7 @@ VERBS: dict[str, str] = {
     "advance": "One tick: observe, judge, decide, and move an adapter one step at most.",
     "watch": "Tick in a loop: what `rollout advance` does, for a laptop, a systemd unit or a container.",
     "rollback": "Take an adapter back: flag first, then ledger, git and proof.",
+    "incident": "Show and export incidents: what was taken back, why, and how long everything took.",
     "hold": "Send all traffic of an adapter's candidate to stable, at all gateways at once.",
     "flag": "Set up, check, watch and serve the flags that dial adapters.",
     "pause": "Let a release go no further until `rollout resume`.",

@@ -56,3 +56,6 @@ class _FlagdModel:
     def signed(self, flag: Flag, version: int, note: Note | None) -> Flag:
         said = {} if note is None else {"by": note.by, "comment": note.comment, "at": note.at}
         return flagdmodel.signed(flag, version, said)
+
+    def noted(self, flag: Flag) -> JsonValue:
+        return flag.get("metadata")

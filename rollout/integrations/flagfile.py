@@ -62,3 +62,6 @@ class _LaunchDarklyModel:
         if note is not None:
             changed[MARK] = {"by": note.by, "comment": note.comment, "at": note.at}
         return changed
+
+    def noted(self, flag: Flag) -> JsonValue:
+        return flag.get(MARK)

@@ -246,8 +246,11 @@ class Site:
         shadow: bool = False,
         strangers: bool = False,
         ring: bool = False,
+        now: bool = False,
     ) -> None:
         """Let the gateway have answered: `bad` of the candidate's answers are malformed, and all are a `ring`'s.
+
+        Its rows are as old as the site, or of `now`.
 
         Whoever asks often asks again: there are as many users of each version as the share says, at most; of
         `strangers` each asks once.
@@ -257,10 +260,10 @@ class Site:
         log = TrafficLogRecorder(self.repository.state / "traffic.sqlite")
         old = state.stable.served_name if state.stable else "base"
         new = state.candidate.served_name if state.candidate else "none"
-        version = state.flag_version
+        version, at = state.flag_version, (self.clock if now else StillClock()).time.timestamp()
         for number in range(stable):
-            key = f"s{number % crowds[0]}"
-            log.record(record(f"s{number}-{id(log)}", old, mirrored=shadow, key=key, flag_version=version))
+            key, request = f"s{number % crowds[0]}", f"s{number}-{id(log)}"
+            log.record(record(request, old, mirrored=shadow, key=key, flag_version=version, routed_at=at))
         for number in range(candidate):
             pair = f"s{number}-{id(log)}" if shadow else None
             key = f"c{number % crowds[1]}"
@@ -274,6 +277,7 @@ class Site:
                     key=key,
                     flag_version=version,
                     reason=NAMED if ring else "FALLTHROUGH",
+                    routed_at=at,
                 )
             )
         log.close()
@@ -367,6 +371,7 @@ def record(
     key: str = "k",
     flag_version: int = 1,
     reason: str = "FALLTHROUGH",
+    routed_at: float = 1_772_366_400.0,
 ) -> RequestRecord:
     """One answered request."""
     return RequestRecord(
@@ -381,7 +386,7 @@ def record(
         key_hash=key,
         flag_version=flag_version,
         flag_reason=reason,
-        routed_at=1_772_366_400.0,
+        routed_at=routed_at,
         first_byte_ms=10.0,
         latency_ms=20.0,
         status=200,
