@@ -189,13 +189,21 @@ def clock_began(state: RolloutState) -> datetime | None:
 
 
 def is_overdue(plan: Plan, state: RolloutState, now: datetime, closed_for: timedelta = timedelta(0)) -> bool:
-    """Whether the deadline of the present state has passed, the time not counted in which no share might rise.
+    """Whether the deadline of the present state has passed, the time not counted in which no share might rise."""
+    left = time_left(plan, state, now, closed_for)
+    return left is not None and left < timedelta(0)
 
-    What is at 100 % has nowhere to rise to: there it counts.
+
+def time_left(
+    plan: Plan, state: RolloutState, now: datetime, closed_for: timedelta = timedelta(0)
+) -> timedelta | None:
+    """How much of the deadline is left, less than nothing behind it; None before the present state has begun.
+
+    Time in which no share might rise is not counted, but at 100 %: what is there has nowhere to rise to.
     """
     began = clock_began(state)
     idle = closed_for if state.share < Share.FULL else timedelta(0)
-    return began is not None and now - began - idle > deadline_of(plan, state)
+    return None if began is None else deadline_of(plan, state) - (now - began - idle)
 
 
 def _is_half_taken_back(plan: Plan, flag: FlagState | None) -> bool:

@@ -12,7 +12,6 @@ from datetime import timedelta
 
 import click
 
-from rollout.core.decide import deadline_of
 from rollout.core.lifecycle import Phase
 from rollout.core.verdict import Verdict
 from rollout.report.events import tell
@@ -138,7 +137,7 @@ def _way(status: Status) -> Iterator[_Line]:
     yield _Line(text=f"  {' ─ '.join(shown)} ─ promoted", bold=True)
     if state.entered_at is None:
         return
-    passed, longest = status.now - state.entered_at, deadline_of(plan, state)
+    passed = status.now - state.entered_at
     least = (
         plan.shadow.duration
         if state.phase is Phase.SHADOW and plan.shadow
@@ -146,7 +145,7 @@ def _way(status: Status) -> Iterator[_Line]:
     )
     part = 1.0 if not least else min(1.0, max(0.0, passed / least))
     bar = "█" * round(part * _BAR) + "░" * (_BAR - round(part * _BAR))
-    left = max(longest - passed, timedelta(0))
+    left = max(status.left or timedelta(0), timedelta(0))
     yield _Line(text=f"  {bar} {span(passed)} here ({span(least)} at least), {span(left)} to its deadline")
     yield _Line()
 

@@ -22,12 +22,14 @@ def closed(world: World, windows: Sequence[Window], now: datetime) -> str | None
 
 
 def closed_for(world: World, plan: Plan, state: RolloutState, now: datetime) -> timedelta:
-    """For how long nothing might rise since the deadline's clock began; it is asked only where that matters.
+    """For how long nothing might rise since the deadline's clock began; it is asked only where that matters."""
+    return idle(world, plan, state, now) if is_overdue(plan, state, now) else timedelta(0)
 
-    Freezes that cannot be read are none: the deadline goes on.
-    """
+
+def idle(world: World, plan: Plan, state: RolloutState, now: datetime) -> timedelta:
+    """The same, wherever the deadline is. Freezes that cannot be read are none: the deadline goes on."""
     began = clock_began(state)
-    if began is None or not is_overdue(plan, state, now):
+    if began is None:
         return timedelta(0)
     try:
         freezes = _freezes(world)

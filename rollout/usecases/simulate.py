@@ -12,7 +12,18 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from rollout import __version__
-from rollout.core.decide import Advance, Coverage, Decision, Hold, Promote, RollBack, decide
+from rollout.core.closing import closed_time
+from rollout.core.decide import (
+    Advance,
+    Coverage,
+    Decision,
+    Hold,
+    Promote,
+    RollBack,
+    clock_began,
+    decide,
+    is_overdue,
+)
 from rollout.core.flag import FlagState
 from rollout.core.lifecycle import (
     Cleared,
@@ -159,8 +170,17 @@ def _decide(policy: ReleasePolicy, state: RolloutState, analysis: Analysis, now:
         coverage=_WORLD,
         analysis=analysis,
         now=now,
+        closed_for=_closed_for(policy, state, now),
         closed=None if opens is None else f"outside the plan's windows until {opens:%Y-%m-%d %H:%M %Z}",
     )
+
+
+def _closed_for(policy: ReleasePolicy, state: RolloutState, now: datetime) -> timedelta:
+    """As a tick counts it: for how long no window was open, asked only where the deadline would have passed."""
+    began = clock_began(state)
+    if began is None or not is_overdue(policy.plan, state, now):
+        return timedelta(0)
+    return closed_time(policy.plan.windows, (), began, now)
 
 
 class _Ledger:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from rollout.core.decide import time_left
 from rollout.core.drift import drift
 from rollout.core.exposure import Exposure
 from rollout.core.flag import FlagState
@@ -18,7 +19,7 @@ from rollout.core.window import closed_until
 from rollout.errors import RolloutError, Unreadable
 from rollout.ports import GatewayStatus, World
 from rollout.usecases.book import Book, Signature
-from rollout.usecases.calendar import frozen, is_late
+from rollout.usecases.calendar import frozen, idle
 from rollout.usecases.exposed import exposed
 from rollout.usecases.look import analyse, comparison_of
 from rollout.usecases.release import ReleasePolicy, find_desire, read_manifest, read_policy
@@ -30,7 +31,8 @@ class Status:
 
     `exposure` is who was served since the present step began, and `mismatch` what is wrong with it. `waits` is all that
     stands between a release under way and its next step, but for what only a tick can see: the replicas. `act_at` are
-    the odds at which harm is acted on, and at which no worse is proven.
+    the odds at which harm is acted on, and at which no worse is proven. `left` is the time to the deadline of a
+    release under way, less than nothing behind it.
     """
 
     name: str
@@ -46,10 +48,15 @@ class Status:
     unknown: tuple[str, ...]
     now: datetime
     waits: tuple[Wait, ...] = ()
-    overdue: bool = False
+    left: timedelta | None = None
     act_at: tuple[float, float] | None = None
     kinds: Mapping[str, Kind] = field(default_factory=dict)
     candidate_per_second: float | None = None
+
+    @property
+    def overdue(self) -> bool:
+        """Whether the deadline of the present state has passed."""
+        return self.left is not None and self.left < timedelta(0)
 
 
 def status(world: World, name: str) -> Status:
@@ -96,11 +103,18 @@ def status(world: World, name: str) -> Status:
         unknown=tuple(unknown),
         now=now,
         waits=waiting,
-        overdue=plan is not None and is_late(world, plan, book.state, now),
+        left=_left(world, plan, book.state, now),
         act_at=None if policy is None else (1 / policy.alpha, 1 / policy.plan.alpha_advance),
         kinds={} if policy is None else {spec.id: spec.kind for spec in policy.metrics.values()},
         candidate_per_second=per_second(book.state, analysis),
     )
+
+
+def _left(world: World, plan: Plan | None, state: RolloutState, now: datetime) -> timedelta | None:
+    """As a tick counts it: without the time in which windows and freezes held the release."""
+    if plan is None or not state.phase.under_way:
+        return None
+    return time_left(plan, state, now, idle(world, plan, state, now))
 
 
 def _surroundings(

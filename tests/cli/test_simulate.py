@@ -105,6 +105,21 @@ def test_windows_are_kept_on_the_virtual_clock(adopted: Site) -> None:
     assert run["ending"] == "promoted"
 
 
+def test_time_behind_a_closed_window_counts_for_no_deadline(adopted: Site) -> None:
+    path = adopted.repository.root / "policies/plans/demo.yaml"
+    window = "windows: [{rule: 'FREQ=DAILY;BYHOUR=9', duration: 23h, time_zone: UTC}]\nrollback_window: 7d"
+    slow = ("demo", "--every", "10", "--runs", "2", "--requests-per-second", "2", "--without-shadow")
+    begins = ("--begins", "2024-01-02T07:58:50Z")
+    without = found(adopted, *slow, *begins)
+    assert without["endings"]["rolled_back"] == 1.0  # type: ignore[index]
+    assert {run["share"] for run in without["runs"]} == {"10%"}  # type: ignore[attr-defined]
+    path.write_text(path.read_text().replace("rollback_window: 7d", window))
+    for run in found(adopted, *slow, *begins)["runs"]:  # type: ignore[attr-defined]
+        first, second, *_ = run["turns"]
+        assert (first["seconds"], second["seconds"]) == (10, 3670), run["turns"]
+        assert "10% passed: on to 50%" in second["told"]
+
+
 def test_nothing_is_written_and_nobody_is_asked(adopted: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     record_day(adopted)
     before = lasting(adopted)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,13 @@ from rollout.core.lifecycle import Intended, Phase
 from rollout.core.plan import Share
 from rollout.demo.scratch import MANIFEST, NAME
 from rollout.errors import Usage
+from rollout.report.liveview import screen
 from rollout.usecases.advance import advance
 from rollout.usecases.book import Signature
 from rollout.usecases.resume import resume
 from rollout.usecases.rollback import rollback
 from rollout.usecases.room import no_room
+from rollout.usecases.status import status
 from rollout.usecases.steady import steady
 from rollout.usecases.steer import hasten, pause, retry
 from rollout.usecases.tick import Move
@@ -240,10 +243,14 @@ def test_outside_the_plans_windows_nothing_rises_and_harm_is_taken_back(site: Si
         Move.HELD,
         "outside the plan's windows: the next one opens at Monday 2026-03-02 08:00 UTC",
     )
-    site.clock.time = site.clock.time.replace(day=2, hour=8, minute=30)
+    site.clock.time = site.clock.time.replace(day=2, hour=9, minute=59, second=30, microsecond=0)
     site.answer_well()
     assert site.tick().move is Move.ADVANCED
     site.clock.time = site.clock.time.replace(hour=12)
+    shown = status(site.world, NAME)
+    assert (shown.left, shown.overdue) == (timedelta(seconds=60), False), "closed from 10:00 on"
+    told = next(line for line in screen(shown, width=100, height=40, events=0) if "to its deadline" in line)
+    assert told.endswith(" here (3 s at least), 1 min to its deadline"), told
     site.answer(stable=400, candidate=200, bad=120)
     assert site.tick().move is Move.ROLLED_BACK
 
