@@ -12,7 +12,6 @@ from rollout.core.lifecycle import Restored, fold
 from rollout.core.pullrequest import PullRequest
 from rollout.core.runbook import pointer
 from rollout.ports import World
-from rollout.report import runbooks
 from rollout.usecases.book import Book, Signature
 from rollout.usecases.restoring import choose
 from rollout.usecases.rollback import PhaseDone, RollbackReport
@@ -74,7 +73,7 @@ def as_data(report: RollbackReport) -> dict[str, Any]:
         "drained_s": report.verified.drained_s if report.verified else None,
         "verified_s": report.verified.verified_s if report.verified else None,
         "phases": [asdict(phase) for phase in report.phases],
-        "runbook": runbooks.of_rollback(report),
+        "runbook": report.runbook,
     }
 
 
@@ -141,8 +140,7 @@ def _restored(world: World, name: str, to: str | None) -> Restored | None:
 
 
 def _said(report: RollbackReport) -> list[str]:
-    page = runbooks.of_rollback(report)
-    return _came_to(report) + ([pointer(page)] if page else [])
+    return _came_to(report) + ([pointer(report.runbook)] if report.runbook else [])
 
 
 def _came_to(report: RollbackReport) -> list[str]:

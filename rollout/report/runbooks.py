@@ -12,7 +12,6 @@ import click
 from rollout.core.lifecycle import Phase
 from rollout.core.runbook import Decision, Page
 from rollout.core.waiting import Cause
-from rollout.usecases.rollback import RollbackReport
 from rollout.usecases.status import Status
 from rollout.usecases.tick import Move, Tick
 
@@ -31,17 +30,10 @@ _CAUSES = {
 }
 
 
-def of_rollback(report: RollbackReport) -> str | None:
-    """What to do behind a rollback; None where nothing was taken back and nothing is open."""
-    if not report.complete:
-        return Decision.ROLLBACK_OPEN
-    return None if report.bad is None else Decision.ROLLED_BACK
-
-
 def of_tick(tick: Tick) -> str | None:
     """The page for whoever has to act behind this tick, or None."""
     if tick.rollback is not None:
-        return of_rollback(tick.rollback)
+        return tick.rollback.runbook
     if tick.move is Move.HELD and tick.after.lowered is not None:
         return "flag-drift"
     return _MOVES.get(tick.move)

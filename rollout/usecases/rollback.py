@@ -32,6 +32,7 @@ from rollout.core.notice import notice_of_unrecorded
 from rollout.core.plan import Share
 from rollout.core.pullrequest import PullRequest
 from rollout.core.routes import Routes, with_route
+from rollout.core.runbook import Decision
 from rollout.core.unrecorded import Unrecorded, still_to_be_recorded
 from rollout.errors import (
     FlagUnavailable,
@@ -113,6 +114,13 @@ class RollbackReport:
         """
         ways = ("routes",) if self.settling else ("flag", "gateways", "routes")
         return any(phase.ok for phase in self.phases if phase.phase in ways)
+
+    @property
+    def runbook(self) -> Decision | None:
+        """The page for whoever has to act now; None where nothing was taken back and nothing is open."""
+        if not self.complete:
+            return Decision.ROLLBACK_OPEN
+        return None if self.bad is None else Decision.ROLLED_BACK
 
 
 def rollback(

@@ -28,7 +28,7 @@ def agent_app(environment: Environment, replica: ReplicaEndpoint, root: Path, *,
     from rollout.agent.forward import Forward
     from rollout.agent.keeper import Keeper, Limits
     from rollout.integrations.shelf import AdapterShelf
-    from rollout.integrations.vllm import Replica
+    from rollout.integrations.vllm.replica import Replica
 
     token = token_from(replica.agent_token_env)
     if token is None:

@@ -91,7 +91,7 @@ def _vllm_engine(
     facts: Mapping[str, str],
 ) -> Engine:
     from rollout.integrations.transformers import open_codec
-    from rollout.integrations.vllm import VllmEngine
+    from rollout.integrations.vllm.engine import VllmEngine
 
     return VllmEngine(
         folder,
@@ -116,7 +116,7 @@ def _http_engine(
 ) -> Engine:
     from rollout.integrations.openai import HttpEngine, server_root
     from rollout.integrations.transformers import open_codec
-    from rollout.integrations.vllm import Replica
+    from rollout.integrations.vllm.replica import Replica
 
     if url is None:
         raise Usage("the http engine needs the address of a server", advice="Name it with --url.")

@@ -142,7 +142,7 @@ def _route(bout: Bout) -> LiveRoute:
 
 
 def _require_served(target: Address, names: Sequence[str]) -> None:
-    from rollout.integrations.vllm import Replica
+    from rollout.integrations.vllm.replica import Replica
 
     listed = {model.name for model in Replica(target.name, target.url, token=target.token).models()}
     if absent := [name for name in names if name not in listed]:

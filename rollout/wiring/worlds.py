@@ -95,7 +95,7 @@ def gateway_clients(environment: Environment, *, timeout_s: float = 2.0) -> tupl
 
 def _replicas(environment: Environment) -> tuple[Serving, ...]:
     """The replicas, each through its agent where it has one."""
-    from rollout.integrations.vllm import Replica
+    from rollout.integrations.vllm.replica import Replica
 
     return tuple(
         Replica(replica.name, replica.agent, token=token_from(replica.agent_token_env))

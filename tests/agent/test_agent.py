@@ -23,7 +23,7 @@ from rollout.core.routes import Routes
 from rollout.errors import LoadRefused, ServingUnavailable, Unavailable, Unreadable, Usage
 from rollout.integrations.gateways import AgentShelf
 from rollout.integrations.shelf import AdapterShelf
-from rollout.integrations.vllm import Replica
+from rollout.integrations.vllm.replica import Replica
 from rollout.ports import Message
 from rollout.wiring.delivery import _Around
 from rollout.wiring.worlds import _replicas, _shelf

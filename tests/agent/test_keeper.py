@@ -15,7 +15,7 @@ from rollout.agent.keeper import Keeper, Limits
 from rollout.core.manifest import AdapterManifest
 from rollout.errors import LoadRefused, ServingUnavailable, Unavailable, Unreadable
 from rollout.integrations.shelf import AdapterShelf
-from rollout.integrations.vllm import Replica
+from rollout.integrations.vllm.replica import Replica
 from rollout.wiring import locate_artifact
 from rollout.wiring.delivery import _Around
 from tests.support.adapters import MODULES, good_tensors, key, tensor

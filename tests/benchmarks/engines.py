@@ -20,7 +20,7 @@ from typing import Any
 
 from rollout.demo.model import BASE, GOLDEN, adapter
 from rollout.integrations.transformers import open_codec
-from rollout.integrations.vllm import VllmEngine
+from rollout.integrations.vllm.engine import VllmEngine
 from rollout.ports import GenerationRequest, Message
 
 SIDES: dict[str, str | None] = {"base": None, "champion": "1.1.0", "candidate": "1.2.0"}

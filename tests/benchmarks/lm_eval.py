@@ -79,7 +79,7 @@ def engine() -> None:
     """What runs in that process."""
     from rollout.core.manifest import Dtype
     from rollout.integrations.transformers import open_codec
-    from rollout.integrations.vllm import VllmEngine
+    from rollout.integrations.vllm.engine import VllmEngine
 
     rows = [json.loads(line) for line in GOLDEN.read_text().splitlines()]
     ours = VllmEngine(BASE, open_codec(BASE), dtype=Dtype.FLOAT32, batch_size=64, threads=THREADS)

@@ -24,7 +24,7 @@ from rollout.core.routes import Route, Routes
 from rollout.errors import LoadRefused, ServingUnavailable
 from rollout.integrations.gateways import AgentShelf
 from rollout.integrations.routesfile import RoutesFile
-from rollout.integrations.vllm import Replica
+from rollout.integrations.vllm.replica import Replica
 from rollout.ports import Message
 from rollout.usecases.probing import listen, probe, warm_up
 from rollout.wiring.delivery import agent_app

@@ -15,7 +15,8 @@ from rollout.core.manifest import Dtype
 from rollout.demo.model import BASE
 from rollout.integrations.openai import HttpEngine
 from rollout.integrations.transformers import TransformersEngine, open_base, open_codec
-from rollout.integrations.vllm import Replica, VllmEngine
+from rollout.integrations.vllm.engine import VllmEngine
+from rollout.integrations.vllm.replica import Replica
 from rollout.ports import Engine
 from tests.contracts.engines import Adapters, EngineContract, Reference, write_adapters
 from tests.support.servers import rollout_serve

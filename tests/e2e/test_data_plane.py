@@ -27,7 +27,7 @@ from rollout.core.plan import Share
 from rollout.integrations.flagfile import FlagFile
 from rollout.integrations.routesfile import RoutesFile
 from rollout.integrations.trafficlog import TrafficLog
-from rollout.integrations.vllm import Replica
+from rollout.integrations.vllm.replica import Replica
 from tests.gateway.test_gateway_process import process
 from tests.support.gateway import CANDIDATE, FLAG, NAME, STABLE, environment, eventually, routes
 from tests.support.models import write_family

@@ -22,7 +22,7 @@ from rollout.errors import LoadRefused, ServingUnavailable, Unreadable, Unsuppor
 from rollout.integrations.openai import HttpEngine, server_root
 from rollout.integrations.openai import client as bounds
 from rollout.integrations.openai.client import pause
-from rollout.integrations.vllm import Replica
+from rollout.integrations.vllm.replica import Replica
 from rollout.ports import Engine, GenerationRequest, LikelihoodRequest, Message
 from tests.support.adapters import write_adapter
 from tests.support.servers import served

@@ -14,8 +14,8 @@ import pytest
 from rollout.core.manifest import Dtype, Quantization
 from rollout.demo.model import BASE, adapter, broken
 from rollout.errors import LoadRefused, Unreadable, Usage
-from rollout.integrations.vllm import VllmEngine
 from rollout.integrations.vllm.adapters import RANKS, rank_of, slot_rank
+from rollout.integrations.vllm.engine import VllmEngine
 from rollout.integrations.vllm.memory import cache_bytes
 from rollout.ports import Codec, GenerationRequest, Message
 from tests.support.vllms import NEEDS_VLLM

@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from rollout.errors import LoadRefused, ServingUnavailable
-from rollout.integrations.vllm import Replica
+from rollout.integrations.vllm.replica import Replica
 from rollout.ports import Message, Serving
 from tests.support.models import Family, write_family
 from tests.support.servers import served

@@ -28,7 +28,8 @@ from rollout.integrations.documents import StrictDocuments
 from rollout.integrations.openai import HttpEngine
 from rollout.integrations.shelf import AdapterShelf
 from rollout.integrations.transformers import TransformersEngine, open_base, open_codec
-from rollout.integrations.vllm import Replica, VllmEngine
+from rollout.integrations.vllm.engine import VllmEngine
+from rollout.integrations.vllm.replica import Replica
 from rollout.integrations.workfolder import WorkingFolder
 from rollout.ports import Engine
 from rollout.usecases.contest import Contest, Means
