@@ -16,7 +16,7 @@ from datetime import datetime
 from math import log
 
 from rollout.core.judging.alone import judge_alone, why_unlimited
-from rollout.core.judging.balance import Balance, as_e_value, design_effect, projected
+from rollout.core.judging.balance import Balance, as_e_value, projected, told_of_units
 from rollout.core.judging.evidence import Evidence
 from rollout.core.judging.latency import weigh_latency
 from rollout.core.judging.observing import observe
@@ -100,7 +100,7 @@ def _conclude(
     now: datetime | None,
 ) -> tuple[Outcome, str]:
     against = f"evidence {as_odds(found.harm)} against no worse"
-    units = _units(spec, evidence)
+    units = told_of_units(spec, evidence)
     if found.harm >= log(1 / alpha):
         return Outcome.FAIL, f"worse: {found.told}; {against} (limit {_to_one(alpha)}){units}"
     if silent := silence(spec, evidence, now):
@@ -120,11 +120,6 @@ def _conclude(
 
 def _to_one(alpha: float) -> str:
     return f"{1 / alpha:,.0f} : 1"
-
-
-def _units(spec: MetricSpec, evidence: Evidence) -> str:
-    effect = design_effect(spec, evidence)
-    return f"; {effect:.2g} requests say as much as one, for they come in heaps" if effect > 1.05 else ""
 
 
 def _at_the_whole(

@@ -32,7 +32,7 @@ def test_a_slower_candidate_is_harm_with_both_times_in_the_sentence() -> None:
     assert verdict.outcome is Outcome.FAIL
     assert verdict.reason.startswith("worse: P50 ")
     assert " ms in the candidate, " in verdict.reason
-    assert verdict.reason.endswith("against no worse (limit 100 : 1)")
+    assert verdict.reason.endswith("against no worse (limit 100 : 1)" + UNKNOWN)
     assert verdict.effect == pytest.approx(0.6, abs=0.3)
     assert verdict.interval is not None
     assert verdict.interval.low < 0.6 < verdict.interval.high
@@ -171,7 +171,29 @@ def test_declared_dependence_divides_the_evidence_and_is_told() -> None:
     assert bound.e_value == pytest.approx(free.e_value ** (1 / 5))
     assert free.outcome is Outcome.FAIL
     assert bound.outcome is not Outcome.FAIL
-    assert "5 requests say as much as one" in judged(rate(design_effect=5), *looks * 10).reason
+    assert judged(rate(design_effect=5), *looks * 10).reason.endswith(
+        "; 5 requests count as one, as declared"
+    )
+    assert "count" not in judged(rate(design_effect=1), *looks * 10).reason
+
+
+def test_the_sentence_says_what_is_assumed_of_heaps_and_from_when_on_it_is_measured() -> None:
+    assumed = judged(rate(), *[counted((950, 0), (50, 0), clusters=(heaps(0), NO_HEAPS))] * 2)
+    assert assumed.reason.endswith(
+        "; 1.5 requests count as one, as assumed until 5 bad ones of stable are seen"
+    )
+    few = judged(rate(), counted((950, 4), (50, 0), clusters=(heaps(4), NO_HEAPS)))
+    assert few.reason.endswith("; 1.3 requests count as one, as assumed until 5 bad ones of stable are seen")
+    own = counted((950, 0), (50, 9), clusters=(heaps(0), Clusters(total=50, bad=9, others=72, alike=72)))
+    assert judged(rate(), own).reason.endswith(" as measured on 9 bad ones of the candidate")
+
+
+def test_that_nobody_knows_whose_requests_are_is_told_at_100_percent_too() -> None:
+    spec = rate(max_rate=0.1)
+    for known in (None, (heaps(0), Clusters(total=50, bad=0))):
+        evidence = observe(Evidence(), spec, counted((950, 0), (500, 0), clusters=known), now=NOON)
+        verdict = judge(spec, evidence, stage=Stage.BAKE, alpha=0.01, alpha_advance=0.05, now=NOON)
+        assert verdict.reason.endswith(UNKNOWN) is (known is None), verdict.reason
 
 
 def heaps(bad: int, *, alike: int = 0, total: int = 950, others: int | None = None) -> Clusters:
@@ -179,6 +201,7 @@ def heaps(bad: int, *, alike: int = 0, total: int = 950, others: int | None = No
 
 
 NO_HEAPS = Clusters(total=50, bad=0)
+UNKNOWN = "; each request counts by itself, for nothing is known of its user"
 
 
 def test_dependence_is_estimated_from_heaps_and_never_below_one() -> None:
@@ -193,8 +216,9 @@ def test_dependence_is_estimated_from_heaps_and_never_below_one() -> None:
     assert few.e_value is not None
     assert many.e_value is not None
     assert free.e_value > few.e_value > many.e_value
-    assert "4.9 requests say as much as one, for they come in heaps" in many.reason
-    assert "heaps" not in few.reason
+    assert many.reason.endswith("; 4.9 requests count as one, as measured on 120 bad ones of stable")
+    assert few.reason.endswith("(limit 100 : 1)"), "one bad request of a user is no heap, and nothing is said"
+    assert free.reason.endswith(UNKNOWN)
 
 
 def test_units_that_ask_often_and_fail_by_chance_alone_are_no_heaps() -> None:
@@ -268,7 +292,7 @@ def test_at_the_whole_share_a_latency_keeps_its_limit_at_the_largest_quantile() 
     assert kept.reason.startswith("80/4,000 (2.0%) longer than 2,000 ms, at most 3.")
     broken = judged(spec, counted((0, 0), (4000, 400)), stage=Stage.BAKE)
     assert broken.outcome is Outcome.FAIL
-    assert broken.reason == "400/4,000 (10.0%) longer than 2,000 ms is above the limit of 5.0%"
+    assert broken.reason == "400/4,000 (10.0%) longer than 2,000 ms is above the limit of 5.0%" + UNKNOWN
 
 
 @pytest.mark.parametrize(
@@ -332,6 +356,6 @@ def test_whoever_turns_a_release_down_and_up_again_at_100_percent_gets_no_second
         resumed = observe(resumed.carried_into_next_step(alone=True).carried_into_next_step(), spec, part)
     verdict = judge(spec, resumed, **asked)
     assert verdict.outcome is Outcome.FAIL
-    assert verdict.reason == "102/1,200 (8.5%) in all times at 100 % is above the limit of 5.0%"
+    assert verdict.reason == "102/1,200 (8.5%) in all times at 100 % is above the limit of 5.0%" + UNKNOWN
     calm = observe(once.carried_into_next_step(), spec, counted((0, 0), (9000, 90)))
     assert judge(spec, calm, **asked).outcome is Outcome.PASS, "proof is of this time alone"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rollout.core.judging.balance import design_effect, percent
+from rollout.core.judging.balance import design_effect, percent, told_of_units
 from rollout.core.judging.evidence import Evidence, both
 from rollout.core.judging.rates import rate_of
 from rollout.core.metric import Kind, MetricSpec
@@ -29,17 +29,17 @@ def judge_alone(
     whole, whole_bad = both(evidence.alone, (total, bad))
     harm_low, _ = rate_bounds(whole_bad / effect, whole / effect, alpha)
     low, high = rate_bounds(bad / effect, total / effect, alpha_advance)
-    told = rate_of(spec, bad, total)
+    told, units = rate_of(spec, bad, total), told_of_units(spec, evidence)
     if harm_low > most:
         seen = f"{rate_of(spec, whole_bad, whole)} in all times at 100 %" if whole > total else told
-        outcome, reason = Outcome.FAIL, f"{seen}{worse} is above the limit of {limit}"
+        outcome, reason = Outcome.FAIL, f"{seen}{worse} is above the limit of {limit}{units}"
     elif short:
         outcome, reason = Outcome.INCONCLUSIVE, short
     elif high <= most:
-        outcome, reason = Outcome.PASS, f"{told}{worse}, at most {percent(high)}; the limit is {limit}"
+        outcome, reason = Outcome.PASS, f"{told}{worse}, at most {percent(high)}; the limit is {limit}{units}"
     else:
         outcome = Outcome.INCONCLUSIVE
-        reason = f"not yet proven: {told}{worse}, could still be {percent(high)} (limit {limit})"
+        reason = f"not yet proven: {told}{worse}, could still be {percent(high)} (limit {limit}){units}"
     return Verdict(
         subject=spec.id,
         outcome=outcome,

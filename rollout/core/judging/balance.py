@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp, log
 
-from rollout.core.judging.evidence import Evidence
+from rollout.core.judging.evidence import FORGOTTEN_AFTER, Evidence
 from rollout.core.metric import MetricSpec
 from rollout.core.verdict import Interval
 
@@ -41,6 +41,29 @@ def design_effect(spec: MetricSpec, evidence: Evidence) -> float:
         return 1.0
     stable, candidate = evidence.units
     return max(stable.size(at_first=_AT_FIRST), candidate.size(at_first=1.0))
+
+
+def told_of_units(spec: MetricSpec, evidence: Evidence) -> str:
+    """By what evidence was divided, and whether that was measured, assumed or declared; or that nobody knows of units.
+
+    The end of a sentence. Nothing where it was divided by 1 on good grounds.
+    """
+    effect = design_effect(spec, evidence)
+    if spec.design_effect is None and evidence.units is None:
+        return "; each request counts by itself, for nothing is known of its user"
+    if effect <= 1.05:
+        return ""
+    if spec.design_effect is not None:
+        return f"; {effect:.2g} requests count as one, as declared"
+    assert evidence.units is not None
+    stable, candidate = evidence.units
+    larger = stable if effect == stable.size(at_first=_AT_FIRST) else candidate
+    arm = "stable" if larger is stable else "the candidate"
+    if larger.bad < FORGOTTEN_AFTER:
+        why = f"assumed until {FORGOTTEN_AFTER} bad ones of {arm} are seen"
+    else:
+        why = f"measured on {larger.bad:,} bad ones of {arm}"
+    return f"; {effect:.2g} requests count as one, as {why}"
 
 
 def percent(share: float) -> str:

@@ -34,7 +34,7 @@ from rollout.core.stats import (
 
 Count = Annotated[int, Field(ge=0)]
 _NO_HARM_YET = (0.0,) * len(HARM_ODDS)
-_FORGOTTEN_AFTER = 5
+FORGOTTEN_AFTER = 5
 """Bad requests that weigh as much as what is assumed of heaps before any is seen."""
 
 
@@ -109,7 +109,7 @@ class Heaps(Document):
         """
         share = self.bad / self.total if self.total else 0.0
         beyond = (self.alike - share * self.others) / (1 - share) if share < 1 else 0.0
-        return max(1.0, (self.bad + beyond + _FORGOTTEN_AFTER * at_first) / (self.bad + _FORGOTTEN_AFTER))
+        return max(1.0, (self.bad + beyond + FORGOTTEN_AFTER * at_first) / (self.bad + FORGOTTEN_AFTER))
 
 
 class Evidence(Document):
