@@ -101,6 +101,10 @@ class Plan(Document):
     rollback_window: Duration = Field(
         default=timedelta(days=7), description="How long the previous version stays loaded after promotion."
     )
+    cool_down: Duration = Field(
+        default=timedelta(hours=1),
+        description="How long nothing new begins after a rollback, unless a person runs `rollout promote`.",
+    )
     deadline: Duration = Field(description="The longest time in any one state.")
     on_inconclusive: OnInconclusive = OnInconclusive.HOLD
     on_new_version: OnNewVersion = OnNewVersion.QUEUE

@@ -37,6 +37,7 @@ class Cause(StrEnum):
     MANIFEST = "manifest"
     WINDOW = "window"
     FREEZE = "freeze"
+    COOL_DOWN = "cool_down"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

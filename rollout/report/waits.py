@@ -36,7 +36,9 @@ def _to_go_on(status: Status) -> list[str]:
             return ["every gateway reads the routes in which the new version is stable"]
         left = plan.rollback_window - (status.now - state.entered_at)
         return [f"the rollback window passes: {span(left)} to go" if left > timedelta(0) else "the next tick"]
-    if not state.phase.under_way or plan is None:
+    if not state.phase.under_way:
+        return [told(wait) for wait in status.waits]
+    if plan is None:
         return []
     return [told(wait) for wait in status.waits] or [f"the next tick: {_next(status)}"]
 

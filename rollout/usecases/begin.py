@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from pydantic import ValidationError
 
+from rollout.core.cooldown import cools_until, told
 from rollout.core.decide import Begin, Refuse, admit
 from rollout.core.evaluation import EvalReport
 from rollout.core.flagcheck import is_refused, why_not_ready
@@ -71,15 +72,19 @@ def admissible(
     )
     if blocked is not None:
         return Refuse(reason=blocked, blocked=True)
-    waits = _why_not_now(ticking, desire)
+    waits = _why_not_now(ticking, desire, policy, state)
     return verdict if waits is None else Refuse(reason=waits, blocked=False)
 
 
-def _why_not_now(ticking: Ticking, desire: Desire) -> str | None:
-    """The freeze, or the other releases, that it has to wait for. What brings back a released manifest never waits."""
+def _why_not_now(ticking: Ticking, desire: Desire, policy: ReleasePolicy, state: RolloutState) -> str | None:
+    """The cool-down, the freeze, or the other releases, that it has to wait for. What brings back a released manifest
+    never waits."""
     if desire.version.manifest_sha256 in ticking.state.released:
         return None
-    return frozen(ticking.world, ticking.world.clock.now()) or no_room(ticking.world, ticking.book.name)
+    now = ticking.world.clock.now()
+    if (until := cools_until(policy.plan, state, desire.version, now)) is not None:
+        return told(until)
+    return frozen(ticking.world, now) or no_room(ticking.world, ticking.book.name)
 
 
 def _keep_taken_back(ticking: Ticking) -> None:

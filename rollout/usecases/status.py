@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from rollout.core.cooldown import cools_until
+from rollout.core.cooldown import told as told_of_cool_down
 from rollout.core.decide import time_left
 from rollout.core.drift import drift
 from rollout.core.exposure import Exposure
@@ -14,7 +16,7 @@ from rollout.core.lifecycle import LedgerEntry, Phase, RolloutState
 from rollout.core.metric import Kind
 from rollout.core.plan import Plan
 from rollout.core.verdict import Analysis
-from rollout.core.waiting import Surroundings, Wait, per_second, waits
+from rollout.core.waiting import Cause, Surroundings, Wait, per_second, waits
 from rollout.core.window import closed_until
 from rollout.errors import RolloutError, Unreadable
 from rollout.ports import GatewayStatus, World
@@ -81,7 +83,7 @@ def status(world: World, name: str) -> Status:
     )
     exposure, mismatch = _exposure(world, name, book.state, plan, unknown)
     gateways = _gateways(world, unknown)
-    waiting: tuple[Wait, ...] = ()
+    waiting = _cooling(world, name, book.state, unknown, now)
     if plan is not None:
         around = _surroundings(world, book.state, plan, flag, gateways, mismatch, now)
         waiting = waits(plan, book.state, analysis, now, around)
@@ -115,6 +117,30 @@ def _left(world: World, plan: Plan | None, state: RolloutState, now: datetime) -
     if plan is None or not state.phase.under_way:
         return None
     return time_left(plan, state, now, idle(world, plan, state, now))
+
+
+def _cooling(
+    world: World, name: str, state: RolloutState, unknown: list[str], now: datetime
+) -> tuple[Wait, ...]:
+    """That what git asks for waits for the end of the cool-down. Git is asked only where something was taken back and
+    nothing began since."""
+    if state.phase is not Phase.TAKEN_BACK or state.rolled_back is None:
+        return ()
+    try:
+        desire = find_desire(world, name)
+        stable = state.stable.identity if state.stable else None
+        if (
+            desire is None
+            or desire.version.identity == stable
+            or state.is_quarantined(desire.version.identity)
+        ):
+            return ()
+        plan = read_policy(world, desire.manifest.value, desire.policy_commit).plan
+    except RolloutError as error:
+        unknown.append(f"what git asks for: {error.message}")
+        return ()
+    until = cools_until(plan, state, desire.version, now)
+    return () if until is None else (Wait(cause=Cause.COOL_DOWN, until=told_of_cool_down(until)),)
 
 
 def _surroundings(
