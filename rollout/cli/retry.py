@@ -15,7 +15,7 @@ from rollout.cli.steering import steered_world, tell
 @site_options
 @dry_run_option
 @click.option("--reason", type=REASON, required=True, help="Why; it is kept in the ledger.")
-@click.option("--version", help="Which version.  [default: the last of them]")
+@click.option("--version", help="Which version it has to be.")
 def command(
     name: str,
     environment: str,
@@ -25,14 +25,13 @@ def command(
     reason: str,
     version: str | None,
 ) -> int:
-    """Let a version begin once more that was taken back, or rejected.
+    """Let a version begin that was rejected.
 
-    Its bytes leave the quarantine. A rollback had brought the manifest in git back, so that a pull request has to ask
-    for the version again; its evaluation still counts. One that came while another was under way, whose plan rejects
-    newer versions, begins once that is done.
+    It came while another was under way, whose plan rejects newer ones.
+
+    What was taken back needs two people: `rollout quarantine lift`.
     """
     from rollout import wiring
-    from rollout.core.lifecycle import Rejected
     from rollout.usecases.steer import retry
 
     past = retry(
@@ -42,10 +41,8 @@ def command(
         signature=wiring.build_signature(environment, actor),
         version=version,
     )
-    subject, what = (past.rejected, "rejected") if isinstance(past, Rejected) else (past.bad, "taken back")
-    served = subject.served_name if subject else name
     tell(
-        f"{served} may begin again in {environment}; it was {what} on {past.at:%Y-%m-%d}: {past.reason}",
+        f"{past.rejected.served_name} may begin in {environment}; it was rejected on {past.at:%Y-%m-%d}: {past.reason}",
         dry_run=dry_run,
     )
     return 0

@@ -360,7 +360,9 @@ def admit(
         return _refuse_beside_another(desired, state, plan)
     if (past := state.quarantine.get(desired.identity)) is not None:
         return Refuse(
-            reason=f"these bytes were rolled back on {past.at:%Y-%m-%d %H:%M}: {past.reason}", blocked=True
+            reason=f"these bytes were rolled back on {past.at:%Y-%m-%d %H:%M}: {past.reason};"
+            " `rollout quarantine lift`, by two people, lets them begin",
+            blocked=True,
         )
     if (rejected := state.refusal_of(desired)) is not None:
         again = "`rollout retry`, or a newer change, lets it begin"

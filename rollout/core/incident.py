@@ -18,6 +18,7 @@ from rollout.core.lifecycle import (
     Intended,
     LedgerEntry,
     LedgerEvent,
+    LiftAsked,
     Looked,
     Notified,
     Retried,
@@ -72,7 +73,7 @@ class Incident:
     @property
     def gone(self) -> tuple[Version, ...]:
         """What was taken back: the candidate, and stable where that was replaced."""
-        return _gone(self.event)
+        return self.event.taken_back
 
     @property
     def before(self) -> tuple[LedgerEvent, ...]:
@@ -133,7 +134,11 @@ class Incident:
     @property
     def ended_at(self) -> datetime:
         """The last that is known of it: its proof, else the last entry of its story."""
-        return max(entry.event.at for entry in self.story if not isinstance(entry.event, Notified | Retried))
+        return max(
+            entry.event.at
+            for entry in self.story
+            if not isinstance(entry.event, Notified | LiftAsked | Retried)
+        )
 
 
 def incidents(entries: Iterable[LedgerEntry]) -> tuple[Incident, ...]:
@@ -149,7 +154,7 @@ def incidents(entries: Iterable[LedgerEntry]) -> tuple[Incident, ...]:
     for place, entry in enumerate(entries):
         if not isinstance(entry.event, RolledBack):
             continue
-        wanted = frozenset(each.identity for each in _gone(entry.event))
+        wanted = frozenset(each.identity for each in entry.event.taken_back)
         first, whole = _beginning(entries, place, wanted)
         story = [entries[each] for each in range(first, place) if abouts[each] & wanted]
         evaluated = _evaluated(entries[:first], wanted)
@@ -310,17 +315,12 @@ def _steps(events: Sequence[LedgerEvent]) -> dict[int, tuple[datetime, datetime]
     return found
 
 
-def _gone(event: RolledBack) -> tuple[Version, ...]:
-    found = (event.bad, event.restored.replaced if event.restored else None)
-    return tuple({each.identity: each for each in found if each is not None}.values())
-
-
 def _about(event: LedgerEvent, before: RolloutState, after: RolloutState) -> frozenset[str]:
     """Which bytes an entry is about."""
     match event:
         case Adopted(stable=stable):
             return frozenset((stable.identity,))
-        case Evaluated() | Notified() | Retried():
+        case Evaluated() | Notified() | LiftAsked() | Retried():
             return frozenset()
     return frozenset(each.identity for each in (before.candidate, after.candidate) if each is not None)
 
@@ -359,7 +359,7 @@ def _following(entries: Sequence[LedgerEntry], wanted: frozenset[str]) -> Iterat
         match entry.event:
             case Reverted() | Verified() | Notified():
                 yield entry
-            case Retried(identity=identity) if identity in wanted:
+            case LiftAsked(identity=identity) | Retried(identity=identity) if identity in wanted:
                 yield entry
 
 

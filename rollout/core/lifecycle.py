@@ -269,12 +269,23 @@ class Rejected(_Event):
     reason: Sentence
 
 
+class LiftAsked(_Event):
+    """A person wants bytes that were taken back out of the quarantine; a second person has to want it as well."""
+
+    kind: Literal["lift_asked"] = "lift_asked"
+    identity: Sha256
+    reason: Text
+
+
 class Retried(_Event):
-    """A person lets bytes begin once more that were taken back, or rejected."""
+    """A person lets bytes begin once more that were rejected, or taken back: these where another one asked for it."""
 
     kind: Literal["retried"] = "retried"
     identity: Sha256
     reason: Text
+    asked_by: _Later[Line] = Field(
+        default=None, description="Who had asked for it; none where it was rejected, and before 0.7.0."
+    )
 
 
 class Promoted(_Event):
@@ -327,6 +338,12 @@ class RolledBack(_Event):
     waited_since: _Later[AwareDatetime] = Field(
         default=None, description="When it was done, where the ledger could not take it in until later."
     )
+
+    @property
+    def taken_back(self) -> tuple[Version, ...]:
+        """All that it took back: the candidate, and stable where that was replaced."""
+        found = (self.bad, self.restored.replaced if self.restored else None)
+        return tuple({each.identity: each for each in found if each is not None}.values())
 
 
 class Reverted(_Event):
@@ -384,6 +401,7 @@ LedgerEvent = Annotated[
     | Hastened
     | Superseded
     | Rejected
+    | LiftAsked
     | Retried
     | Promoted
     | Settling
@@ -492,6 +510,7 @@ _Fixed = Annotated[
 _Set = Annotated[frozenset[str], PlainSerializer(sorted)]
 _LaterSet = Annotated[_Set, Field(exclude_if=lambda found: not found)]
 _Waiting = Annotated[_Fixed[str], Field(exclude_if=lambda waiting: not waiting)]
+_LaterLifts = Annotated[_Fixed[LiftAsked], Field(exclude_if=lambda lifts: not lifts)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -547,6 +566,7 @@ class RolloutState:
     rejected: _Later[Rejected] = None
     notified: _LaterSet = frozenset()
     quarantine: _Fixed[RolledBack] = field(default_factory=lambda: MappingProxyType({}))
+    lifts: _LaterLifts = field(default_factory=lambda: MappingProxyType({}))
     evaluations: _Fixed[tuple[Evaluated, ...]] = field(default_factory=lambda: MappingProxyType({}))
     released: _Set = frozenset()
     released_versions: _Fixed[Identity] = field(default_factory=lambda: MappingProxyType({}))
@@ -601,6 +621,12 @@ class RolloutState:
     def is_quarantined(self, identity: Identity | str) -> bool:
         """Whether these bytes were rolled back here."""
         return identity in self.quarantine
+
+    @property
+    def quarantined(self) -> tuple[Version, ...]:
+        """What was taken back here and may not begin, the latest first."""
+        past = sorted(self.quarantine.items(), key=lambda item: item[1].at, reverse=True)
+        return tuple(each for key, event in past for each in event.taken_back if each.identity == key)
 
 
 Anchored.model_rebuild()
@@ -730,12 +756,22 @@ def _after(state: RolloutState, event: LedgerEvent) -> RolloutState:
         case Rejected():
             _require(state.phase.under_way, state, event)
             return replace(state, rejected=event)
+        case LiftAsked():
+            _require(event.identity in state.quarantine, state, event)
+            return replace(state, lifts=MappingProxyType({**state.lifts, event.identity: event}))
         case Retried():
+            asked = state.lifts.get(event.identity)
+            seconded = asked is not None and asked.actor == event.asked_by != event.actor
+            _require(event.asked_by is None or seconded, state, event)
             rejected = state.rejected is not None and state.rejected.rejected.identity == event.identity
             _require(event.identity in state.quarantine or rejected, state, event)
-            rest = {key: past for key, past in state.quarantine.items() if key != event.identity}
             left = None if rejected else state.rejected
-            return replace(state, quarantine=MappingProxyType(rest), rejected=left)
+            return replace(
+                state,
+                quarantine=_without(state.quarantine, event.identity),
+                lifts=_without(state.lifts, event.identity),
+                rejected=left,
+            )
         case Promoted():
             _require(state.phase is Phase.CANARY and state.share == Share.FULL, state, event)
             return replace(
@@ -915,12 +951,18 @@ def _with(released: Mapping[str, Identity], version: Version) -> Mapping[str, Id
     return MappingProxyType({**released, version.version: Identity(version.identity)})
 
 
+def _without(known: Mapping[str, V], identity: str) -> Mapping[str, V]:
+    return MappingProxyType({key: each for key, each in known.items() if key != identity})
+
+
 def _rolled_back(state: RolloutState, event: RolledBack) -> RolloutState:
     """Allowed in every state: taking back is always legal, and harmless where nothing is under way.
 
     What is restored must be sound: neither what it replaces nor anything that was taken back.
     """
-    stable, quarantine = state.stable, dict(state.quarantine)
+    stable, quarantine, lifts = state.stable, dict(state.quarantine), state.lifts
+    for each in event.taken_back:
+        lifts = _without(lifts, each.identity)
     if event.bad is not None:
         quarantine[event.bad.identity] = event
     if event.restored is not None:
@@ -935,6 +977,7 @@ def _rolled_back(state: RolloutState, event: RolledBack) -> RolloutState:
         reverted=False,
         verified=False,
         quarantine=MappingProxyType(quarantine),
+        lifts=lifts,
     )
 
 

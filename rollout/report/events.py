@@ -15,6 +15,7 @@ from rollout.core.lifecycle import (
     Heard,
     Intended,
     LedgerEvent,
+    LiftAsked,
     Looked,
     Lowered,
     Notified,
@@ -69,8 +70,10 @@ def tell(event: LedgerEvent) -> str:
             return f"superseded by {by}"
         case Rejected(rejected=rejected, reason=reason):
             return f"{rejected.served_name} rejected: {reason}"
-        case Retried(identity=identity, reason=reason, actor=actor):
-            return f"{actor} lets {identity[:12]} begin once more: {reason}"
+        case LiftAsked(identity=identity, reason=reason, actor=actor):
+            return f"{actor} asks that {identity[:12]} may begin once more: {reason}"
+        case Retried(identity=identity, reason=reason, actor=actor, asked_by=first):
+            return f"{f'{first} and ' if first else ''}{actor} let {identity[:12]} begin once more: {reason}"
         case Promoted():
             return "promoted"
         case Settling(reason=reason):

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
 from rollout import __version__
-from rollout.core.lifecycle import LedgerEntry, LedgerEvent, RolloutState, apply, fold, next_entry
+from rollout.core.lifecycle import (
+    IllegalHistory,
+    LedgerEntry,
+    LedgerEvent,
+    RolloutState,
+    apply,
+    fold,
+    next_entry,
+)
 from rollout.core.plain import plain
-from rollout.ports import Ledger
+from rollout.errors import LedgerConflict, Unreadable
+from rollout.ports import Ledger, World
 
 E = TypeVar("E", bound=LedgerEvent)
 
@@ -76,3 +86,32 @@ class Book:
         self.entries = (*self.entries, entry)
         self.state = apply(self.state, entry)
         return event  # type: ignore[no-any-return]
+
+
+_APPENDS = 20
+_Said = tuple[type[LedgerEvent], dict[str, object]]
+
+
+def say(
+    world: World, name: str, signature: Signature, choose: Callable[[RolloutState], _Said | None]
+) -> RolloutState:
+    """Add what a person wants, by the state that it is added to: `choose` names kind and fields, or None for nothing.
+
+    Whoever writes meanwhile is read first. Raises what `choose` raises, and Unreadable for a name without a ledger.
+    """
+    book = Book(world.ledger, name, signature)
+    if not book.entries:
+        raise Unreadable(f"the ledger of {world.environment.name} does not know {name!r}")
+    for _ in range(_APPENDS):
+        if (said := choose(book.state)) is None:
+            return book.state
+        kind, fields = said
+        try:
+            book.add(kind, world.clock.now(), **fields)
+        except IllegalHistory:
+            raise
+        except LedgerConflict:
+            book.reread()
+        else:
+            return book.state
+    raise LedgerConflict(f"{_APPENDS} writers in a row were faster", advice="Run the command again.")

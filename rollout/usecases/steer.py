@@ -5,38 +5,32 @@ Nobody waits for a tick that runs meanwhile: what it announces behind these word
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from rollout.core.lifecycle import (
     Hastened,
-    IllegalHistory,
-    LedgerEvent,
     Paused,
     Phase,
     Rejected,
     Retried,
-    RolledBack,
     RolloutState,
     Version,
 )
-from rollout.errors import LedgerConflict, RolloutError, Unreadable, Usage
+from rollout.errors import RolloutError, Usage
 from rollout.ports import World
-from rollout.usecases.book import Book, Signature
+from rollout.usecases.book import Signature, say
 from rollout.usecases.release import find_desire
-
-_APPENDS = 20
 
 
 def pause(world: World, name: str, *, reason: str, signature: Signature) -> RolloutState:
     """Let the release go no further until it is resumed. Raises Usage if none is under way, or it is paused already."""
 
-    def check(state: RolloutState) -> None:
+    def choose(state: RolloutState) -> tuple[type[Paused], dict[str, object]]:
         if state.paused is not None:
             raise Usage(f"{state.paused.actor} has paused {name} already: {state.paused.reason}")
         if not state.phase.under_way and (state.phase is not Phase.PROMOTED or state.settling):
             raise _nothing_under_way(name)
+        return Paused, {"reason": reason}
 
-    return _say(world, name, signature, check, Paused, lambda _: {"reason": reason})
+    return say(world, name, signature, choose)
 
 
 def hasten(world: World, name: str, *, reason: str, signature: Signature) -> RolloutState:
@@ -48,7 +42,7 @@ def hasten(world: World, name: str, *, reason: str, signature: Signature) -> Rol
     """
     desired = _desired(world, name)
 
-    def check(state: RolloutState) -> None:
+    def choose(state: RolloutState) -> tuple[type[Hastened], dict[str, object]]:
         if not state.phase.under_way:
             _check_may_begin(name, state, desired)
         if state.hastened is not None and not _is_about_another(state, desired):
@@ -57,12 +51,10 @@ def hasten(world: World, name: str, *, reason: str, signature: Signature) -> Rol
             )
         if state.lowered is not None:
             raise Usage(f"{state.lowered.reason}", advice="Resume the release first, or take it back.")
-
-    def fields(state: RolloutState) -> dict[str, object]:
         identity = desired.identity if desired is not None and not state.phase.under_way else None
-        return {"reason": reason, "identity": identity}
+        return Hastened, {"reason": reason, "identity": identity}
 
-    return _say(world, name, signature, check, Hastened, fields)
+    return say(world, name, signature, choose)
 
 
 def _desired(world: World, name: str) -> Version | None:
@@ -82,7 +74,7 @@ def _check_may_begin(name: str, state: RolloutState, desired: Version | None) ->
     if state.is_quarantined(desired.identity):
         raise Usage(
             f"{desired.served_name} was taken back here",
-            advice=f"`rollout retry {name} -e ENV --reason TEXT` lets it begin once more.",
+            advice=f"`rollout quarantine lift {name} -e ENV --reason TEXT`, by two people, lets it begin once more.",
         )
 
 
@@ -95,61 +87,34 @@ def _is_about_another(state: RolloutState, desired: Version | None) -> bool:
 
 def retry(
     world: World, name: str, *, reason: str, signature: Signature, version: str | None = None
-) -> RolledBack | Rejected:
-    """Let bytes begin once more that were taken back, or rejected: the last ones, or those of `version`; the answer is
-    what had been said of them. Git has to ask for them. Raises Usage if there are none."""
-    found: list[RolledBack | Rejected] = []
+) -> Rejected:
+    """Let bytes begin that were rejected, of `version` if one is named; the answer is what had been said of them. Git has
+    to ask for them. Raises Usage if there are none; what was taken back needs two people (`quarantine.lift`)."""
+    found: list[Rejected] = []
 
-    def choose(state: RolloutState) -> None:
-        past = [each for each in _refused(state) if version in (None, _subject(each).version)]
-        if not past:
-            what = f"version {version} of {name}" if version else name
-            raise Usage(
-                f"nothing of {what} was taken back or rejected here",
-                advice=f"`rollout history {name} -e {world.environment.name}` shows what was.",
-            )
-        found[:] = [max(past, key=lambda each: each.at)]
+    def choose(state: RolloutState) -> tuple[type[Retried], dict[str, object]]:
+        past = state.rejected
+        if past is None or version not in (None, past.rejected.version):
+            raise _nothing_rejected(state, name, version, world.environment.name)
+        found[:] = [past]
+        return Retried, {"identity": past.rejected.identity, "reason": reason}
 
-    def fields(_: RolloutState) -> dict[str, object]:
-        return {"identity": _subject(found[0]).identity, "reason": reason}
-
-    _say(world, name, signature, choose, Retried, fields)
+    say(world, name, signature, choose)
     return found[0]
 
 
-def _refused(state: RolloutState) -> list[RolledBack | Rejected]:
-    taken_back = [each for each in state.quarantine.values() if each.bad]
-    return [*taken_back, *([state.rejected] if state.rejected else [])]
-
-
-def _subject(refused: RolledBack | Rejected) -> Version:
-    subject = refused.rejected if isinstance(refused, Rejected) else refused.bad
-    assert subject is not None
-    return subject
-
-
-def _say(
-    world: World,
-    name: str,
-    signature: Signature,
-    check: Callable[[RolloutState], None],
-    kind: type[LedgerEvent],
-    fields: Callable[[RolloutState], dict[str, object]],
-) -> RolloutState:
-    book = Book(world.ledger, name, signature)
-    if not book.entries:
-        raise Unreadable(f"the ledger of {world.environment.name} does not know {name!r}")
-    for _ in range(_APPENDS):
-        check(book.state)
-        try:
-            book.add(kind, world.clock.now(), **fields(book.state))
-        except IllegalHistory:
-            raise
-        except LedgerConflict:
-            book.reread()
-        else:
-            return book.state
-    raise LedgerConflict(f"{_APPENDS} writers in a row were faster", advice="Run the command again.")
+def _nothing_rejected(state: RolloutState, name: str, version: str | None, environment: str) -> Usage:
+    what = f"version {version} of {name}" if version else name
+    if any(version in (None, each.version) for each in state.quarantined):
+        return Usage(
+            f"{what} was taken back here, and not rejected",
+            advice=f"`rollout quarantine lift {name} -e {environment} --reason TEXT`, by two people, lets it begin once"
+            " more.",
+        )
+    return Usage(
+        f"nothing of {what} was rejected here",
+        advice=f"`rollout history {name} -e {environment}` shows what was.",
+    )
 
 
 def _nothing_under_way(name: str) -> Usage:

@@ -15,9 +15,10 @@ from rollout.report import rehearsals
 from rollout.usecases.book import Book
 from rollout.usecases.dryrun import Rehearsal, dry_run, rehearse, rehearse_all
 from rollout.usecases.fleet import muster
+from rollout.usecases.quarantine import lift
 from rollout.usecases.resume import resume
 from rollout.usecases.rollback import rollback
-from rollout.usecases.steer import hasten, pause, retry
+from rollout.usecases.steer import hasten, pause
 from rollout.usecases.tick import Move
 from tests.support.commands import everything, in_site, lasting
 from tests.support.site import SIGNATURE, Site
@@ -136,13 +137,13 @@ def test_words_of_people_are_checked_and_not_kept(site: Site, verb: Callable[...
     assert everything(site) != before
 
 
-def test_a_retry_is_checked_and_not_kept(site: Site) -> None:
-    with pytest.raises(Usage, match="nothing of support-triage was taken back"):
-        retry(dry_run(site.world), NAME, reason="because", signature=SIGNATURE)
+def test_a_lift_is_checked_and_not_kept(site: Site) -> None:
+    with pytest.raises(Usage, match="nothing of support-triage is quarantined"):
+        lift(dry_run(site.world), NAME, reason="because", signature=SIGNATURE)
     site.tick()
     rollback(site.world, NAME, reason="a bad day", signature=SIGNATURE)
     before = everything(site)
-    retry(dry_run(site.world), NAME, reason="because", signature=SIGNATURE)
+    lift(dry_run(site.world), NAME, reason="because", signature=SIGNATURE)
     assert everything(site) == before
 
 

@@ -23,9 +23,10 @@ from rollout.integrations.trafficlog import TrafficLogRecorder
 from rollout.usecases.adopt import adopt
 from rollout.usecases.book import Book
 from rollout.usecases.publish import publish
+from rollout.usecases.quarantine import lift
 from rollout.usecases.resume import resume
 from rollout.usecases.rollback import rollback
-from rollout.usecases.steer import hasten, pause, retry
+from rollout.usecases.steer import hasten, pause
 from rollout.usecases.tick import Move
 from tests.support.aftermath import Workbench, assert_allowed, fingerprint, left_over, outcome
 from tests.support.kill import await_orphans, die_at, points_of
@@ -111,7 +112,7 @@ TRANSITIONS = {
     "pause": Transition("10%", lambda site: say(site, pause), lambda site: say(site, pause)),
     "hasten": Transition("10%", lambda site: say(site, hasten), lambda site: say(site, hasten)),
     "resume": Transition("paused", resume_what_is_paused, resume_what_is_paused),
-    "retry": Transition("taken back", lambda site: say(site, retry), lambda site: say(site, retry)),
+    "asking for a lift": Transition("taken back", lambda site: say(site, lift), lambda site: say(site, lift)),
     "rollback in the shadow": Transition("shadow", take_back, take_back_again),
     "rollback in the ramp": Transition("50%", take_back, take_back_again),
     "rollback after the promotion": Transition("promoted", take_back, take_back_again),

@@ -30,6 +30,7 @@ from rollout.core.verdict import Outcome
 from rollout.demo.scratch import NAME
 from rollout.errors import RolloutError
 from rollout.usecases.advance import advance
+from rollout.usecases.quarantine import lift
 from rollout.usecases.resume import resume
 from rollout.usecases.rollback import rollback
 from rollout.usecases.steer import hasten, pause, retry
@@ -141,7 +142,7 @@ class Walk(RuleBasedStateMachine):
         rollback(self.site.world, NAME, reason="by hand", signature=SIGNATURE)
         self.foreign = False
 
-    @rule(ask=st.sampled_from([pause, hasten, retry, resume]))
+    @rule(ask=st.sampled_from([pause, hasten, retry, lift, resume]))
     def ask(self, ask: Callable[..., object]) -> None:
         with suppress(RolloutError):
             ask(self.site.world, NAME, reason="because", signature=SIGNATURE)

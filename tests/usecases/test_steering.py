@@ -18,6 +18,7 @@ from rollout.errors import Usage
 from rollout.report.liveview import screen
 from rollout.usecases.advance import advance
 from rollout.usecases.book import Signature
+from rollout.usecases.quarantine import lift
 from rollout.usecases.resume import resume
 from rollout.usecases.rollback import rollback
 from rollout.usecases.room import no_room
@@ -144,14 +145,19 @@ def test_harm_beats_whoever_hastens(site: Site) -> None:
     assert site.tick_after(4).move is Move.ROLLED_BACK
 
 
-def test_bytes_that_were_taken_back_begin_again_once_somebody_retries_them(site: Site) -> None:
+def test_bytes_that_were_taken_back_begin_again_once_two_people_want_it(site: Site) -> None:
     begin(site)
     rollback(site.world, NAME, reason="a bad day", signature=SIGNATURE)
     site.propose("1.1.0", evaluate=False)
     tick = site.tick()
     assert tick.move is Move.BLOCKED
     assert "these bytes were rolled back" in tick.reason
-    assert retry(site.world, NAME, reason="it was the network", signature=SIGNATURE).reason == "a bad day"
+    with pytest.raises(Usage, match="was taken back here, and not rejected"):
+        retry(site.world, NAME, reason="it was the network", signature=SIGNATURE)
+    assert not lift(site.world, NAME, reason="it was the network", signature=SIGNATURE).done
+    assert site.tick().move is Move.BLOCKED
+    lifted = lift(site.world, NAME, reason="so it was", signature=LEAD)
+    assert (lifted.done, lifted.subject.event.reason) == (True, "a bad day")
     assert site.tick().move is Move.BEGUN
     with pytest.raises(Usage, match=r"nothing of version 9\.9\.9"):
         retry(site.world, NAME, reason="again", signature=SIGNATURE, version="9.9.9")
