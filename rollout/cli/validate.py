@@ -61,8 +61,8 @@ def command(
     """Check manifests against their schema and the policy rules.
 
     PATHS are manifests or folders of them; without any, all below manifests/ are checked, or with --base those
-    that differ from it. Exit status 0: nothing blocks; 1: a finding blocks; 3: something is unreadable, or
-    there are no manifests or rules.
+    that differ from it. With --base the environments' ledgers are asked whether their bytes were taken back. Exit
+    status 0: nothing blocks; 1: a finding blocks; 3: something is unreadable, or there are no manifests or rules.
     """
     import os
     from functools import partial
@@ -81,7 +81,12 @@ def command(
         chosen = [wiring.path_below(root, path) for path in paths] or None
         asked = wiring.read_pull_request(pull_request) if pull_request else None
         checks = wiring.build_checks(
-            root, base=base, environments=environments, release=release, pull_request=asked
+            root,
+            base=base,
+            environments=environments,
+            release=release,
+            pull_request=asked,
+            ledgers=base is not None,
         )
         if fix:
             changed = _fix(root, checks, chosen, dry_run=dry_run, beside=form == "text")

@@ -11,13 +11,23 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import PurePosixPath
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from rollout.core.approval import PullRequest
 from rollout.core.artifact import ArtifactFacts
 from rollout.core.blanks import blanks
-from rollout.core.builtin import BUILT_IN, incomparable, left_blank, stale_waiver, unreadable
+from rollout.core.builtin import (
+    BUILT_IN,
+    came_back,
+    incomparable,
+    left_blank,
+    stale_waiver,
+    unread_ledger,
+    unreadable,
+)
 from rollout.core.change import compare
 from rollout.core.document import D, Located, masked, read_pointer
+from rollout.core.environment import Environment
 from rollout.core.finding import Finding
 from rollout.core.manifest import AdapterManifest, Artifact, Dtype, Identity
 from rollout.core.policy import (
@@ -35,7 +45,7 @@ from rollout.core.policy import (
 from rollout.core.signing import SignatureFact
 from rollout.core.source import is_remote
 from rollout.core.validation import Validation
-from rollout.errors import Unreadable
+from rollout.errors import RolloutError, Unreadable
 from rollout.usecases.changes import (
     ManifestNames,
     choose_manifests,
@@ -49,6 +59,9 @@ from rollout.usecases.rulebook import Rulebook, read_rulebook
 from rollout.usecases.upkeep import planted_state, policy_problems, stray_files
 from rollout.usecases.workspace import POLICIES, Workspace
 
+if TYPE_CHECKING:
+    from rollout.core.lifecycle import RolloutState
+
 Inspect = Callable[[Artifact, frozenset[Dtype], tuple[str, ...]], ArtifactFacts]
 """(artifact, serving types, folders of the bases) -> facts. Raises Unreadable if it is not at hand."""
 
@@ -57,6 +70,9 @@ Verify = Callable[[Artifact], SignatureFact]
 
 AskRego = Callable[[Mapping[str, bytes], Mapping[str, object], str], tuple[Finding, ...]]
 """(modules, inputs, file of the manifest) -> findings. Fails closed."""
+
+AskLedger = Callable[[Environment, str], "RolloutState"]
+"""(environment, adapter) -> where it stands there. Raises RolloutError if that cannot be read."""
 
 UNSIGNED = SignatureFact.not_verified("the manifest names no signature", present=False)
 
@@ -77,7 +93,8 @@ class Checks:
     `released` are sha256 of manifest contents that a ledger shows released, `released_versions` what was released as;
     `was_there` says whether a path had this content before, at the base. Either makes the content a revert.
     `touched` are the files that differ from the base: a manifest whose adapter is among them is checked although
-    it reads as before. `authors` are all names of those who changed some files since the base.
+    it reads as before. `authors` are all names of those who changed some files since the base. `ask_ledger` is
+    there where a change is to be told that it brings back what was taken back; a release knows by itself.
     """
 
     head: Workspace
@@ -95,6 +112,7 @@ class Checks:
     touched: frozenset[PurePosixPath] = frozenset()
     authors: Callable[[Sequence[PurePosixPath]], tuple[str, ...]] = field(default=_nobody)
     pull_request: PullRequest | None = None
+    ask_ledger: AskLedger | None = None
 
     @property
     def absent(self) -> frozenset[Need]:
@@ -191,6 +209,7 @@ def _judge(session: _Session, manifest: Located[AdapterManifest]) -> _Judged:
         *broken,
         *((incomparable(manifest.source),) if lost else ()),
         *(left_blank(manifest.source, blank) for blank in blanks(manifest.data)),
+        *_taken_back(session, manifest),
         *check(rules, inputs, checks.evaluator, file=manifest.source, excused=excused),
         *(checks.ask_rego(rulebook.rego, inputs, manifest.source) if rulebook.rego else ()),
     )
@@ -200,6 +219,22 @@ def _judge(session: _Session, manifest: Located[AdapterManifest]) -> _Judged:
         findings=tuple(_located(finding, manifest) for finding in waived),
         satisfied=_satisfied(rules, {finding.rule for finding in found}),
     )
+
+
+def _taken_back(session: _Session, manifest: Located[AdapterManifest]) -> Iterable[Finding]:
+    """Where these bytes were taken back, and where nobody can say; the environments are those of the base."""
+    ask, name, identity = session.checks.ask_ledger, manifest.value.name, manifest.value.identity
+    if ask is None:
+        return
+    for environment in session.rulebook.environments:
+        try:
+            event = ask(environment, name).quarantine.get(identity)
+        except RolloutError as error:
+            yield unread_ledger(manifest.source, environment.name, error.message)
+            continue
+        if event is not None:
+            bad = next(each for each in event.taken_back if each.identity == identity)
+            yield came_back(manifest.source, environment.name, name, bad, event)
 
 
 def _satisfied(rules: Iterable[Rule], found: set[str]) -> frozenset[str]:

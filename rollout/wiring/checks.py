@@ -19,9 +19,11 @@ from rollout.wiring.signatures import verify_artifact
 
 if TYPE_CHECKING:
     from rollout.core.approval import PullRequest
+    from rollout.core.environment import Environment
     from rollout.core.finding import Finding
+    from rollout.core.lifecycle import RolloutState
     from rollout.integrations.git import GitRepository
-    from rollout.ports import World
+    from rollout.ports import Ledger, World
     from rollout.usecases.begin import Gatekeeper
     from rollout.usecases.fix import Tools
     from rollout.usecases.release import Desire
@@ -35,8 +37,12 @@ def build_checks(
     environments: tuple[str, ...] = (),
     release: bool = False,
     pull_request: PullRequest | None = None,
+    ledgers: bool = False,
 ) -> Checks:
-    """What `validate` works with: the working folder, judged by the tree at `base` if one is named."""
+    """What `validate` works with: the working folder, judged by the tree at `base` if one is named.
+
+    With `ledgers` those of the environments are asked what was taken back.
+    """
     from rollout.core.policy import CheckedAt
     from rollout.integrations import cel
     from rollout.usecases.validate import Checks
@@ -71,7 +77,23 @@ def build_checks(
         touched=frozenset() if repository is None or base is None else repository.changed_since(base),
         authors=authors,
         pull_request=pull_request,
+        ask_ledger=_ask_ledger(root) if ledgers else None,
     )
+
+
+def _ask_ledger(root: Path) -> Callable[[Environment, str], RolloutState]:
+    """Asks each ledger as it is when it is first asked."""
+    opened: dict[str, Ledger] = {}
+
+    def ask(document: Environment, name: str) -> RolloutState:
+        from rollout.core.lifecycle import fold
+        from rollout.wiring.ledgers import open_ledger
+
+        if document.name not in opened:
+            opened[document.name] = open_ledger(document, root).still()
+        return fold(opened[document.name].read(name))
+
+    return ask
 
 
 def _repository(root: Path) -> GitRepository:

@@ -12,7 +12,15 @@ from click.testing import CliRunner, Result
 
 from rollout.cli import VERBS, run, validate
 from rollout.cli.validate import command
+from rollout.core.lifecycle import RolledBack, Started
+from rollout.core.manifest import AdapterManifest
+from rollout.core.plan import Share
+from rollout.integrations.documents import StrictDocuments
+from rollout.integrations.ledger import FolderLedger
 from rollout.report.findings import FORMS
+from rollout.usecases.book import Book, Signature
+from rollout.usecases.release import version_of
+from tests.core.factories import NOON
 from tests.support.adapters import REPOSITORY, write_repository
 
 MANIFEST = "manifests/support/support-bot.yaml"
@@ -468,3 +476,31 @@ def test_bytes_that_change_below_an_untouched_manifest_are_seen(tmp_path: Path) 
     )
     assert done.returncode == 1
     assert "digest-matches-bytes" in done.stdout
+
+
+def test_a_pull_request_is_told_by_the_ledger_that_its_bytes_were_taken_back(repository: Path) -> None:
+    """Under a new version too, with the line; and only where there is a base to be merged to."""
+    (repository / ".gitignore").write_text("state/\n")
+    git(repository, "add", "-A")
+    git(repository, "commit", "-q", "-m", "ignore state")
+    manifest = StrictDocuments().read((repository / MANIFEST).read_bytes(), AdapterManifest, source=MANIFEST)
+    bad = version_of(manifest, "c" * 40)
+    book = Book(
+        FolderLedger(repository / "state/ledger", "demo"),
+        "support-bot",
+        Signature(actor="ann", environment="demo"),
+    )
+    fields = {"plan": "p", "policy_commit": "d" * 40, "phase": "canary", "flag_version": 1, "edge": "0"}
+    book.add(Started, NOON, candidate=bad, report="a" * 64, **fields)
+    fields = {"automatic": False, "from_share": Share.parse("5%"), "flag_version": 2, "flag_written_at": NOON}
+    book.add(RolledBack, NOON, bad=bad, reason="cites laws", incident="INC-7", **fields)
+    edit(repository, 'version: "1.0.0"', 'version: "1.0.1"')
+    shown = invoke("--base", "HEAD").output
+    number = line_of(repository, "files:")
+    assert f"{MANIFEST}:{number}:" in shown
+    assert (
+        "error[stays-out]: these bytes were taken back in demo on 2026-03-01 12:00 UTC by ann,"
+        f" as {bad.served_name}, incident INC-7: cites laws" in shown
+    )
+    assert "rollout quarantine lift support-bot -e demo --version 1.0.0 --reason TEXT" in shown
+    assert "stays-out" not in invoke().output
