@@ -76,3 +76,14 @@ def person(text: str) -> str:
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     seen = "".join(character for character in folded if unicodedata.category(character) != "Cf")
     return " ".join(seen.split()).lstrip("@ ")
+
+
+def are_two(one: str, other: str) -> bool:
+    """Whether two names are of two people: however they are written, with what blanks, and neither names nobody."""
+    first, second = (person(each).replace(" ", "") for each in (one, other))
+    return bool(first and second) and first != second
+
+
+def is_somebody(text: str) -> bool:
+    """Whether a name may be a person's: not nobody's, and not of an app, as forges write those."""
+    return person(text) not in ("", "unknown") and not person(text).endswith("[bot]")

@@ -27,6 +27,7 @@ from pydantic import (
 )
 
 from rollout.core.alert import AlertMark
+from rollout.core.approval import are_two
 from rollout.core.judge import Evidence
 from rollout.core.manifest import (
     Document,
@@ -761,7 +762,9 @@ def _after(state: RolloutState, event: LedgerEvent) -> RolloutState:
             return replace(state, lifts=MappingProxyType({**state.lifts, event.identity: event}))
         case Retried():
             asked = state.lifts.get(event.identity)
-            seconded = asked is not None and asked.actor == event.asked_by != event.actor
+            seconded = (
+                asked is not None and asked.actor == event.asked_by and are_two(asked.actor, event.actor)
+            )
             _require(event.asked_by is None or seconded, state, event)
             rejected = state.rejected is not None and state.rejected.rejected.identity == event.identity
             _require(event.identity in state.quarantine or rejected, state, event)

@@ -104,7 +104,7 @@ def _served_by_all(entries: tuple[LedgerEntry, ...]) -> list[Version]:
 
 
 def _why_not(state: RolloutState, wanted: str) -> str:
-    for past in state.quarantine.values():
-        if past.bad is not None and wanted in (past.bad.version, past.bad.served_name):
-            return f": it was taken back on {past.at:%Y-%m-%d}"
+    for version in state.quarantined:
+        if wanted in (version.version, version.served_name):
+            return f": it was taken back on {state.quarantine[version.identity].at:%Y-%m-%d}"
     return ""

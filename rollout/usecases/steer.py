@@ -96,6 +96,8 @@ def retry(
         past = state.rejected
         if past is None or version not in (None, past.rejected.version):
             raise _nothing_rejected(state, name, version, world.environment.name)
+        if state.is_quarantined(past.rejected.identity):
+            raise _taken_back(past.rejected.served_name, name, world.environment.name)
         found[:] = [past]
         return Retried, {"identity": past.rejected.identity, "reason": reason}
 
@@ -106,14 +108,18 @@ def retry(
 def _nothing_rejected(state: RolloutState, name: str, version: str | None, environment: str) -> Usage:
     what = f"version {version} of {name}" if version else name
     if any(version in (None, each.version) for each in state.quarantined):
-        return Usage(
-            f"{what} was taken back here, and not rejected",
-            advice=f"`rollout quarantine lift {name} -e {environment} --reason TEXT`, by two people, lets it begin once"
-            " more.",
-        )
+        return _taken_back(what, name, environment)
     return Usage(
         f"nothing of {what} was rejected here",
         advice=f"`rollout history {name} -e {environment}` shows what was.",
+    )
+
+
+def _taken_back(what: str, name: str, environment: str) -> Usage:
+    return Usage(
+        f"{what} was taken back here: one person alone cannot let it begin",
+        advice=f"`rollout quarantine lift {name} -e {environment} --reason TEXT`, by two people, lets it begin once"
+        " more.",
     )
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from rollout.core.approval import PullRequest, approval_of, person
+from rollout.core.approval import PullRequest, approval_of, are_two, is_somebody, person
 from rollout.core.freeze import Freeze
 from rollout.core.manifest import Change
 from rollout.core.policy import Waiver
@@ -93,3 +93,30 @@ def test_a_freeze_without_a_time_zone_is_refused() -> None:
     times = {"begins": "2026-11-01T00:00:00", "ends": "2026-12-01T00:00:00Z"}
     with pytest.raises(ValidationError, match="timezone"):
         Freeze.model_validate({"name": "audit", "reason": "audit", **times})
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "two"),
+    [
+        ("ann", "bob", True),
+        ("ann", "@Ann", False),
+        ("ann", "ANN ", False),
+        ("ann", "\uff41nn", False),
+        ("ann", "a\u200bnn", False),
+        ("Ann Lee", "annlee", False),
+        ("ann", "", False),
+        ("@", "bob", False),
+    ],
+)
+def test_two_names_are_of_two_people_only_if_they_are_two_however_written(
+    one: str, other: str, two: bool
+) -> None:
+    assert are_two(one, other) is are_two(other, one) is two
+
+
+@pytest.mark.parametrize(
+    ("name", "somebody"),
+    [("ann", True), ("", False), ("@", False), ("Unknown", False), ("github-actions[bot]", False)],
+)
+def test_an_app_and_nobody_are_no_persons(name: str, somebody: bool) -> None:
+    assert is_somebody(name) is somebody

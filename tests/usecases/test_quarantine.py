@@ -13,12 +13,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollout.core.lifecycle import IllegalHistory, LiftAsked, Retried, apply, fold, next_entry
+from rollout.core.approval import are_two
+from rollout.core.lifecycle import (
+    IllegalHistory,
+    LiftAsked,
+    Rejected,
+    Retried,
+    Started,
+    apply,
+    fold,
+    next_entry,
+)
 from rollout.demo.scratch import NAME
 from rollout.errors import Usage
-from rollout.usecases.book import Signature
+from rollout.usecases.book import Book, Signature
 from rollout.usecases.quarantine import STANDS, lift, quarantined
 from rollout.usecases.rollback import rollback
+from rollout.usecases.steer import retry
 from rollout.usecases.tick import Move
 from tests.support.commands import everything, in_site
 from tests.support.site import SIGNATURE, Site
@@ -62,8 +73,43 @@ def test_a_second_person_lets_it_begin(site: Site) -> None:
     event = site.world.ledger.read(NAME)[-1].event
     assert isinstance(event, Retried)
     assert (event.asked_by, event.actor) == ("bob", "eve")
+    entries = site.world.ledger.read(NAME)
+    assert asked(site, EVE) == [True], "whoever died behind the ledger's word runs it again"
+    assert site.world.ledger.read(NAME) == entries
     with pytest.raises(Usage, match="nothing of support-triage is quarantined"):
-        asked(site, EVE)
+        asked(site, BOB)
+
+
+@pytest.mark.parametrize("again", ["@Bob", "BOB ", "\uff42ob", "b\u200bob"])
+def test_another_way_to_write_a_name_is_no_second_person(site: Site, again: str) -> None:
+    assert asked(site, BOB, replace(SIGNATURE, actor=again)) == [False, False]
+    assert len(quarantined(site.state)) == 1
+
+
+@pytest.mark.parametrize("nobody", ["github-actions[bot]", "unknown", "@"])
+def test_who_is_no_person_can_neither_ask_nor_second(site: Site, nobody: str) -> None:
+    asked(site, BOB)
+    before = site.world.ledger.read(NAME)
+    with pytest.raises(Usage, match="is nobody who could answer for it: two people have to want it"):
+        asked(site, replace(SIGNATURE, actor=nobody))
+    assert site.world.ledger.read(NAME) == before
+
+
+def test_bytes_that_were_also_rejected_are_let_back_by_no_retry_of_one_person(site: Site) -> None:
+    """They came again, under another version, while another release was under way whose plan rejects newer ones."""
+    (out,) = site.state.quarantined
+    again = out.model_copy(update={"version": "1.3.0", "served_name": "again"})
+    fix = out.model_copy(update={"version": "1.2.0", "identity": "d" * 64, "served_name": "fix"})
+    book = Book(site.world.ledger, NAME, SIGNATURE)
+    now = site.clock.now()
+    fields = {"plan": "p", "policy_commit": "d" * 40, "phase": "canary", "flag_version": 1, "edge": "0"}
+    book.add(Started, now, candidate=fix, report="a" * 64, **fields)
+    book.add(Rejected, now, rejected=again, reason="fix is under way")
+    with pytest.raises(Usage, match="again was taken back here: one person alone cannot let it begin"):
+        retry(site.world, NAME, reason="please", signature=BOB)
+    assert site.state.is_quarantined(out.identity)
+    assert asked(site, BOB, EVE) == [False, True]
+    assert site.state.rejected is None
 
 
 def test_what_was_asked_long_ago_counts_no_more(site: Site) -> None:
@@ -84,7 +130,7 @@ def test_another_rollback_of_the_same_bytes_forgets_who_asked(site: Site) -> Non
     assert asked(site, BOB) == [False], "the word of before is used up"
 
 
-PEOPLE = st.sampled_from(["ann", "bob", "eve"])
+PEOPLE = st.sampled_from(["ann", "bob", "eve", "@Bob", "EVE", "@"])
 
 
 @given(asks=st.lists(PEOPLE, max_size=4), asked_by=PEOPLE, actor=PEOPLE)
@@ -106,7 +152,7 @@ def test_by_the_ledgers_own_rules_nobody_seconds_themselves(
         last = next_entry(last, LiftAsked(actor=each, **fields))
         state = apply(state, last)
     lifted = next_entry(last, Retried(actor=actor, asked_by=asked_by, **fields))
-    if asks and asks[-1] == asked_by != actor:
+    if asks and asks[-1] == asked_by and are_two(asked_by, actor):
         assert not apply(state, lifted).is_quarantined(subject.identity)
     else:
         with pytest.raises(IllegalHistory):

@@ -152,7 +152,7 @@ def test_bytes_that_were_taken_back_begin_again_once_two_people_want_it(site: Si
     tick = site.tick()
     assert tick.move is Move.BLOCKED
     assert "these bytes were rolled back" in tick.reason
-    with pytest.raises(Usage, match="was taken back here, and not rejected"):
+    with pytest.raises(Usage, match="was taken back here: one person alone cannot let it begin"):
         retry(site.world, NAME, reason="it was the network", signature=SIGNATURE)
     assert not lift(site.world, NAME, reason="it was the network", signature=SIGNATURE).done
     assert site.tick().move is Move.BLOCKED
