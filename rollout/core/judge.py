@@ -100,7 +100,7 @@ def _conclude(
     now: datetime | None,
 ) -> tuple[Outcome, str]:
     against = f"evidence {as_odds(found.harm)} against no worse"
-    units = told_of_units(spec, evidence)
+    units = told_of_units(spec, found.units)
     if found.harm >= log(1 / alpha):
         return Outcome.FAIL, f"worse: {found.told}; {against} (limit {_to_one(alpha)}){units}"
     if silent := silence(spec, evidence, now):

@@ -18,7 +18,8 @@ from math import ceil, inf
 
 from rollout.core.metric import Counts, Marks, MetricSpec, Test
 
-_LENGTHS = (16, 64, 256, 1024)
+LENGTHS = (16, 64, 256, 1024)
+"""Tokens up to which answers are of like length, and longer than which they are longer."""
 _CLOSE = 1e-9
 """What a product of two numbers may be off: an edge at 105 is at 1.05 times 100."""
 _SAME = 1e-12
@@ -95,9 +96,9 @@ def length_class(tokens: int | None) -> str:
     """Which answers are of like length: a stratum for `by_length`."""
     if tokens is None:
         return "unknown length"
-    place = bisect_left(_LENGTHS, tokens)
-    low = _LENGTHS[place - 1] + 1 if place else 0
-    return f"{low} to {_LENGTHS[place]} tokens" if place < len(_LENGTHS) else f"{low} tokens or more"
+    place = bisect_left(LENGTHS, tokens)
+    low = LENGTHS[place - 1] + 1 if place else 0
+    return f"{low} to {LENGTHS[place]} tokens" if place < len(LENGTHS) else f"{low} tokens or more"
 
 
 def _beyond(stable: list[float], candidate: list[float], quantile: float) -> tuple[int, int]:

@@ -359,7 +359,8 @@ class Samples:
     A rate has counts. A latency has counts (`bad`: beyond `max_ms`) and `marks` for each of its quantiles, tests and
     strata. A score has counts (nothing is bad) and either `differences` (candidate minus stable, of each pair, -1 to 1)
     or the `moments` of stable and candidate. `clusters` are those of stable and of the candidate, None where nobody
-    knows whose requests are. `observed` are quantiles or means of this look by arm, for people to read. `query` is
+    knows whose requests are; `slow` are the same of a latency, by quantile (`P95`): what is bad there is among the slowest
+    of both arms together. `observed` are quantiles or means of this look by arm, for people to read. `query` is
     what was asked outside, `late` how many came after their look was closed.
     """
 
@@ -372,6 +373,7 @@ class Samples:
     differences: tuple[float, ...] = ()
     moments: tuple[Moments, Moments] | None = None
     clusters: tuple[Clusters, Clusters] | None = None
+    slow: Mapping[str, tuple[Clusters, Clusters]] = field(default_factory=dict)
     observed: Mapping[str, tuple[float | None, float | None]] = field(default_factory=dict)
     query: tuple[str, ...] = ()
     late: int = 0

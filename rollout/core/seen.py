@@ -67,7 +67,7 @@ def _counts(spec: MetricSpec, answers: Sequence[Timed]) -> Counts:
 def _marks(spec: MetricSpec, stable: Sequence[Timed], candidate: Sequence[Timed]) -> tuple[Marks, ...]:
     if not spec.by_length:
         return marks_of_values(spec, _milliseconds(stable), _milliseconds(candidate))
-    commonest = _commonest_length((*stable, *candidate))
+    commonest = commonest_length((*stable, *candidate))
     theirs, ours = _by_length(stable, commonest), _by_length(candidate, commonest)
     return tuple(
         marks
@@ -83,7 +83,7 @@ def _by_length(answers: Sequence[Timed], commonest: str) -> dict[str, list[float
     return found
 
 
-def _commonest_length(answers: Sequence[Timed]) -> str:
+def commonest_length(answers: Sequence[Timed]) -> str:
     """Where time-outs count, whose length nobody knows: among as many others as there are.
 
     By themselves all of them would be equal, and say nothing. It is a matter of both arms' answers together, so that

@@ -27,7 +27,7 @@ from rollout.core.metric import MetricSpec, Samples, Stage
 from tests.core.judging import averaged, counted, latency, rate, score, timed
 from tests.support import watched
 from tests.support.imitated import Argo, Flagger, Kayenta, Rule, Window
-from tests.support.sticky import Sticky, failing, retried, varying
+from tests.support.sticky import Slow, Sticky, failing, retried, varying
 from tests.support.watched import (
     NEVER,
     SPREAD,
@@ -80,6 +80,7 @@ class Bench:
         """Every line, as it is found."""
         yield from self._false_alarms()
         yield from self._of_units()
+        yield from self._of_slow_units()
         yield from self._false_proofs()
         yield from self._delays()
         yield from self._promoted()
@@ -143,6 +144,33 @@ class Bench:
         found = first_crossing(harmed.looks(spec, self.looks), ALPHA)
         share = float((found < NEVER).mean())
         yield Line("5 % of the candidate's beside 20 who always fail: found", share, None, f"{share:.1%}")
+
+    def _of_slow_units(self) -> Iterator[Line]:
+        """Users are slow or quick for reasons of their own: 30 % of what the logarithm of a time varies by is theirs.
+
+        What would be said if each answer counted by itself is told, and not judged: it is why heaps are measured.
+        """
+        runs, spec = max(60, self.runs // 4), latency(tolerance=1.0)
+        for what, fields in (
+            ("5 answers each, 5/95", {"users": 400, "asks": 5, "return_": False}),
+            ("5 answers each, 50/50", {"users": 400, "asks": 5, "return_": False, "share": 0.5}),
+            ("one answer in each look, 5/95", {}),
+            ("one answer in each look, 50/50", {"share": 0.5}),
+        ):
+            single, worth = self._of_both(Slow(self.generator, runs, **fields), spec)
+            share = float((single < NEVER).mean())
+            shown = f"{share:.1%} of {runs}"
+            yield Line(f"A/A latency of users, {what}: each answer by itself", share, None, shown)
+            yield self._share(f"A/A latency of users, {what}", worth)
+        for what, own, least in (("one answer in each look", 0.3, 1550), ("no user like himself", 0.0, 600)):
+            _, worth = self._of_both(Slow(self.generator, runs, own=own, ratio=1.1), spec)
+            yield _delay(f"latency +10 % of users, {what}", worth, least)
+
+    def _of_both(self, users: Slow, spec: MetricSpec) -> tuple[Tally, Tally]:
+        """When harm was found by whoever knows no users, and by whoever does."""
+        logs = list(users.looks(spec, self.looks))
+        single, worth = (first_crossing(iter([each[place] for each in logs]), ALPHA) for place in (0, 1))
+        return single, worth
 
     def _false_proofs(self) -> Iterator[Line]:
         told = [(Look(), 0.01, 0.0198)] * self.looks

@@ -485,6 +485,55 @@ def test_of_pairs_the_heaps_are_those_of_what_was_copied(source: Source) -> None
     assert seen(source, records, spec("error"), Stage.SHADOW).clusters == (both_bad, both_bad)
 
 
+def test_heaps_of_the_slowest_are_told_by_quantile_and_with_what_their_users_had_before(
+    source: Source,
+) -> None:
+    """What was answered before is slow where it would be among the slowest now."""
+    metric, edges, told = latency(quantiles=[0.75]), [source.metrics.edge()], []
+    for slow in (700.0, 900.0):
+        source.see(
+            [
+                *(record(CANDIDATE, key_hash="c", latency_ms=20.0) for _ in range(4)),
+                *(record(CANDIDATE, key_hash="d", latency_ms=950.0, status=500) for _ in range(4)),
+                *(record(STABLE, key_hash="a", latency_ms=each) for each in (slow, slow, 950.0)),
+                *(record(STABLE, key_hash="b", latency_ms=10.0) for _ in range(4)),
+                record(STABLE, key_hash=None, keyed=True, latency_ms=10.0),
+            ]
+        )
+        edges.append(source.metrics.edge())
+        told.append(
+            source.metrics.samples(metric, comparison(Stage.CANARY), since=edges[-2], until=edges[-1]).slow
+        )
+    fast = Clusters(total=4, bad=0)
+    assert told[0] == {"P75": (Clusters(total=7, bad=3, others=3 * 2, alike=3 * 2), fast)}
+    # Of three answers before, one would be among the slowest of the second look.
+    assert told[1] == {"P75": (Clusters(total=7, bad=3, others=3 * (2 + 6), alike=3 * (2 + 2)), fast)}
+
+
+def test_a_long_answer_is_slow_among_long_ones_alone(source: Source) -> None:
+    """Whoever asks for long answers is no heap of slow ones where answers of like length are compared."""
+    short, long = {"completion_tokens": 10, "latency_ms": 10.0}, {"completion_tokens": 900}
+    records = [record(STABLE, key_hash="a", **long, latency_ms=each) for each in (500.0, 600.0)]
+    records += [record(CANDIDATE, key_hash="c", **long, latency_ms=each) for each in (550.0, 590.0)]
+    records += [record(served, key_hash="b", **short) for served in (STABLE, CANDIDATE) for _ in range(9)]
+    records += [record(STABLE, key_hash="b", **{**short, "latency_ms": 11.0})]
+    metric = latency(by_length=True, quantiles=[0.75])
+    stable, candidate = seen(source, records, metric, Stage.CANARY).slow["P75"]
+    assert (stable.bad, candidate.bad) == (1 + 10, 9), "equal short times are slow together"
+    every = latency(quantiles=[0.8])
+    stable, candidate = seen(source, records, every, Stage.CANARY).slow["P80"]
+    assert (stable.bad, candidate.bad) == (2 + 1, 2)
+
+
+def test_pairs_of_the_shadow_and_answers_without_users_tell_no_heaps_of_slow_ones(source: Source) -> None:
+    assert seen(source, [*pair(), *pair()], latency(), Stage.SHADOW).slow == {}
+    nobody = {"key_hash": None, "keyed": True}
+    records = [record(served, **nobody) for served in (STABLE, CANDIDATE)]
+    found = seen(source, records, latency(), Stage.CANARY)
+    assert found.marks
+    assert found.slow == {}
+
+
 def test_who_asked_is_not_known_where_no_request_has_a_user(source: Source) -> None:
     nobody = {"key_hash": None, "keyed": False}
     records = [record(STABLE, **nobody, status=500), record(STABLE, **nobody)]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from math import log
+
 import numpy as np
 import pytest
 
@@ -194,6 +197,26 @@ def test_that_nobody_knows_whose_requests_are_is_told_at_100_percent_too() -> No
         evidence = observe(Evidence(), spec, counted((950, 0), (500, 0), clusters=known), now=NOON)
         verdict = judge(spec, evidence, stage=Stage.BAKE, alpha=0.01, alpha_advance=0.05, now=NOON)
         assert verdict.reason.endswith(UNKNOWN) is (known is None), verdict.reason
+
+
+def test_slow_ones_of_few_users_say_less_and_each_quantile_has_heaps_of_its_own() -> None:
+    """Of all quantiles the largest heaps count; a step's end forgets none of them."""
+    spec = latency()
+    looks = slow_looks(spec, 1.6, 4)
+    single, many = heaps(100, total=950), heaps(50, total=950, alike=200, others=200)
+    quick = Clusters(total=50, bad=0)
+    known = [replace(look, slow={"P50": (single, quick), "P95": (many, quick)}) for look in looks]
+    free, bound = judged(spec, *looks), judged(spec, *known)
+    assert free.e_value is not None
+    assert bound.e_value is not None
+    effect = log(free.e_value) / log(bound.e_value)
+    assert effect == pytest.approx(4.9, abs=0.1)
+    assert bound.reason.endswith("; 4.9 requests count as one, as measured on 200 slow ones of stable")
+    assert free.reason.endswith(UNKNOWN)
+    carried = seen(spec, *known).carried_into_next_step()
+    assert [each.units for each in carried.quantiles] == [each.units for each in seen(spec, *known).quantiles]
+    assert carried.quantiles[1].units is not None
+    assert carried.quantiles[1].units[0].bad == 200
 
 
 def heaps(bad: int, *, alike: int = 0, total: int = 950, others: int | None = None) -> Clusters:

@@ -209,7 +209,7 @@ def test_whose_requests_these_are_is_in_the_log_alone_and_no_verdict_says_otherw
     assert seen.clusters is None
     evidence = observe(Evidence(), metric_of_errors, seen)
     verdict = judge(metric_of_errors, evidence, stage=Stage.CANARY, alpha=0.01, alpha_advance=0.05)
-    assert design_effect(metric_of_errors, evidence) == 1
+    assert design_effect(metric_of_errors, evidence.units) == 1
     assert "evidence" in verdict.reason
     assert verdict.reason.endswith("; each request counts by itself, for nothing is known of its user")
 

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from math import ceil, log
 from typing import TypeAlias
 
 import numpy as np
 
 from rollout.core.judging.balance import design_effect
-from rollout.core.judging.evidence import Evidence, Heaps
+from rollout.core.judging.evidence import Heaps
 from rollout.core.metric import MetricSpec
-from tests.support.watched import Look, Table, Tally, harm_process
+from tests.support.watched import SPREAD, Look, Table, Tally, harm_process
 
 Chances: TypeAlias = Callable[[np.random.Generator, tuple[int, int]], Table]
 
@@ -75,10 +76,7 @@ class Sticky:
 def _effects(spec: MetricSpec, sums: Tally) -> Table:
     """As the judge has them."""
     return np.array(
-        [
-            design_effect(spec, Evidence(units=(_of(run[0]), _of(run[1]))))
-            for run in sums.transpose(2, 0, 1).tolist()
-        ]
+        [design_effect(spec, (_of(run[0]), _of(run[1]))) for run in sums.transpose(2, 0, 1).tolist()]
     )
 
 
@@ -103,3 +101,71 @@ def retried(
             counts.append(bad)
         process.add(Look(stable=sizes[0], candidate=sizes[1]), *counts)
         yield process.log_e / _effects(spec, sums)
+
+
+@dataclass(slots=True)
+class Slow:
+    """Times of users who are slow or quick for reasons of their own: so much of what their logarithms vary by is theirs.
+
+    Each asks `asks` times in a look. Users come back in every look, or are others each time. What one had before is
+    marked as it was in its look: times are of one distribution throughout.
+    """
+
+    generator: np.random.Generator
+    runs: int
+    own: float = 0.3
+    asks: int = 1
+    share: float = 0.05
+    users: int = 2000
+    return_: bool = True
+    ratio: float = 1.0
+    quantiles: tuple[float, ...] = (0.5, 0.95)
+
+    def looks(self, spec: MetricSpec, number: int) -> Iterator[tuple[Table, Table]]:
+        """Evidence of harm after each look: each request by itself, and as the judge has it that knows the users."""
+        size = round(self.users * self.share)
+        look = Look(stable=(self.users - size) * self.asks, candidate=size * self.asks)
+        processes = [harm_process(self.runs) for _ in self.quantiles]
+        sums = np.zeros((len(self.quantiles), 2, 4, self.runs), dtype=np.int64)
+        before = np.zeros((len(self.quantiles), self.runs, self.users), dtype=np.int32)
+        persons = self._persons()
+        everything = self.users * self.asks
+        wanted = [ceil((1 - each) * everything - 1e-9) for each in self.quantiles]
+        for past in range(number):
+            shape = (self.runs, self.users, self.asks)
+            noise = self.generator.standard_normal(shape, dtype=np.float32)
+            times = persons[:, :, None] * np.float32(self.own**0.5) + noise * np.float32(
+                (1 - self.own) ** 0.5
+            )
+            times[:, :size] += np.float32(log(self.ratio) / SPREAD)
+            pooled = np.partition(
+                times.reshape(self.runs, -1), [everything - each for each in wanted], axis=1
+            )
+            for place, most in enumerate(wanted):
+                marked = (times >= pooled[:, everything - most, None, None]).sum(axis=2, dtype=np.int32)
+                own = marked[:, :size].sum(axis=1, dtype=np.int64)
+                for arm, users in enumerate((slice(size, None), slice(0, size))):
+                    bad = marked[:, users].astype(np.int64)
+                    had = 2 * past * self.asks if self.return_ else 0
+                    theirs = 2 * before[place][:, users] if self.return_ else 0
+                    sums[place, arm] += [
+                        np.full(self.runs, bad.shape[1] * self.asks),
+                        bad.sum(axis=1),
+                        bad.sum(axis=1) * (self.asks - 1 + had),
+                        (bad * (bad - 1 + theirs)).sum(axis=1),
+                    ]
+                before[place] += marked
+                processes[place].add(look, most - own, own)
+            if not self.return_:
+                persons = self._persons()
+            single = np.array([each.log_e for each in processes])
+            effects = np.array([_effects(spec, each) for each in sums])
+            yield _averaged(single), _averaged(single) / effects.max(axis=0)
+
+    def _persons(self) -> Table:
+        return self.generator.standard_normal((self.runs, self.users), dtype=np.float32)  # type: ignore[return-value]
+
+
+def _averaged(logs: Table) -> Table:
+    top = logs.max(axis=0)
+    return np.asarray(top + np.log(np.exp(logs - top).mean(axis=0)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rollout.core.judging.balance import design_effect, percent, told_of_units
+from rollout.core.judging.balance import design_effect, percent, told_of_units, units_of
 from rollout.core.judging.evidence import Evidence, both
 from rollout.core.judging.rates import rate_of
 from rollout.core.metric import Kind, MetricSpec
@@ -24,12 +24,12 @@ def judge_alone(
     """Whether the candidate, which has requests, keeps the limit. `short` says that it has too few to pass."""
     bad, total = evidence.candidate_bad, evidence.candidate
     most, worse, limit = _limit(spec)
-    effect = design_effect(spec, evidence)
+    effect = design_effect(spec, units_of(evidence))
     # Harm is asked of all times at 100 % together: whoever turns a release down and up again gets no second alpha.
     whole, whole_bad = both(evidence.alone, (total, bad))
     harm_low, _ = rate_bounds(whole_bad / effect, whole / effect, alpha)
     low, high = rate_bounds(bad / effect, total / effect, alpha_advance)
-    told, units = rate_of(spec, bad, total), told_of_units(spec, evidence)
+    told, units = rate_of(spec, bad, total), told_of_units(spec, units_of(evidence))
     if harm_low > most:
         seen = f"{rate_of(spec, whole_bad, whole)} in all times at 100 %" if whole > total else told
         outcome, reason = Outcome.FAIL, f"{seen}{worse} is above the limit of {limit}{units}"

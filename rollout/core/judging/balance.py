@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp, log
 
-from rollout.core.judging.evidence import FORGOTTEN_AFTER, Evidence
-from rollout.core.metric import MetricSpec
+from rollout.core.judging.evidence import FORGOTTEN_AFTER, Evidence, Heaps
+from rollout.core.metric import Kind, MetricSpec
 from rollout.core.verdict import Interval
 
 _AT_FIRST = 1.5
-"""Until stable's bad requests show how they come in heaps, one and a half of them are taken to say as much as one."""
+"""Until stable's bad (or slow) ones show how they come in heaps, one and a half of them are taken to say as much as one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +19,7 @@ class Balance:
     """`harm` and `proof` are logs of e-values, against "no worse than tolerated" and "worse than accepted".
 
     `told` says what was seen, `claim` what is to be proven, `effect` and `interval` are in the metric's own unit.
+    `units` are those by which the evidence was divided.
     """
 
     harm: float
@@ -27,9 +28,15 @@ class Balance:
     claim: str
     effect: float | None = None
     interval: Interval | None = None
+    units: tuple[Heaps, Heaps] | None = None
 
 
-def design_effect(spec: MetricSpec, evidence: Evidence) -> float:
+def units_of(evidence: Evidence) -> tuple[Heaps, Heaps] | None:
+    """What is known of the units of a metric: of a latency's quantiles those of the largest, as heavy tails are."""
+    return evidence.quantiles[-1].units if evidence.quantiles else evidence.units
+
+
+def design_effect(spec: MetricSpec, units: tuple[Heaps, Heaps] | None) -> float:
     """How many requests say as much as one. Logs of evidence are divided by it; 1 where nobody knows of any units.
 
     Units are dealt to the arms, and not requests: one that fails again in each look says no more than it did in the
@@ -37,32 +44,33 @@ def design_effect(spec: MetricSpec, evidence: Evidence) -> float:
     """
     if spec.design_effect is not None:
         return spec.design_effect
-    if evidence.units is None:
+    if units is None:
         return 1.0
-    stable, candidate = evidence.units
+    stable, candidate = units
     return max(stable.size(at_first=_AT_FIRST), candidate.size(at_first=1.0))
 
 
-def told_of_units(spec: MetricSpec, evidence: Evidence) -> str:
+def told_of_units(spec: MetricSpec, units: tuple[Heaps, Heaps] | None) -> str:
     """By what evidence was divided, and whether that was measured, assumed or declared; or that nobody knows of units.
 
     The end of a sentence. Nothing where it was divided by 1 on good grounds.
     """
-    effect = design_effect(spec, evidence)
-    if spec.design_effect is None and evidence.units is None:
+    effect = design_effect(spec, units)
+    if spec.design_effect is None and units is None:
         return "; each request counts by itself, for nothing is known of its user"
     if effect <= 1.05:
         return ""
     if spec.design_effect is not None:
         return f"; {effect:.2g} requests count as one, as declared"
-    assert evidence.units is not None
-    stable, candidate = evidence.units
+    assert units is not None
+    stable, candidate = units
     larger = stable if effect == stable.size(at_first=_AT_FIRST) else candidate
     arm = "stable" if larger is stable else "the candidate"
+    bad = "slow ones" if spec.kind is Kind.LATENCY else "bad ones"
     if larger.bad < FORGOTTEN_AFTER:
-        why = f"assumed until {FORGOTTEN_AFTER} bad ones of {arm} are seen"
+        why = f"assumed until {FORGOTTEN_AFTER} {bad} of {arm} are seen"
     else:
-        why = f"measured on {larger.bad:,} bad ones of {arm}"
+        why = f"measured on {larger.bad:,} {bad} of {arm}"
     return f"; {effect:.2g} requests count as one, as {why}"
 
 

@@ -38,6 +38,35 @@ FORGOTTEN_AFTER = 5
 """Bad requests that weigh as much as what is assumed of heaps before any is seen."""
 
 
+class Heaps(Document):
+    """Sums of an arm's Clusters."""
+
+    total: Count = 0
+    bad: Count = 0
+    others: Count = 0
+    alike: Count = 0
+
+    def with_look(self, seen: Clusters) -> Heaps:
+        """One look more."""
+        return Heaps(
+            total=self.total + seen.total,
+            bad=self.bad + seen.bad,
+            others=self.others + seen.others,
+            alike=self.alike + seen.alike,
+        )
+
+    def size(self, *, at_first: float) -> float:
+        """The mean size of the heap that a bad request is in, without what chance alone would put there.
+
+        It is 1 where whose a request is does not tell whether it is bad, however often a unit asks, and as large as
+        all that a unit asked where some units always fail and others never. `at_first` is what is assumed before bad
+        requests are seen; it is forgotten as they come. Source: Kish, "Survey Sampling", 1965.
+        """
+        share = self.bad / self.total if self.total else 0.0
+        beyond = (self.alike - share * self.others) / (1 - share) if share < 1 else 0.0
+        return max(1.0, (self.bad + beyond + FORGOTTEN_AFTER * at_first) / (self.bad + FORGOTTEN_AFTER))
+
+
 class Exceedance(Document):
     """Of one quantile: evidence, and how many answers were compared and marked for each question in this step."""
 
@@ -52,6 +81,10 @@ class Exceedance(Document):
         default=None, description="Means of the quantile over looks, weighted by answers, in milliseconds."
     )
     weight: Count = Field(default=0, description="Answers of the candidate that `observed` is from.")
+    units: tuple[Heaps, Heaps] | None = Field(
+        default=None,
+        description="How the slowest of stable, and of the candidate, come in heaps in this canary.",
+    )
 
     def with_marks(self, marks: Marks) -> Exceedance:
         """One stratum more. Strata of a look are disjoint, and so are looks: their evidence is multiplied."""
@@ -82,34 +115,9 @@ class Exceedance(Document):
         )
         return self.model_copy(update={"observed": (one, other), "weight": whole})
 
-
-class Heaps(Document):
-    """Sums of an arm's Clusters."""
-
-    total: Count = 0
-    bad: Count = 0
-    others: Count = 0
-    alike: Count = 0
-
-    def with_look(self, seen: Clusters) -> Heaps:
-        """One look more."""
-        return Heaps(
-            total=self.total + seen.total,
-            bad=self.bad + seen.bad,
-            others=self.others + seen.others,
-            alike=self.alike + seen.alike,
-        )
-
-    def size(self, *, at_first: float) -> float:
-        """The mean size of the heap that a bad request is in, without what chance alone would put there.
-
-        It is 1 where whose a request is does not tell whether it is bad, however often a unit asks, and as large as
-        all that a unit asked where some units always fail and others never. `at_first` is what is assumed before bad
-        requests are seen; it is forgotten as they come. Source: Kish, "Survey Sampling", 1965.
-        """
-        share = self.bad / self.total if self.total else 0.0
-        beyond = (self.alike - share * self.others) / (1 - share) if share < 1 else 0.0
-        return max(1.0, (self.bad + beyond + FORGOTTEN_AFTER * at_first) / (self.bad + FORGOTTEN_AFTER))
+    def with_units(self, seen: tuple[Clusters, Clusters] | None) -> Exceedance:
+        """How the slowest of one look more come in heaps; nothing if nobody knows."""
+        return self.model_copy(update={"units": with_heaps(self.units, seen)})
 
 
 class Evidence(Document):
@@ -162,7 +170,7 @@ class Evidence(Document):
         return Evidence(
             log_e=staked_anew(self.log_e, self.steps),
             quantiles=tuple(
-                Exceedance(quantile=each.quantile, harm=staked_anew(each.harm, self.steps))
+                Exceedance(quantile=each.quantile, harm=staked_anew(each.harm, self.steps), units=each.units)
                 for each in self.quantiles
             ),
             paired=self.paired and Paired(harm=staked_anew(self.paired.harm, self.steps)),
@@ -200,6 +208,16 @@ def proof_grown(
         accepted=accepted,
     )
     return added(before or (0.0,) * len(more), more)
+
+
+def with_heaps(
+    before: tuple[Heaps, Heaps] | None, seen: tuple[Clusters, Clusters] | None
+) -> tuple[Heaps, Heaps] | None:
+    """The heaps of both arms with one look more; unchanged by one that knows of no units."""
+    if seen is None:
+        return before
+    stable, candidate = before or (Heaps(), Heaps())
+    return stable.with_look(seen[0]), candidate.with_look(seen[1])
 
 
 def both(before: tuple[int, int], more: tuple[int, int]) -> tuple[int, int]:

@@ -15,18 +15,21 @@ from rollout.core.verdict import Interval
 
 def weigh_latency(spec: MetricSpec, evidence: Evidence, *, confidence: float) -> Balance | None:
     """What the evidence amounts to; None where a quantile was never compared."""
-    effect = design_effect(spec, evidence)
     known = {each.quantile: each for each in evidence.quantiles}
     seen = [known[each] for each in spec.quantiles if each in known]
     if len(seen) < len(spec.quantiles) or not all(each.stable and each.candidate for each in seen):
         return None
     last = max(seen, key=lambda each: each.quantile)
-    ratio = _ratio(spec, last, effect, confidence)
+    # Of all quantiles the largest heaps count, for their evidence is averaged.
+    heaped = max(seen, key=lambda each: design_effect(spec, each.units))
+    effect = design_effect(spec, heaped.units)
+    ratio = _ratio(spec, last, design_effect(spec, last.units), confidence)
     # Harm is any quantile's, so that their evidence is averaged. No worse is all of theirs: the least counts.
     least = min(seen, key=lambda each: mixed_log_e(each.advance))
     return Balance(
         harm=mixed_log_e([harm_log_e(each.harm, evidence.steps) for each in seen]) / effect,
         proof=mixed_log_e(least.advance) / effect,
+        units=heaped.units,
         told=", ".join(_times(each) for each in seen),
         claim=f"{quantile_name(least.quantile)} at most {spec.max_ratio:g} times stable's",
         effect=ratio[0],

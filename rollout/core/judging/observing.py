@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from rollout.core.judging.evidence import Evidence, Exceedance, Heaps, harm_grown, proof_grown
+from rollout.core.judging.evidence import Evidence, Exceedance, harm_grown, proof_grown, with_heaps
 from rollout.core.judging.scored import Paired, Unpaired
-from rollout.core.metric import Clusters, Counts, Direction, Kind, MetricSpec, Samples
+from rollout.core.metric import Counts, Direction, Kind, MetricSpec, Samples
 from rollout.core.observed import quantile_name
 
 
@@ -23,7 +23,7 @@ def observe(
         "stable_bad": evidence.stable_bad + stable.bad,
         "candidate": evidence.candidate + candidate.total,
         "candidate_bad": evidence.candidate_bad + candidate.bad,
-        "units": _units(evidence.units, samples.clusters),
+        "units": with_heaps(evidence.units, samples.clusters),
     }
     return evidence.model_copy(update=heard | counted | _added(evidence, spec, samples, stable, candidate))
 
@@ -56,15 +56,6 @@ def _as_bad(spec: MetricSpec, counts: Counts | None) -> Counts | None:
     return Counts(total=counts.total, bad=counts.total - counts.bad)
 
 
-def _units(
-    before: tuple[Heaps, Heaps] | None, seen: tuple[Clusters, Clusters] | None
-) -> tuple[Heaps, Heaps] | None:
-    if seen is None:
-        return before
-    stable, candidate = before or (Heaps(), Heaps())
-    return stable.with_look(seen[0]), candidate.with_look(seen[1])
-
-
 def _added(
     evidence: Evidence, spec: MetricSpec, samples: Samples, stable: Counts, candidate: Counts
 ) -> dict[str, object]:
@@ -88,8 +79,9 @@ def _with_marks(
             before = known.get(marks.quantile, Exceedance(quantile=marks.quantile))
             known[marks.quantile] = before.with_marks(marks)
     for quantile, before in known.items():
-        stable, candidate = samples.observed.get(quantile_name(quantile), (None, None))
-        known[quantile] = before.with_observed(stable, candidate, weight)
+        name = quantile_name(quantile)
+        read = before.with_observed(*samples.observed.get(name, (None, None)), weight)
+        known[quantile] = read.with_units(samples.slow.get(name))
     return tuple(known[quantile] for quantile in sorted(known))
 
 

@@ -18,7 +18,7 @@ def rate_of(spec: MetricSpec, bad: int, total: int) -> str:
 
 def weigh_rate(spec: MetricSpec, evidence: Evidence, *, confidence: float) -> Balance | None:
     """What the evidence amounts to; None where an arm has no requests."""
-    effect = design_effect(spec, evidence)
+    effect = design_effect(spec, evidence.units)
     stable, candidate = evidence.stable, evidence.candidate
     if not stable or not candidate:
         return None
@@ -41,6 +41,7 @@ def weigh_rate(spec: MetricSpec, evidence: Evidence, *, confidence: float) -> Ba
     return Balance(
         harm=harm_log_e(evidence.log_e, evidence.steps) / effect,
         proof=mixed_log_e(proofs),
+        units=evidence.units,
         told=f"{rate_of(spec, evidence.candidate_bad, candidate)} in the candidate, "
         f"{rate_of(spec, evidence.stable_bad, stable)} in stable{_hint(spec, evidence)}",
         claim=" or ".join(claims),

@@ -13,7 +13,7 @@ from rollout.core.verdict import Interval
 
 def weigh_score(spec: MetricSpec, evidence: Evidence, *, confidence: float) -> Balance | None:
     """What the evidence amounts to; None where nothing of both arms was compared."""
-    effect = design_effect(spec, evidence)
+    effect = design_effect(spec, evidence.units)
     assert spec.max_abs is not None
     claim = f"no worse by more than {spec.max_abs:.3g}"
     if evidence.paired is not None and evidence.paired.pairs:

@@ -28,6 +28,7 @@ def combined(spec: MetricSpec, parts: Mapping[str, Samples], *, since: str, unti
         differences=tuple(each for part in told for each in part.differences),
         moments=_moments([part.moments for part in told]),
         clusters=_clusters([part.clusters for part in told]),
+        slow=_slow(told),
         observed={name: _observed(name, told) for name in told[0].observed},
         query=tuple(dict.fromkeys(each for part in told for each in part.query)),
         late=sum(part.late for part in told),
@@ -73,6 +74,13 @@ def _clusters(logs: Sequence[tuple[Clusters, Clusters] | None]) -> tuple[Cluster
         return None
     stable, candidate = zip(*known, strict=True)
     return _of_all(stable), _of_all(candidate)
+
+
+def _slow(parts: Sequence[Samples]) -> dict[str, tuple[Clusters, Clusters]]:
+    """The same of the slowest, by quantile."""
+    names = sorted({name for part in parts for name in part.slow})
+    found = {name: _clusters([part.slow.get(name) for part in parts]) for name in names}
+    return {name: both for name, both in found.items() if both is not None}
 
 
 def _of_all(clusters: Sequence[Clusters]) -> Clusters:

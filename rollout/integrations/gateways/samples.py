@@ -12,6 +12,7 @@ from typing import Final
 from pydantic import TypeAdapter, ValidationError
 
 from rollout.core.metric import Clusters, Counts, Kind, Marks, MetricSpec, Moments, Samples, Test
+from rollout.core.observed import quantile_name
 from rollout.errors import MetricsUnavailable
 
 _SAMPLES: Final = TypeAdapter(Samples)
@@ -69,6 +70,7 @@ def _complaints(samples: Samples, spec: MetricSpec) -> Iterator[str]:
     arms = samples.stable, samples.candidate
     if not all(_are_possible(each, arm) for each, arm in zip(samples.clusters or (), arms, strict=False)):
         yield "clusters of requests that were not bad"
+    yield from _impossible_heaps(samples, spec)
     yield from _impossible_marks(samples, spec)
     if spec.kind is Kind.LATENCY and not spec.by_length and _lacks_marks(samples, spec):
         yield "answers of both arms, and whose the slowest are of not all of what was asked for"
@@ -90,6 +92,17 @@ def _are_possible(clusters: Clusters, arm: Counts | None) -> bool:
     within = arm is not None and 0 <= clusters.total <= arm.total and 0 <= clusters.bad <= arm.bad
     heaped = 0 <= clusters.alike <= clusters.others <= (_LARGEST if clusters.bad else 0)
     return within and clusters.bad <= clusters.total and heaped
+
+
+def _impossible_heaps(samples: Samples, spec: MetricSpec) -> Iterator[str]:
+    if samples.slow and spec.kind is not Kind.LATENCY:
+        yield f"the slowest of a {spec.kind}"
+    if samples.slow.keys() - {quantile_name(each) for each in spec.quantiles}:
+        yield "the slowest of a quantile that was not asked for"
+    arms = [arm and Counts(total=arm.total, bad=arm.total) for arm in (samples.stable, samples.candidate)]
+    for both in samples.slow.values():
+        if not all(_are_possible(each, arm) for each, arm in zip(both, arms, strict=True)):
+            yield "clusters of more answers than there were"
 
 
 def _impossible_marks(samples: Samples, spec: MetricSpec) -> Iterator[str]:

@@ -7,8 +7,9 @@ a bad request in the look are asked about, by an index, so that a look costs the
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 
-from rollout.core.metric import Clusters, Comparison, Event, MetricSpec, Stage, Unit
+from rollout.core.metric import Clusters, Comparison, Counts, Event, MetricSpec, Stage, Unit
 from rollout.integrations.trafficlog.counting import (
     ARM,
     UNIT,
@@ -19,7 +20,7 @@ from rollout.integrations.trafficlog.counting import (
     within,
 )
 
-_UNITS, _ROWS = 200, 5_000
+MOST_UNITS, MOST_ROWS = 200, 5_000
 """As many units of a look, and so many rows of each, are an estimate for all."""
 _BEGAN = "SELECT min(id) - 1 FROM requests WHERE name = ? AND served = ? AND shadow = 0"
 
@@ -39,13 +40,20 @@ def heaps_of_arms(
         return None
     if comparison.stage is Stage.SHADOW:
         return _clusters(arms[0], []), _clusters(arms[1], [])
-    (began,) = connection.execute(_BEGAN, (comparison.name, comparison.candidate)).fetchone()
-    past = (window[0] if began is None else min(began, window[0]), window[0])
+    past = before_look(connection, comparison, window)
     stable, candidate = (
         _clusters(arm, _past(connection, spec, comparison, served, past, arm))
         for arm, served in zip(arms, (comparison.stable, comparison.candidate), strict=True)
     )
     return stable, candidate
+
+
+def before_look(
+    connection: sqlite3.Connection, comparison: Comparison, window: tuple[int, int]
+) -> tuple[int, int]:
+    """The window of the candidate's time before a look: from its first request on."""
+    (began,) = connection.execute(_BEGAN, (comparison.name, comparison.candidate)).fetchone()
+    return window[0] if began is None else min(began, window[0]), window[0]
 
 
 def _past(
@@ -65,24 +73,33 @@ def _past(
             SELECT {voice} AS voice, {bad} AS bad FROM requests AS r INDEXED BY requests_by_unit
             {first_word("thumbs") if told else ""}
             WHERE {UNIT.format(row="r")} = :unit AND r.id <= :until AND {ARM} AND {counts}
-              AND {within("f.behind" if told else "r.id")} ORDER BY r.id DESC LIMIT {_ROWS}
+              AND {within("f.behind" if told else "r.id")} ORDER BY r.id DESC LIMIT {MOST_ROWS}
         ) GROUP BY voice)
     """  # noqa: S608 - built from constants
     parameters = {**arm_parameters(comparison, served, past), "slow": spec.slow_after_ms}
     return [
-        connection.execute(sql, {**parameters, "unit": unit}).fetchone() for unit, *_ in arm.heaps[:_UNITS]
+        connection.execute(sql, {**parameters, "unit": unit}).fetchone()
+        for unit, *_ in arm.heaps[:MOST_UNITS]
     ]
 
 
 def _clusters(arm: Arm, past: list[tuple[int, int]]) -> Clusters:
-    """What the units that were asked about show, as if all of them had been."""
     asked = arm.heaps[: len(past)] if past else arm.heaps
-    before = past or [(0, 0)] * len(asked)
+    return clusters_of(arm.known, asked, past or [(0, 0)] * len(asked))
+
+
+def clusters_of(
+    known: Counts, asked: Sequence[tuple[str, int, int]], before: Sequence[tuple[int, int]]
+) -> Clusters:
+    """What the units that were asked about show, as if all with a bad one had been.
+
+    (unit, its requests in this look, bad ones) each, and (requests, bad ones) that it had `before`.
+    """
     others = sum(bad * (own - 1 + 2 * more) for (_, own, bad), (more, _) in zip(asked, before, strict=True))
     alike = sum(bad * (bad - 1 + 2 * more) for (_, _, bad), (_, more) in zip(asked, before, strict=True))
-    seen, whole = sum(bad for *_, bad in asked), arm.known.bad
+    seen, whole = sum(bad for *_, bad in asked), known.bad
     return Clusters(
-        total=arm.known.total,
+        total=known.total,
         bad=whole,
         others=others * whole // seen if seen else 0,
         alike=alike * whole // seen if seen else 0,

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 
 from rollout.core.metric import Comparison, Kind, MetricSpec, Samples, Stage
 from rollout.core.seen import pairs_seen, scores_seen, times_seen
 from rollout.integrations.trafficlog.counting import count_arm, count_pairs
 from rollout.integrations.trafficlog.heaps import heaps_of_arms
+from rollout.integrations.trafficlog.slowheaps import heaps_of_times
 from rollout.integrations.trafficlog.valued import (
     moments_of_arm,
     scores_of_pairs,
+    timed,
     times_of_arm,
     times_of_pairs,
 )
@@ -31,12 +34,11 @@ def look_at(
     paired = comparison.stage is Stage.SHADOW
     match spec.kind:
         case Kind.LATENCY:
-            times = (
-                times_of_pairs(*asked, window)
-                if paired
-                else (times_of_arm(*asked, *stable), times_of_arm(*asked, *candidate))
-            )
-            return times_seen(spec, *times, since=since, until=until)
+            if paired:
+                return times_seen(spec, *times_of_pairs(*asked, window), since=since, until=until)
+            arms_timed = times_of_arm(*asked, *stable), times_of_arm(*asked, *candidate)
+            found = times_seen(spec, *map(timed, arms_timed), since=since, until=until)
+            return replace(found, slow=heaps_of_times(*asked, window, arms_timed))
         case Kind.SCORE if paired:
             return pairs_seen(spec, scores_of_pairs(*asked, window), since=since, until=until)
         case Kind.SCORE:

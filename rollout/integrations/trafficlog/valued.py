@@ -16,12 +16,15 @@ from rollout.integrations.trafficlog.counting import (
     PAIRED,
     ROWS,
     TIMED_OUT,
+    UNIT,
     arm_parameters,
     first_words,
     pair_parameters,
     within,
 )
 
+Answered = tuple[float, int | None, str | None]
+"""An answer's milliseconds and tokens (see `Timed`), and the unit that asked for it, None if nobody knows."""
 _TOKENS = "{row}.completion_tokens"
 _TIMES: Mapping[Measure, tuple[str, str]] = {
     # The first token waits for the prompt to be read, all others for those before them.
@@ -45,18 +48,23 @@ def times_of_arm(
     comparison: Comparison,
     served: str,
     window: tuple[int, int],
-) -> Sequence[Timed]:
+) -> Sequence[Answered]:
     """Of each good answer that has the time, and of each time-out."""
-    time, tokens, counts = _time(spec, "r")
-    sql = f"SELECT {time}, {tokens} FROM {ROWS[0]} WHERE {ARM} AND {within(ROWS[1])} AND {counts}"  # noqa: S608
+    time, tokens, counts = time_of(spec, "r")
+    sql = f"SELECT {time}, {tokens}, {UNIT.format(row='r')} FROM {ROWS[0]} WHERE {ARM} AND {within(ROWS[1])} AND {counts}"  # noqa: S608
     return connection.execute(sql, arm_parameters(comparison, served, window)).fetchall()
+
+
+def timed(answers: Sequence[Answered]) -> Sequence[Timed]:
+    """The same, whoever asked."""
+    return [answer[:2] for answer in answers]
 
 
 def times_of_pairs(
     connection: sqlite3.Connection, spec: MetricSpec, comparison: Comparison, window: tuple[int, int]
 ) -> tuple[Sequence[Timed], Sequence[Timed]]:
     """Of both answers of a pair, or of neither: an answer whose other half has no time compares with nothing."""
-    stable, candidate = _time(spec, "s"), _time(spec, "c")
+    stable, candidate = time_of(spec, "s"), time_of(spec, "c")
     sql = f"""
         SELECT {stable[0]}, {stable[1]}, {candidate[0]}, {candidate[1]} FROM {PAIRED}
         WHERE {PAIR} AND {within("c.id")} AND {stable[2]} AND {candidate[2]}
@@ -95,7 +103,7 @@ def scores_of_pairs(
     return connection.execute(sql, pair_parameters(comparison, window)).fetchall()
 
 
-def _time(spec: MetricSpec, row: str) -> tuple[str, str, str]:
+def time_of(spec: MetricSpec, row: str) -> tuple[str, str, str]:
     """(the time, the tokens, when a row counts). Who waited for an adapter's load does not tell how fast it is."""
     if spec.measure is None:
         raise Unreadable(f"metric {spec.id}: the traffic log does not measure it")
