@@ -189,7 +189,7 @@ class MetricSpec(Document):
         default=None,
         ge=1,
         le=1000,
-        description="How many dependent requests say as much as one; estimated from stable if not given.",
+        description="How many dependent requests say as much as one. If not given, rates and latencies measure it by users.",
     )
     direction: Direction
     quantiles: tuple[Quantile, ...] = Field(default=(0.5, 0.95), min_length=1, max_length=4)
