@@ -38,6 +38,7 @@ HALF = Share.parse("50%")
 SIGNATURE = Signature(actor="drill", environment=ENVIRONMENT)
 _PATIENCE_S = 60.0
 _COMMAND_S = 120.0
+_GATEWAY_TOKEN = "ROLLOUT_GATEWAY_TOKEN"  # noqa: S105 - the name of a variable
 _KPI = """\
 schema: adapter-rollout/metric/v1
 id: kpi
@@ -91,6 +92,7 @@ class Ground:
             "LD_READER_TOKEN": f"api-{secrets.token_hex(16)}",
             "LD_SDK_KEY": f"sdk-{secrets.token_hex(16)}",
         }
+        self._gateway_token = secrets.token_hex(16)
         self.crowd = Crowd(f"http://127.0.0.1:{self.gateway}", NAME, seed)
 
     def __enter__(self) -> Ground:
@@ -155,7 +157,7 @@ class Ground:
             stderr=subprocess.PIPE,
             stdin=subprocess.DEVNULL,
             text=True,
-            env=one_thread() | self._variables,
+            env=one_thread() | self.variables,
         )
 
     def rollback(self) -> subprocess.Popen[str]:
@@ -255,6 +257,8 @@ class Ground:
             text = text.replace(
                 "gateways:\n", f'  - {{name: r{number}, url: "http://127.0.0.1:{port}"}}\ngateways:\n', 1
             )
+        address = f'url: "http://127.0.0.1:{self.gateway}"'
+        text = text.replace(address, f"{address}, token_env: {_GATEWAY_TOKEN}")
         if self.flags is Flags.LAUNCHDARKLY:
             url = f"http://127.0.0.1:{self.speaker}"
             file = f"flags: {{kind: file, path: {self.repository.state}/flags.json}}"
@@ -304,14 +308,16 @@ class Ground:
         return desire.version
 
     @property
-    def _variables(self) -> dict[str, str]:
-        return self._secrets if self.flags is Flags.LAUNCHDARKLY else {}
+    def variables(self) -> dict[str, str]:
+        """The environment variables that its environment document names."""
+        flags = self._secrets if self.flags is Flags.LAUNCHDARKLY else {}
+        return flags | {_GATEWAY_TOKEN: self._gateway_token}
 
     @contextmanager
     def _environment(self) -> Iterator[None]:
         """The variables that the environment document names, for this process while it lasts."""
-        before = {key: os.environ.get(key) for key in self._variables}
-        os.environ.update(self._variables)
+        before = {key: os.environ.get(key) for key in self.variables}
+        os.environ.update(self.variables)
         try:
             yield
         finally:
