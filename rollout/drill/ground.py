@@ -30,6 +30,7 @@ from rollout.ports import World
 from rollout.usecases.adopt import adopt
 from rollout.usecases.book import Book, Signature
 from rollout.usecases.coverage import cover
+from rollout.usecases.hold import lift
 from rollout.usecases.publish import publish
 from rollout.usecases.release import find_desire, read_manifest, read_policy
 from rollout.wiring import build_world
@@ -138,11 +139,24 @@ class Ground:
         content = self.manifest_on_origin()
         tip = self.repository.merge(self.repository.propose("1.1.0", "a drill"))
         candidate = self._walk_to_half(world, skew)
-        answered, book = self.crowd.tally.answered, Book(world.ledger, NAME, SIGNATURE)
-        self.wait(lambda: self.crowd.tally.answered >= answered + 20, "answers")
-        self.wait(lambda: self.log.last_routed(NAME, candidate.served_name) is not None, "the candidate")
+        self._see_it_served(candidate)
+        book = Book(world.ledger, NAME, SIGNATURE)
         assert book.state.stable is not None
         return Planted(candidate=candidate, stable=book.state.stable, tip=tip, content=content)
+
+    def _see_it_served(self, candidate: Version) -> None:
+        """Users meet it from now on: an earlier release of the same bytes, and a hold that it left, prove nothing."""
+        for each in lift(self.world().gateways, candidate.served_name):
+            if each.complaint is not None:
+                raise ServingUnavailable(each.complaint)
+        since, answered = time.time(), self.crowd.tally.answered
+
+        def is_served() -> bool:
+            last = self.log.last_routed(NAME, candidate.served_name)
+            return last is not None and last > since
+
+        self.wait(lambda: self.crowd.tally.answered >= answered + 20, "answers")
+        self.wait(is_served, "the candidate")
 
     def clear(self) -> None:
         """What a drill left in the clone's way is followed, so that the next one begins like the first."""

@@ -14,8 +14,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from rollout.core.lifecycle import Phase, RolloutState, fold
 from rollout.core.plan import Share
-from rollout.demo.scratch import ENVIRONMENT, NAME
+from rollout.demo.scratch import ENVIRONMENT, MANIFEST, NAME
 from rollout.drill.faults import FAULTS
 from rollout.drill.ground import HALF, Flags, Ground, Planted, ended
 from tests.support.commands import rollout
@@ -192,6 +193,12 @@ BEFORE: dict[str, Callable[[Ground, Planted], None]] = {
     "flag-approval": _hastened,
     "release-blocked": _waiting,
 }
+AFTER: dict[str, Callable[[RolloutState], bool]] = {
+    "hotfix-approval": lambda state: state.phase is Phase.PROMOTED or state.share == Share.parse("100%"),
+    "not-held": lambda state: state.phase is Phase.CANARY,
+    "unsupported": lambda state: state.phase is Phase.CANARY and state.paused is None,
+}
+"""What a page leads to that takes nothing back; where one does, the rollback is complete in the end."""
 AT_LAUNCHDARKLY = {"flag-approval", "flag-denied", "flag-pending-change", "flag-unavailable"}
 
 
@@ -241,7 +248,7 @@ def filled_in(words: tuple[str, ...], planted: Planted) -> tuple[str, ...]:
         "NAME": NAME,
         "ENV": ENVIRONMENT,
         "SERVED": planted.candidate.served_name,
-        "MANIFEST": "adapters/support-triage/1.1.0",
+        "MANIFEST": str(MANIFEST),
         "SUITE": "support-triage",
     }
     return tuple(names.get(word, word) for word in words)
@@ -263,6 +270,16 @@ def test_every_command_does_what_its_page_says(
         with situation(ground, planted):
             status = _type(ground, filled_in(typed.words, planted))
         assert status == typed.status, " ".join(typed.words)
+    state = fold(ground.world().ledger.read(NAME))
+    if any(_takes_back(typed) for typed in lines_of(page)):
+        assert (state.phase, state.verified, state.reverted) == (Phase.TAKEN_BACK, True, True)
+    if page in AFTER:
+        assert AFTER[page](state)
+
+
+def _takes_back(typed: Typed) -> bool:
+    """`--help` and `--dry-run` do not."""
+    return typed.words[1] == "rollback" and "NAME" in typed.words and "--dry-run" not in typed.words
 
 
 def _situation(page: str, why: str | None) -> Situation:
@@ -280,4 +297,4 @@ def _type(ground: Ground, words: tuple[str, ...]) -> int:
 def test_each_situation_is_one_of_a_page() -> None:
     told = {typed.why for page in PAGES for typed in lines_of(page)} - {None}
     assert told == {*SITUATIONS, "while it is so"}
-    assert set(IT_IS_SO) | set(BEFORE) | AT_LAUNCHDARKLY <= set(PAGES)
+    assert set(IT_IS_SO) | set(BEFORE) | set(AFTER) | AT_LAUNCHDARKLY <= set(PAGES)
