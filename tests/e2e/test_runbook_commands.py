@@ -140,7 +140,7 @@ def _another_version_waits(ground: Ground, _: Planted) -> Iterator[None]:
 
 
 SITUATIONS: dict[str, Situation] = {
-    "while nobody has approved it, for it holds": _flag_service(name="405", on="write"),
+    "while nobody has approved it": _flag_service(name="405", on="write"),
     "while something blocks": _flag_service(name="403", on="any"),
     "while the flag is refused": _flag_service(name="403", on="any"),
     "while the flag gives more than we wrote": _turned_up,
@@ -219,7 +219,8 @@ class Grounds:
             ground = self._stack.enter_context(Ground(place, kind))
             self._known[kind] = ground, ground.repository.git("rev-parse", "origin/main")
         ground, beginning = self._known[kind]
-        ended(ground.rollback())
+        if not fold(ground.world().ledger.read(NAME)).at_rest:
+            ended(ground.rollback())
         git = ground.repository.git
         git("fetch", "-q", "origin")
         git("checkout", "-q", "-f", "main")
