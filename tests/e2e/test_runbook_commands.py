@@ -75,8 +75,10 @@ def _dial(ground: Ground, share: Share) -> None:
 @contextmanager
 def _turned_up(ground: Ground, _: Planted) -> Iterator[None]:
     _dial(ground, Share.parse("90%"))
-    yield
-    _dial(ground, HALF)
+    try:
+        yield
+    finally:
+        _dial(ground, HALF)
 
 
 @contextmanager
@@ -100,15 +102,19 @@ def _chain_broken(ground: Ground, _: Planted) -> Iterator[None]:
     file = next(Path(path).rglob(f"{NAME}.jsonl"))
     whole = file.read_bytes()
     file.write_bytes(whole.replace(b'"drill"', b'"other"', 1))
-    yield
-    file.write_bytes(whole)
+    try:
+        yield
+    finally:
+        file.write_bytes(whole)
 
 
 @contextmanager
 def _metric_broken(ground: Ground, _: Planted) -> Iterator[None]:
     _answer(ground, '{"total": NaN, "bad": NaN}')
-    yield
-    _answer(ground, _WORKS)
+    try:
+        yield
+    finally:
+        _answer(ground, _WORKS)
 
 
 def _answer(ground: Ground, said: str) -> None:
@@ -121,8 +127,10 @@ def _push_refused(ground: Ground, _: Planted) -> Iterator[None]:
     hook.parent.mkdir(exist_ok=True)
     hook.write_text("#!/bin/sh\necho 'main is protected' >&2\nexit 1\n")
     hook.chmod(0o755)
-    yield
-    hook.unlink()
+    try:
+        yield
+    finally:
+        hook.unlink()
 
 
 @contextmanager
