@@ -32,13 +32,15 @@ class Tally:
 class Crowd:
     """Some hundred users in a thread of their own, from `with` to the end of the block.
 
-    `transcript_share` may be set at any time: the part of tickets that are voice transcripts.
+    `transcript_share` may be set at any time: the part of tickets that are voice transcripts. `pause_s` is how long each of
+    ten workers waits between an answer and its next question.
     """
 
-    def __init__(self, url: str, name: str, seed: int) -> None:
+    def __init__(self, url: str, name: str, seed: int, *, pause_s: float = _PAUSE_S) -> None:
         self._url = url
         self._name = name
         self._seed = seed
+        self._pause_s = pause_s
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="crowd", daemon=True)
         self.transcript_share = 0.0
@@ -75,7 +77,7 @@ class Crowd:
             ticket = next(spoken if dice.random() < self.transcript_share else plain)
             user = f"user-{dice.randrange(USERS)}"
             await self._ask(client, user, ticket.text, stream=dice.random() < _STREAMED)
-            await asyncio.sleep(_PAUSE_S * (0.5 + dice.random()))
+            await asyncio.sleep(self._pause_s * (0.5 + dice.random()))
 
     async def _ask(self, client: Any, user: str, text: str, *, stream: bool) -> None:
         import httpx

@@ -77,9 +77,11 @@ class Planted:
 
 
 class Ground:
-    """One environment in a scratch folder, from `with` to the end of the block."""
+    """One environment in a scratch folder, from `with` to the end of the block; `pause_s` as its `Crowd` has it."""
 
-    def __init__(self, folder: Path, flags: Flags, *, seed: int = 1, replicas: int = 2) -> None:
+    def __init__(
+        self, folder: Path, flags: Flags, *, seed: int = 1, replicas: int = 2, pause_s: float = 0.1
+    ) -> None:
         self.folder = folder
         self.flags = flags
         self.repository = ScratchRepository(folder)
@@ -94,7 +96,7 @@ class Ground:
             "LD_SDK_KEY": f"sdk-{secrets.token_hex(16)}",
         }
         self._gateway_token = secrets.token_hex(16)
-        self.crowd = Crowd(f"http://127.0.0.1:{self.gateway}", NAME, seed)
+        self.crowd = Crowd(f"http://127.0.0.1:{self.gateway}", NAME, seed, pause_s=pause_s)
 
     def __enter__(self) -> Ground:
         try:

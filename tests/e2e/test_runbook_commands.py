@@ -24,7 +24,8 @@ from tests.support.commands import rollout
 pytestmark = [pytest.mark.e2e, pytest.mark.model, pytest.mark.timeout(600)]
 
 FOLDER = Path(__file__).parents[2] / "runbooks"
-PAGES = sorted(path.stem for path in FOLDER.glob("*.md"))
+AT_LAUNCHDARKLY = {"flag-approval", "flag-denied", "flag-pending-change", "flag-unavailable"}
+PAGES = sorted((path.stem for path in FOLDER.glob("*.md")), key=lambda page: (page in AT_LAUNCHDARKLY, page))
 _BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINE = re.compile(r"\$ (?P<typed>.+?)(?:\s+# exits (?P<status>\d+) (?P<why>while .+))?")
 _WORKS = '{"total": 200, "bad": 0}'
@@ -207,14 +208,13 @@ AFTER: dict[str, Callable[[RolloutState], bool]] = {
     "unsupported": lambda state: state.phase is Phase.CANARY and state.paused is None,
 }
 """What a page leads to that takes nothing back; where one does, the rollback is complete in the end."""
-AT_LAUNCHDARKLY = {"flag-approval", "flag-denied", "flag-pending-change", "flag-unavailable"}
 
 
 # --- the grounds --------------------------------------------------------------------------------------------
 
 
 class Grounds:
-    """One of each kind of flags, started when it is first wanted, and as it was at first before each page."""
+    """One at a time, of the kind of flags that was wanted last, and as it was at first before each page."""
 
     def __init__(self, folder: Path, stack: ExitStack) -> None:
         self._folder, self._stack = folder, stack
@@ -222,10 +222,12 @@ class Grounds:
 
     def ready(self, kind: Flags) -> Ground:
         if kind not in self._known:
+            self._stack.close()
             place = self._folder / str(kind)
             place.mkdir()
-            ground = self._stack.enter_context(Ground(place, kind))
-            self._known[kind] = ground, ground.repository.git("rev-parse", "origin/main")
+            # It is about commands and not about load: users ask at leisure.
+            ground = self._stack.enter_context(Ground(place, kind, pause_s=0.5))
+            self._known = {kind: (ground, ground.repository.git("rev-parse", "origin/main"))}
         ground, beginning = self._known[kind]
         if not fold(ground.world().ledger.read(NAME)).at_rest:
             ended(ground.rollback())
