@@ -24,19 +24,31 @@ class GitCommits:
         self._run = run
 
     def commit(self, commit: str) -> Commit:
-        """One commit. Raises Unreadable for what is no whole id, or is not in this clone."""
+        """One commit. Raises Unreadable for what is no whole id, no commit of this clone, or has no time."""
         if not _ID.fullmatch(commit):
             raise Unreadable(f"{commit[:60]!r} is no whole id of a commit")
         try:
-            told = self._run("show", "--no-patch", "--no-notes", "--no-show-signature", _FORMAT, commit, "--")
+            told = self._run(
+                "show",
+                "--no-patch",
+                "--no-notes",
+                "--no-show-signature",
+                _FORMAT,
+                f"{commit}^{{commit}}",
+                "--",
+            )
         except Unavailable as error:
             raise Unreadable(
                 f"commit {commit[:12]} is not in this clone", advice="Fetch it: `git fetch origin`."
             ) from error
         whole, author, at, message = told.decode(errors="replace").split("\0", 3)
+        try:
+            moment = datetime.fromtimestamp(int(at), UTC)
+        except (ValueError, OverflowError, OSError) as error:
+            raise Unreadable(f"commit {commit[:12]} says {at[:40]!r} for its time") from error
         return Commit(
             id=whole.strip(),
             author=author,
-            at=datetime.fromtimestamp(int(at), UTC),
+            at=moment,
             message=message.strip()[:_LONGEST_MESSAGE],
         )
