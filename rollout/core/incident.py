@@ -53,8 +53,8 @@ class Incident:
     """One rollback. `number` counts those of an adapter from 1, as far back as its ledger was read.
 
     `story` are the entries of what was taken back, from the beginning of its release (or its adoption) on, the rollback
-    itself and what followed it before anything new began, at `next_at`. `whole` is False if the ledger was cut before
-    that beginning.
+    itself and what followed it before anything new began, at `next_at`. `past_at` is when the incident before it ended.
+    `whole` is False if the ledger was cut before that beginning.
     """
 
     number: int
@@ -62,6 +62,7 @@ class Incident:
     story: tuple[LedgerEntry, ...]
     stable: Version | None
     next_at: datetime | None = None
+    past_at: datetime | None = None
     whole: bool = True
 
     @property
@@ -104,6 +105,11 @@ class Incident:
     def started(self) -> Started | None:
         """The beginning of the release of what was taken back."""
         return next((each for each in self.before if isinstance(each, Started)), None)
+
+    @property
+    def begun_at(self) -> datetime:
+        """When its release began, or its adoption: from then on it could be in the flag."""
+        return next(entry.event.at for entry in self.story if not isinstance(entry.event, Evaluated))
 
     @property
     def exposed_at(self) -> datetime | None:
@@ -167,6 +173,7 @@ def incidents(entries: Iterable[LedgerEntry]) -> tuple[Incident, ...]:
                 story=tuple(story),
                 stable=states[place].stable,
                 next_at=next((each.event.at for each in later if _is_new(each.event)), None),
+                past_at=found[-1].ended_at if found else None,
                 whole=whole,
             )
         )
@@ -292,16 +299,21 @@ def orders(
         if commit.takes_back:
             yield began, _commit(commit)
         yield _commit(commit), Moment(at=reverted.at, source=Source.LEDGER, what="the revert was recorded")
-    steps = _steps(incident.before)
+    steps, ours = _steps(incident.before), None if audit is None else change_by(event, audit)
     for change in audit.changes if audit is not None else ():
         moment = Moment(at=change.at, source=Source.FLAG, what=_of_flag(change.version))
-        if _is_ours(change, event):
+        if change is ours:
             yield began, moment
             yield moment, recorded
         elif change.version is not None and change.version in steps:
             announced, shifted = steps[change.version]
             yield Moment(at=announced, source=Source.LEDGER, what="its announcement"), moment
             yield moment, Moment(at=shifted, source=Source.LEDGER, what="its record")
+
+
+def change_by(event: RolledBack, audit: FlagAudit) -> FlagChange | None:
+    """The change of the flag that a rollback made: by its version, or else the last that says so of itself."""
+    return next((each for each in reversed(audit.changes) if _is_ours(each, event)), None)
 
 
 def _steps(events: Sequence[LedgerEvent]) -> dict[int, tuple[datetime, datetime]]:

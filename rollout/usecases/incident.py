@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from rollout.core.environment import Environment
-from rollout.core.incident import Incident, Skew, Source, Times, incidents, orders, skews, times
+from rollout.core.incident import Incident, Skew, Source, Times, change_by, incidents, orders, skews, times
 from rollout.core.pullrequest import PullRequest
 from rollout.core.revertproposal import RevertProposal
 from rollout.core.traces import Commit, FlagAudit, Traffic
@@ -223,11 +223,16 @@ class _Inquiry:
         with self._asking(Source.FLAG):
             audit = self._sources.flags.audit(
                 self._sources.environment.flag_key(incident.event.name),
-                since=incident.story[0].event.at - _AROUND,
+                since=max(filter(None, (incident.begun_at - _AROUND, incident.past_at))),
                 until=self._until,
             )
             if audit.gap:
                 self._gap(Source.FLAG, f"{audit.gap}; versions before it are the ledger's")
+            elif change_by(incident.event, audit) is None:
+                self._gap(
+                    Source.FLAG,
+                    "its audit shows no change by this rollback: it was off already, or that is missing",
+                )
             return audit
         return None
 

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from rollout.core.environment import Environment
+from rollout.core.plan import Share
 from rollout.demo.scratch import ENVIRONMENT, NAME
+from rollout.integrations.documents import render
+from rollout.integrations.launchdarkly import LaunchDarklyStore, Token
+from rollout.integrations.trafficlog.retention import Retention
 from rollout.usecases.rollback import rollback
+from rollout.wiring import load_environment
 from tests.support.commands import Ended, break_ledger, in_site, lasting, rollout
+from tests.support.launchdarkly import Speaker, speaking
+from tests.support.patience import Waits
 from tests.support.site import SIGNATURE, Site
 
 FORMS = ["text", "json", "markdown"]
@@ -18,7 +30,8 @@ FORMS = ["text", "json", "markdown"]
 
 @pytest.fixture
 def taken_back(ramping: Site) -> Site:
-    """1.1.0 answered 90 requests at 10 %, 60 of them in the wrong form, and was taken back."""
+    """1.1.0 answered 90 requests at 10 %, 60 of them in the wrong form, and was taken back just now."""
+    ramping.clock.time = datetime.now(UTC)
     ramping.answer(stable=90, candidate=90, bad=60, now=True)
     assert rollback(ramping.world, NAME, reason="worse", signature=SIGNATURE, incident="INC-7").complete
     return ramping
@@ -34,6 +47,16 @@ def shown(site: Site, *words: str) -> dict[str, object]:
     told = json.loads(ended.out)
     assert isinstance(told, dict)
     return told
+
+
+def gaps(told: dict[str, object]) -> list[dict[str, str]]:
+    found = told["gaps"]
+    assert isinstance(found, list)
+    return found
+
+
+def reasons(told: dict[str, object], source: str) -> str:
+    return "; ".join(str(gap) for gap in gaps(told) if gap["source"] == source)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -98,7 +121,85 @@ def test_a_traffic_log_that_is_gone_is_a_gap_and_no_zero(taken_back: Site) -> No
     told = shown(taken_back)
     assert told["impact"] is None
     assert any("traffic" in str(gap) for gap in told["gaps"])  # type: ignore[attr-defined]
-    assert "is not known, for the traffic log is gone" in incident(taken_back, "show", NAME).out
+    assert "is not known, for the traffic log cannot be read here" in incident(taken_back, "show", NAME).out
+
+
+def test_a_traffic_log_that_is_damaged_is_a_gap_and_no_zero(taken_back: Site) -> None:
+    for path in taken_back.repository.state.glob("traffic.sqlite*"):
+        path.write_bytes(b"no log at all" * 1000)
+    told = shown(taken_back)
+    assert told["impact"] is None
+    assert [gap["source"] for gap in gaps(told)].count("metrics") == 1
+
+
+def test_of_a_traffic_log_that_was_cut_numbers_are_at_least_and_no_first_bad_answer_is_known(
+    taken_back: Site,
+) -> None:
+    assert "first bad answer" in shown(taken_back)["times"]["notes"]["detect"]  # type: ignore[index]
+    far = (taken_back.clock.now() + timedelta(days=400)).timestamp()
+    with closing(sqlite3.connect(taken_back.repository.state / "traffic.sqlite")) as log:
+        assert Retention(keep_days=30).prune(log, far), "its oldest rows went"
+    told = shown(taken_back)
+    assert "from when users could first get it" in told["times"]["notes"]["detect"]  # type: ignore[index]
+    assert "does not reach back to the beginning" in reasons(told, "metrics")
+    assert "it answered at least " in incident(taken_back, "show", NAME).out
+
+
+@pytest.fixture
+def at_launchdarkly(
+    taken_back: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Site, Speaker]]:
+    """Its flags are at LaunchDarkly now, whose audit log knows nothing of the rollback."""
+    root = taken_back.repository.root
+    with speaking(tmp_path) as speaker:
+        monkeypatch.setenv("LD_ACCESS_TOKEN", speaker.token)
+        document = load_environment(ENVIRONMENT, root).model_dump(mode="json", by_alias=True)
+        changed = {**document, "flags": speaker.flags.model_dump(mode="json")}
+        changed["gateways"] = [{"name": "g0", "url": "http://127.0.0.1:8000"}]
+        made = Environment.model_validate(changed).model_dump(mode="json", by_alias=True)
+        (root / "policies" / "environments" / f"{ENVIRONMENT}.yaml").write_bytes(render(made))
+        yield taken_back, speaker
+
+
+@pytest.mark.parametrize(
+    ("token", "why"),
+    [
+        (None, "LD_ACCESS_TOKEN is not set"),
+        ("api-00000000-0000-4000-8000-000000000000", "LaunchDarkly"),
+        ("the right one", "its audit shows no change by this rollback"),
+    ],
+    ids=["no token", "a refused token", "an audit without the change"],
+)
+def test_an_audit_that_does_not_tell_of_it_is_a_gap(
+    at_launchdarkly: tuple[Site, Speaker], monkeypatch: pytest.MonkeyPatch, token: str | None, why: str
+) -> None:
+    site, _ = at_launchdarkly
+    if token is None:
+        monkeypatch.delenv("LD_ACCESS_TOKEN")
+    elif token.startswith("api-"):
+        monkeypatch.setenv("LD_ACCESS_TOKEN", token)
+    ended = incident(site, "show", NAME, "--format", "json")
+    told = json.loads(ended.out)
+    assert ended.status == 0
+    assert why in reasons(told, "flag")
+    assert token is None or token not in ended.out + ended.err
+
+
+def test_an_audit_that_tells_of_it_is_no_gap(at_launchdarkly: tuple[Site, Speaker]) -> None:
+    site, speaker = at_launchdarkly
+    key = site.world.environment.flag_key(NAME)
+    store = LaunchDarklyStore(
+        speaker.flags,
+        token=Token(speaker.token, "LD_ACCESS_TOKEN"),
+        rollback_token=None,
+        pace=Waits().pace,
+    )
+    store.create(key, by="ann")
+    store.write(key, Share.parse("10%"), turn_on=True, expect_version=None, by="ann", comment="step 1")
+    store.take_back(key, by="ann", comment=f"rollback of {NAME}: worse")
+    told = shown(site)
+    assert reasons(told, "flag") == ""
+    assert f"rollback of {NAME}: worse" in json.dumps(told["timeline"])
 
 
 def test_a_commit_that_this_clone_lacks_is_a_gap(taken_back: Site, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rollout.core.incident import Incident, Source, incidents, orders, skews, times
+from rollout.core.incident import Incident, Source, change_by, incidents, orders, skews, times
 from rollout.core.lifecycle import LedgerEntry, LedgerEvent, Verified
 from rollout.core.traces import Commit, FlagAudit, FlagChange
 
@@ -62,6 +62,13 @@ def test_a_shorter_ledger_tells_the_same_of_what_it_holds(count: int) -> None:
     for short, long in zip(found, (JUDGED, BY_HAND), strict=False):
         assert short.entry == long.entry
         assert short.story == long.story[: len(short.story)]
+
+
+def test_it_begins_behind_the_one_before_it_and_its_flag_with_its_release() -> None:
+    assert JUDGED.past_at is None
+    assert BY_HAND.past_at == JUDGED.ended_at
+    assert BY_HAND.started is not None
+    assert BY_HAND.begun_at == BY_HAND.started.at > BY_HAND.story[0].event.at
 
 
 def test_a_ledger_without_a_rollback_has_none() -> None:
@@ -157,6 +164,20 @@ def test_a_flag_service_whose_clock_is_ahead_is_seen(known: Callable[[], int | N
 def test_another_rollback_of_the_same_adapter_is_not_taken_for_it() -> None:
     audit = change(60, version=BY_HAND.event.flag_version + 3, said=OURS)
     assert skews(orders(BY_HAND, (), audit)) == ()
+
+
+def test_an_earlier_rollback_in_the_same_words_contradicts_nothing() -> None:
+    """LaunchDarkly tells no versions, and words are those of every rollback of the adapter."""
+    earlier = change(-55, version=None, said=f"rollback of {BY_HAND.event.name}: another").changes
+    own = change(0.01, version=None, said=OURS).changes
+    audit = FlagAudit(changes=(*earlier, *own))
+    assert change_by(BY_HAND.event, audit) == own[0]
+    assert skews(orders(BY_HAND, (), audit)) == ()
+
+
+def test_a_change_that_the_audit_lacks_is_none() -> None:
+    assert change_by(BY_HAND.event, FlagAudit()) is None
+    assert change_by(BY_HAND.event, change(0, version=None, said="turned on by hand")) is None
 
 
 def test_a_revert_before_its_rollback_is_seen() -> None:

@@ -21,6 +21,7 @@ from rollout.core.flagcheck import FlagCheck, Standing
 from rollout.core.plan import Share
 from rollout.errors import FlagDenied, FlagUnavailable, WorldChanged
 from rollout.integrations.launchdarkly import LaunchDarklyStore, Token
+from rollout.integrations.launchdarkly.audit import LaunchDarklyAudit
 from rollout.report.flags import checks_as_text, sight_as_text
 from rollout.usecases.flagsight import FlagSight, GatewaySight
 from tests.support.patience import Waits
@@ -289,3 +290,37 @@ def test_what_others_say_reaches_no_terminal_as_a_command() -> None:
             letter.isprintable() or letter == "\n" for letter in click.unstyle(text).replace("\x1b[0m", "")
         )
         assert "\x1b[2J" not in text
+
+
+@pytest.mark.parametrize(
+    "strange", [{"comment": "no time"}, {"date": "soon"}, {"date": True}, {"date": 2**60}, None, 7]
+)
+def test_a_change_without_a_time_is_left_out_of_the_past_and_told(
+    scripted: Scripted, strange: object
+) -> None:
+    known = {"_id": "1", "date": 1_700_000_000_000, "comment": "step 1"}
+    scripted.answer = lambda *_: (200, {}, {"items": [strange, known]})
+    flags = LaunchDarklyFlags(
+        kind="launchdarkly",
+        project="default",
+        environment="production",
+        api=f"http://127.0.0.1:{scripted.server.server_port}",
+    )
+    log = LaunchDarklyAudit(flags, token=Token("api-1", "LD_ACCESS_TOKEN"), pace=Waits().pace)
+    at = datetime.fromtimestamp(1_700_000_000, UTC)
+    found = log.audit(KEY, since=at, until=at)
+    assert [change.said for change in found.changes] == ["step 1"]
+    assert found.gap == "it has changes without a time, which are left out"
+
+
+def test_a_whole_page_without_a_time_is_no_empty_past(scripted: Scripted) -> None:
+    scripted.answer = lambda *_: (200, {}, {"items": [{"comment": "x"}] * 20})
+    flags = LaunchDarklyFlags(
+        kind="launchdarkly",
+        project="default",
+        environment="production",
+        api=f"http://127.0.0.1:{scripted.server.server_port}",
+    )
+    log = LaunchDarklyAudit(flags, token=Token("api-1", "LD_ACCESS_TOKEN"), pace=Waits().pace)
+    at = datetime.fromtimestamp(1_700_000_000, UTC)
+    assert log.audit(KEY, since=at, until=at).gap is not None

@@ -30,18 +30,25 @@ class LaunchDarklyAudit:
         self._place = Place(project=settings.project, environment=settings.environment)
 
     def audit(self, key: str, *, since: datetime, until: datetime) -> FlagAudit:
-        """All changes in that time, or the newest 500 of them. Raises FlagUnavailable and FlagDenied."""
+        """All changes in that time, or the newest 500 of them; entries without a time are told as a gap.
+
+        Raises FlagUnavailable and FlagDenied.
+        """
         talk = self._line.talk(self._token, _PATIENCE_S)
         first, before = _milliseconds(since) - 1, _milliseconds(until) + 1
         found: dict[str, FlagChange] = {}
+        gap = None
         for _ in range(_MOST_PAGES):
             items = self._page(talk, key, first, before)
-            for item in items:
-                if (change := _change(item)) is not None:
-                    found.setdefault(str(item.get("_id") or len(found)), change)
-            oldest = min((_date(item) for item in items if _date(item)), default=0)
+            dates = [_date(item) for item in items]
+            for item, date in zip(items, dates, strict=True):
+                if date:
+                    found.setdefault(str(item.get("_id") or len(found)), _change(item, date))
+            if not all(dates):
+                gap = "it has changes without a time, which are left out"
+            oldest = min(filter(None, dates), default=0)
             if len(items) < _PAGE or not oldest:
-                return _audit(found, gap=None)
+                return _audit(found, gap=gap)
             # Two changes of one millisecond may lie on both sides of a page's end.
             before = min(before - 1, oldest + 1)
         return _audit(found, gap=f"only the newest {len(found)} changes were read")
@@ -55,17 +62,14 @@ class LaunchDarklyAudit:
         items = answer.body.get("items") if answer.ok and isinstance(answer.body, dict) else None
         if not isinstance(items, list):
             raise FlagUnavailable(f"LaunchDarkly does not show the audit log of {key}: {answer.message}")
-        return [item for item in items if isinstance(item, dict)]
+        return [item if isinstance(item, dict) else {} for item in items]
 
 
 def _audit(found: dict[str, FlagChange], *, gap: str | None) -> FlagAudit:
     return FlagAudit(changes=tuple(sorted(found.values(), key=lambda change: change.at)), gap=gap)
 
 
-def _change(item: dict[str, JsonValue]) -> FlagChange | None:
-    date = _date(item)
-    if not date:
-        return None
+def _change(item: dict[str, JsonValue], date: int) -> FlagChange:
     told = [item.get(name) for name in ("comment", "titleVerb")]
     said = next((text for text in told if isinstance(text, str) and text), "changed")
     return FlagChange(at=datetime.fromtimestamp(date / 1000, UTC), by=author_of(item), said=said[:_LONGEST])

@@ -85,7 +85,7 @@ def _times(record: IncidentRecord) -> dict[str, Any]:
 
 
 def _impact(record: IncidentRecord) -> dict[str, Any] | None:
-    """By served name of what was taken back; null where the traffic log is gone."""
+    """By served name of what was taken back; null where the traffic log cannot be read here."""
     if record.traffic is None:
         return None
     versions = {}

@@ -94,7 +94,10 @@ def impact_rows(record: IncidentRecord) -> list[Row]:
         "Of the wrong form",
     )
     if traffic is None:
-        return [Row(name=name, value=UNKNOWN, note="the traffic log is gone", known=False) for name in names]
+        return [
+            Row(name=name, value=UNKNOWN, note="the traffic log cannot be read here", known=False)
+            for name in names
+        ]
     answered = [traffic.answered[name] for name in gone if name in traffic.answered]
     least = "" if traffic.whole else "at least "
     return [
@@ -233,7 +236,7 @@ def _impact(record: IncidentRecord) -> str:
     if shares:
         told += f", up to {max(shares)} of them"
     if record.traffic is None:
-        return f"{told}; how many requests it answered is not known, for the traffic log is gone."
+        return f"{told}; how many requests it answered is not known, for the traffic log cannot be read here."
     names = [each.served_name for each in incident.gone]
     answered = [record.traffic.answered[name] for name in names if name in record.traffic.answered]
     requests, users, unkeyed, failed, _, malformed = _sums(answered)
