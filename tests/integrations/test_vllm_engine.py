@@ -78,7 +78,7 @@ def test_a_vllm_that_cannot_be_imported_says_what_usually_helps(tmp_path: Path) 
     script = (
         "from rollout.demo.model import BASE, adapter\n"
         "from rollout.errors import Usage\n"
-        "from rollout.integrations.vllm import VllmEngine\n"
+        "from rollout.integrations.vllm.engine import VllmEngine\n"
         "try: VllmEngine(BASE, None).load({'1.1.0': adapter('1.1.0')})\n"
         "except Usage as error: print(error.message, '|', error.advice)\n"
     )
@@ -312,7 +312,7 @@ class TestStarted:
         script = (
             "from rollout.demo.model import BASE, adapter\n"
             "from rollout.integrations.transformers import open_codec\n"
-            "from rollout.integrations.vllm import VllmEngine\n"
+            "from rollout.integrations.vllm.engine import VllmEngine\n"
             "from rollout.ports import *\n"
             "engine = VllmEngine(BASE, open_codec(BASE), batch_size=2, threads=1)\n"
             "engine.load({'a': adapter('1.1.0')})\n"
