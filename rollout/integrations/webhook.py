@@ -13,6 +13,7 @@ from rollout.core.environment import WebhookBody
 from rollout.core.notice import Notice
 from rollout.core.occasion import Occasion
 from rollout.errors import NotifyDenied, NotifyUnavailable
+from rollout.tls import trusted
 
 _TIMEOUT_S = 3.0
 _TRIES = 3
@@ -51,7 +52,11 @@ class Webhook:
         content = in_slacks_words(notice) if self._body is WebhookBody.SLACK else as_data(notice)
         said = ""
         with httpx.Client(
-            timeout=_TIMEOUT_S, follow_redirects=False, trust_env=False, transport=self._transport
+            verify=trusted(),
+            timeout=_TIMEOUT_S,
+            follow_redirects=False,
+            trust_env=False,
+            transport=self._transport,
         ) as client:
             for last in (False,) * (_TRIES - 1) + (True,):
                 try:

@@ -19,6 +19,7 @@ from rollout.errors import (
     Usage,
     WorldChanged,
 )
+from rollout.tls import trusted
 
 _LARGEST: Final = 16 * 1024 * 1024
 _LONGEST: Final = 500
@@ -49,6 +50,7 @@ class Line:
         # Proxies of the environment are not for them; a redirect is an answer that nobody expects.
         self._client = httpx.Client(
             base_url=url.rstrip("/"),
+            verify=trusted(),
             timeout=timeout_s,
             headers={} if token is None else {"authorization": f"Bearer {token}"},
             trust_env=False,

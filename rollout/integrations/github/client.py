@@ -19,6 +19,7 @@ from rollout.core.plain import plain
 from rollout.errors import ForgeDenied, ForgeUnavailable
 from rollout.integrations.github.pace import Pace, backoff_s, limited_s
 from rollout.integrations.github.tokens import WHAT_RIGHTS, Token
+from rollout.tls import trusted
 
 _VERSION = "2022-11-28"
 _LARGEST = 8 * 2**20
@@ -156,7 +157,7 @@ class Client:
     def _http(self) -> httpx.Client:
         # A proxy of the environment may lead to GitHub, never to this machine.
         outside = httpx.URL(self.api).host not in _HERE
-        return httpx.Client(follow_redirects=False, trust_env=outside)
+        return httpx.Client(verify=trusted(by_environment=outside), follow_redirects=False, trust_env=outside)
 
     def _read(self, response: httpx.Response) -> bytes:
         read = bytearray()

@@ -18,6 +18,7 @@ from pydantic import JsonValue
 from rollout.errors import FlagDenied, FlagUnavailable
 from rollout.integrations.launchdarkly.pace import Pace, backoff_s, reset_s
 from rollout.integrations.launchdarkly.tokens import WHAT_ROLE, WHERE_LOCAL, Token
+from rollout.tls import trusted
 
 SEMANTIC_PATCH = "application/json; domain-model=launchdarkly.semanticpatch"
 VERSION, BETA = "20240415", "beta"
@@ -181,7 +182,7 @@ class Line:
     def _made(self) -> httpx.Client:
         # A proxy of the environment may lead to LaunchDarkly, never to this machine.
         outside = httpx.URL(self.api).host not in ("localhost", "127.0.0.1", "::1")
-        return httpx.Client(follow_redirects=False, trust_env=outside)
+        return httpx.Client(verify=trusted(by_environment=outside), follow_redirects=False, trust_env=outside)
 
     def _read(self, response: httpx.Response, until: float) -> bytes:
         read = bytearray()

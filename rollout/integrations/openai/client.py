@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from rollout.errors import ServingUnavailable, Usage
+from rollout.tls import trusted
 
 if TYPE_CHECKING:
     import httpx
@@ -66,6 +67,7 @@ class Client:
         # Proxies of the environment are not for servers of our own; a redirect is an answer that nobody expects.
         self._client = httpx.Client(
             base_url=root,
+            verify=trusted(),
             timeout=timeout_s,
             headers={} if token is None else {"authorization": f"Bearer {token}"},
             limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),

@@ -11,6 +11,7 @@ from rollout.core.query import Question, fill_path
 from rollout.errors import Usage
 from rollout.integrations.providers.answer import Answer, JsonAnswer, Unanswered
 from rollout.integrations.providers.patience import within
+from rollout.tls import trusted
 
 if TYPE_CHECKING:
     import httpx
@@ -34,7 +35,11 @@ class HttpAsked:
 
         url, limit = self._url(query, question), self._document.timeout_s
         with httpx.Client(
-            timeout=limit, headers=self._headers(), trust_env=False, follow_redirects=False
+            verify=trusted(),
+            timeout=limit,
+            headers=self._headers(),
+            trust_env=False,
+            follow_redirects=False,
         ) as client:
             try:
                 return JsonAnswer(within(limit, lambda: _body(client, url), client.close))

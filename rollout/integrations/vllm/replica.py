@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from rollout.errors import LoadRefused, ServingUnavailable
 from rollout.ports import Message, ServedModel, TokenLogprobs
+from rollout.tls import trusted
 
 if TYPE_CHECKING:
     import httpx
@@ -97,6 +98,7 @@ class Replica:
         # Proxies of the environment are not for replicas; a redirect is an answer that nobody expects.
         self._client = httpx.Client(
             base_url=url.rstrip("/"),
+            verify=trusted(),
             timeout=timeout,
             headers=headers,
             trust_env=False,

@@ -12,6 +12,7 @@ from typing import Self
 import httpx
 
 from rollout.core.panel import Judge
+from rollout.tls import trusted
 
 ATTEMPTS = 4
 BACKOFF_S = 0.5
@@ -36,6 +37,7 @@ class Endpoint:
         self._dead: str | None = None
         self._lock = threading.Lock()
         self._client = httpx.Client(
+            verify=trusted(),
             timeout=setting.timeout_s,
             headers={} if token is None else {"Authorization": f"Bearer {token}"},
             limits=httpx.Limits(max_connections=setting.concurrency),
