@@ -122,6 +122,7 @@ def _facts(found: Forecast) -> list[tuple[str, str]]:
             "proof",
             f"{per_cent(plan.alpha_advance)} false advances, per metric and step",
         ),
+        ("cool-down", f"nothing new begins for {span(plan.cool_down)} after a rollback"),
     ]
 
 
@@ -228,6 +229,7 @@ def _as_json(found: Forecast) -> str:
         "stable": found.stable,
         "plan": found.plan.name,
         "requests_per_second": found.traffic.per_second,
+        "cool_down": written(found.plan.cool_down),
         "releases_per_year": found.releases_per_year,
         "false_rollbacks_per_year": found.false_rollbacks,
         "here": None if found.here is None else found.here.step,

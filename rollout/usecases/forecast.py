@@ -7,19 +7,21 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from rollout.core.cooldown import cools_until, told
 from rollout.core.itinerary import Calendar, Stay, itinerary
-from rollout.core.lifecycle import Phase, RolloutState, fold
+from rollout.core.lifecycle import Phase, RolloutState, Version, fold
 from rollout.core.metric import Comparison, Kind, MetricSpec, Samples, Stage
 from rollout.core.needs import Traffic
 from rollout.core.plan import Plan
 from rollout.errors import Unavailable
 from rollout.ports import World
 from rollout.usecases.rehearsed import rehearsed
-from rollout.usecases.release import ReleasePolicy, read_manifest, read_policy
+from rollout.usecases.release import ReleasePolicy, read_manifest, read_policy, version_of
 from rollout.usecases.workspace import Workspace
 
 _DAY = timedelta(days=1)
 _NOBODY = "-"
+_UNCOMMITTED = "0" * 40
 
 
 class Past(Protocol):
@@ -78,7 +80,8 @@ def forecast(
     """What is under way is told by its own policy; what is not, by the manifest and the policies in `workspace`."""
     now = world.clock.now()
     state = fold(world.ledger.read(name))
-    candidate, policy = _subject(world, workspace, name, state)
+    candidate, policy, next_one = _subject(world, workspace, name, state)
+    cooled = None if next_one is None else cools_until(policy.plan, state, next_one, now)
     stable = state.stable.served_name if state.stable else None
     served = stable or world.environment.server.base
     traffic = _traffic(past, name, served, policy.metrics.values(), now=now, rate=rate)
@@ -89,7 +92,7 @@ def forecast(
         alpha=policy.alpha,
         traffic=traffic,
         calendar=_calendar(workspace, policy.plan, world.environment.name),
-        begins=now if begun is None or state.entered_at is None else state.entered_at,
+        begins=(cooled or now) if begun is None or state.entered_at is None else state.entered_at,
         now=now,
         first=begun,
     )
@@ -104,19 +107,22 @@ def forecast(
         traffic=traffic,
         stays=stays,
         here=next((each for each in stays if begun is not None and each.step == begun), None),
-        waits=_waits(state),
+        waits=_waits(state) if cooled is None else told(cooled),
         releases_per_year=releases_per_year,
         false_rollbacks=policy.plan.alpha * releases_per_year,
     )
 
 
-def _subject(world: World, workspace: Workspace, name: str, state: RolloutState) -> tuple[str, ReleasePolicy]:
-    """(served name, policy) of what is under way, or of the manifest."""
+def _subject(
+    world: World, workspace: Workspace, name: str, state: RolloutState
+) -> tuple[str, ReleasePolicy, Version | None]:
+    """(served name, policy, None) of what is under way, or of the manifest, which is then the version to begin."""
     if state.candidate is not None and state.started is not None:
         manifest = read_manifest(world, state.candidate).value
-        return manifest.served_name, read_policy(world, manifest, state.started.policy_commit)
-    manifest = workspace.manifest_named(name).value
-    return manifest.served_name, rehearsed(workspace, manifest.rollout.plan)
+        return manifest.served_name, read_policy(world, manifest, state.started.policy_commit), None
+    found = workspace.manifest_named(name)
+    policy = rehearsed(workspace, found.value.rollout.plan)
+    return found.value.served_name, policy, version_of(found, _UNCOMMITTED)
 
 
 def _place(plan: Plan, state: RolloutState) -> int | None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -10,8 +11,9 @@ from rollout.cli import VERBS
 from rollout.cli.plan import command
 from rollout.demo.scratch import NAME
 from rollout.integrations.trafficlog import TrafficLogRecorder
+from rollout.usecases.rollback import rollback
 from tests.support.commands import in_site, lasting
-from tests.support.site import Site, record
+from tests.support.site import SIGNATURE, Site, record
 
 WINDOW = "{rule: 'FREQ=WEEKLY;BYDAY=MO;BYHOUR=9', duration: 1h, time_zone: Europe/Berlin}"
 
@@ -128,6 +130,19 @@ def test_during_a_release_it_says_where_it_is_and_by_which_policy(ramping: Site)
     assert any(line.startswith("  here  step 1") for line in lines)
     assert any(line.startswith("  done  shadow") for line in lines)
     assert "1 min 30 s at most" in ended.out
+
+
+def test_after_a_rollback_the_next_begins_when_the_cool_down_is_over(ramping: Site) -> None:
+    replan(ramping, ("cool_down: 0s", "cool_down: 1h"))
+    ramping.clock.time = datetime.now(UTC)
+    assert rollback(ramping.world, NAME, reason="worse", signature=SIGNATURE).complete
+    taken_back = ramping.clock.time
+    ended = in_site(ramping, "plan", "--rate", "10")
+    begins = taken_back + timedelta(hours=1)
+    assert f"  begins    {begins:%a %Y-%m-%d %H:%M} UTC\n" in ended.out
+    assert "  cool-down nothing new begins for 1 h after a rollback\n" in ended.out
+    assert f"! cooling down after the rollback until {begins:%Y-%m-%d %H:%M} UTC" in ended.out
+    assert json.loads(in_site(ramping, "plan", "--format", "json").out)["cool_down"] == "1h"
 
 
 def test_what_is_stable_already_is_said_to_be(ramping: Site) -> None:
