@@ -8,15 +8,18 @@ routing is asked of the gateway's log, not of the command's own report.
 
 from __future__ import annotations
 
+import compileall
 import math
 import shutil
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import rollout
 from rollout.core.lifecycle import RolledBack
 from rollout.demo.scratch import NAME
 from rollout.drill.ground import Flags, Ground, ended
@@ -82,10 +85,14 @@ def measure(flags: Flags, drills: int) -> None:
         print(f"  {label:<55} P50 {half:6.3f} s   P99 {most:6.3f} s   max {worst:6.3f} s{aim}")
     late = sum(each.after_proof for each in seen)
     print(f"  requests on the bad version after it was verified: in {late} of {drills} drills")
-    print(f"  requests: {tally.answered} of {tally.sent} answered, {len(tally.failures)} failed", flush=True)
+    print(f"  requests: {tally.answered} of {tally.sent} answered, {len(tally.failures)} failed")
+    for told, times in Counter(tally.failures).most_common(5):
+        print(f"    {times} x {told}")
+    sys.stdout.flush()
     shutil.rmtree(folder)
 
 
 if __name__ == "__main__":
+    compileall.compile_dir(Path(rollout.__file__).parent, quiet=1)  # As pip does when it installs.
     for kind in Flags:
         measure(kind, int(sys.argv[1]) if len(sys.argv) > 1 else 10)
