@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 import click
 
 from rollout.cli.metricsfile import metrics_file_option, require_folder, write_metrics
-from rollout.cli.options import ADAPTER, output_options, pull_request_option, site_options
+from rollout.cli.options import (
+    ADAPTER,
+    output_options,
+    pull_request_option,
+    report_files_option,
+    site_options,
+)
+from rollout.cli.outputs import Output, Render, require_places, write_reports
 from rollout.cli.progress import shown_progress
 from rollout.errors import RolloutError, Usage
 
@@ -17,6 +24,7 @@ if TYPE_CHECKING:
     from rollout.ports import World
     from rollout.usecases.begin import Gatekeeper
     from rollout.usecases.book import Signature
+    from rollout.usecases.dryrun import Rehearsal
     from rollout.usecases.fleet import Ended
     from rollout.usecases.tick import Tick
 
@@ -31,6 +39,7 @@ if TYPE_CHECKING:
 )
 @site_options
 @output_options
+@report_files_option
 @pull_request_option
 @metrics_file_option
 def command(
@@ -41,6 +50,7 @@ def command(
     root: Path | None,
     actor: str | None,
     form: str,
+    outputs: tuple[Output, ...],
     pull_request: Path | None,
     metrics_file: Path | None,
 ) -> int:
@@ -53,7 +63,7 @@ def command(
     down; 5: the world was changed by somebody else; 6: a deadline has passed without proof.
     """
     from rollout import wiring
-    from rollout.report import fleets, ticks
+    from rollout.report import fleets, rehearsals, ticks
     from rollout.usecases.advance import advance
 
     if (name is None) is not everything:
@@ -64,37 +74,45 @@ def command(
         raise Usage("a dry run is no tick, and has no series", advice="Leave out --metrics-file.")
     require_folder(metrics_file)
     place = wiring.find_root(root or Path.cwd())
+    require_places(outputs, place)
+
+    def tell(render: Render, summary: str) -> None:
+        write_reports(render, form, outputs, summary=summary, root=place)
+
     asked = wiring.read_pull_request(pull_request) if pull_request else None
     world = wiring.build_world(place, environment)
     signature = wiring.build_signature(environment, actor)
     gatekeeper = wiring.build_gatekeeper(place, environment, asked)
     if dry_run:
-        return _rehearse(world, name, signature, gatekeeper, form)
+        found = _rehearsed(world, name, signature, gatekeeper)
+        tell(lambda form, _: rehearsals.render(found, form), "dry run: nothing was changed")
+        return rehearsals.exit_status(found)
     if name is None:
         ended = list(_each(world, signature, gatekeeper))
-        click.echo(fleets.render(ended, form), nl=False)
+        tell(lambda form, _: fleets.render(ended, form), fleets.summary(ended))
         if metrics_file is not None:
             names = [each.name for each in ended]
             write_metrics(metrics_file, world, names, ticked_at=world.clock.now())
         return fleets.exit_status(ended)
     tick = advance(world, name, signature=signature, gatekeeper=gatekeeper)
-    click.echo(_summary(world, tick) if form == "markdown" else ticks.render(tick, form), nl=False)
+    tell(
+        lambda form, _: _summary(world, tick) if form == "markdown" else ticks.render(tick, form),
+        ticks.render(tick, "text").splitlines()[0],
+    )
     if metrics_file is not None:
         write_metrics(metrics_file, world, [name], ticked_at=world.clock.now())
     return ticks.exit_status(tick)
 
 
-def _rehearse(world: World, name: str | None, signature: Signature, gatekeeper: Gatekeeper, form: str) -> int:
-    from rollout.report import rehearsals
+def _rehearsed(
+    world: World, name: str | None, signature: Signature, gatekeeper: Gatekeeper
+) -> list[Rehearsal]:
     from rollout.usecases.dryrun import rehearse, rehearse_all
     from rollout.usecases.fleet import muster
 
     if name is None:
-        found = list(rehearse_all(muster(world), signature=signature, gatekeeper=gatekeeper))
-    else:
-        found = [rehearse(world, name, signature=signature, gatekeeper=gatekeeper)]
-    click.echo(rehearsals.render(found, form), nl=False)
-    return rehearsals.exit_status(found)
+        return list(rehearse_all(muster(world), signature=signature, gatekeeper=gatekeeper))
+    return [rehearse(world, name, signature=signature, gatekeeper=gatekeeper)]
 
 
 def _summary(world: World, tick: Tick) -> str:

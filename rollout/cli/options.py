@@ -10,10 +10,12 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from rollout.cli.outputs import OutputType
 from rollout.core.manifest import NAME_PATTERN
 from rollout.core.plain import plain
 
 Command = Callable[..., Any]
+FORMS = ("text", "json", "markdown")
 
 
 class AdapterName(click.ParamType[str]):
@@ -127,8 +129,20 @@ def dry_run_option(command: Command) -> Command:
 
 def output_options(command: Command) -> Command:
     """How the report looks: `--format`."""
+    return click.option("--format", "form", type=click.Choice(FORMS), default="text", show_default=True)(
+        command
+    )
+
+
+def report_files_option(command: Command) -> Command:
+    """Where else the report goes: `--output`."""
     return click.option(
-        "--format", "form", type=click.Choice(["text", "json", "markdown"]), default="text", show_default=True
+        "--output",
+        "outputs",
+        type=OutputType(FORMS),
+        multiple=True,
+        help="Write the report to a file, in --format or in one of its own, and as often as you like: "
+        "--output json=report.json --output markdown=report.md",
     )(command)
 
 

@@ -79,7 +79,7 @@ def write_reports(render: Render, form: str, outputs: Sequence[Output], *, summa
     def write(*, opened: bool) -> None:
         for output, place in zip(outputs, places, strict=True):
             if _is_opened(place) is opened:
-                _write_as(output, place, render(output.form or form, False), root)
+                _write_as(output, place, click.unstyle(render(output.form or form, False)), root)
 
     # Files first: where nobody reads the screen any more, hours of work are not lost with it.
     try:

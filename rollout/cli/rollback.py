@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from rollout.cli.options import ADAPTER, LINE, output_options, site_options
+from rollout.cli.options import ADAPTER, LINE, output_options, report_files_option, site_options
+from rollout.cli.outputs import Output, require_places, write_reports
 from rollout.errors import Unreadable, Usage
 
 
@@ -29,6 +30,7 @@ from rollout.errors import Unreadable, Usage
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and change nothing.")
 @site_options
 @output_options
+@report_files_option
 def command(
     name: str | None,
     reason: str | None,
@@ -40,6 +42,7 @@ def command(
     root: Path | None,
     actor: str | None,
     form: str,
+    outputs: tuple[Output, ...],
 ) -> int:
     """Take an adapter back: flag first, then ledger, git and proof.
 
@@ -52,7 +55,7 @@ def command(
     if from_alert is not None:
         if name is not None or reason is not None or to is not None or incident is not None:
             raise Usage("--from-alert names the adapters and the reasons itself: nothing else can say them")
-        return _from_alert(from_alert, environment, root, actor, form, dry_run=dry_run)
+        return _from_alert(from_alert, environment, root, actor, form, outputs, dry_run=dry_run)
     name, reason = _given(name, "name"), _given(reason, "reason")
     from rollout import wiring
     from rollout.core.plain import plain
@@ -60,6 +63,7 @@ def command(
     from rollout.usecases.rollback import rollback
 
     place = wiring.find_root(root or Path.cwd())
+    require_places(outputs, place)
     world = wiring.build_world(place, environment)
     if dry_run:
         click.echo(rollbacks.preview(world, name, to=to), nl=False)
@@ -76,7 +80,13 @@ def command(
     )
     if not report.known:
         raise Unreadable(f"neither the ledger of {environment} nor a flag knows {name!r}: nothing was done")
-    click.echo(rollbacks.render(report, form), nl=False)
+    write_reports(
+        lambda form, _: rollbacks.render(report, form),
+        form,
+        outputs,
+        summary=rollbacks.said(report)[0],
+        root=place,
+    )
     return rollbacks.exit_status(report)
 
 
@@ -89,14 +99,23 @@ def _given(value: str | None, name: str) -> str:
 
 
 def _from_alert(
-    file: Path, environment: str, root: Path | None, actor: str | None, form: str, *, dry_run: bool
+    file: Path,
+    environment: str,
+    root: Path | None,
+    actor: str | None,
+    form: str,
+    outputs: tuple[Output, ...],
+    *,
+    dry_run: bool,
 ) -> int:
     from rollout import wiring
     from rollout.core.alert import read_body
     from rollout.report import alerts
 
     body = read_body(_read(file))
-    alerted = wiring.alerted(wiring.find_root(root or Path.cwd()), environment, actor)
+    place = wiring.find_root(root or Path.cwd())
+    require_places(outputs, place)
+    alerted = wiring.alerted(place, environment, actor)
     answers = alerted.answer(
         body,
         dry_run=dry_run,
@@ -104,7 +123,13 @@ def _from_alert(
             click.echo(alerts.phase_line(adapter, phase)) if form == "text" else None
         ),
     )
-    click.echo(alerts.render(body, answers, form, dry_run=dry_run), nl=False)
+    write_reports(
+        lambda form, _: alerts.render(body, answers, form, dry_run=dry_run),
+        form,
+        outputs,
+        summary=f"{len(answers)} adapters answered",
+        root=place,
+    )
     return alerts.exit_status(answers)
 
 

@@ -46,14 +46,14 @@ def render(report: RollbackReport, form: str) -> str:
                 [
                     f"### Rollback of {report.name} in {report.environment}",
                     "",
-                    *_said(report),
+                    *said(report),
                     "",
                     *as_markdown_table(report),
                 ]
             )
             + "\n"
         )
-    return "\n".join(_said(report)) + "\n"
+    return "\n".join(said(report)) + "\n"
 
 
 def as_data(report: RollbackReport) -> dict[str, Any]:
@@ -139,7 +139,8 @@ def _restored(world: World, name: str, to: str | None) -> Restored | None:
     return choose(world, Book(world.ledger, name, reader), to)
 
 
-def _said(report: RollbackReport) -> list[str]:
+def said(report: RollbackReport) -> list[str]:
+    """What it came to, and what to do, for people: the first line says the most."""
     return _came_to(report) + ([pointer(report.runbook)] if report.runbook else [])
 
 

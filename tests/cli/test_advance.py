@@ -9,7 +9,7 @@ from rollout.cli import VERBS
 from rollout.cli.advance import command
 from rollout.core.lifecycle import Phase
 from rollout.demo.scratch import NAME
-from tests.support.commands import break_ledger, everything, in_site, rollout
+from tests.support.commands import break_ledger, everything, in_site, lasting, rollout
 from tests.support.site import Site
 
 
@@ -102,3 +102,25 @@ def test_what_the_forge_says_must_be_readable(adopted: Site, tmp_path: Path) -> 
     ended = in_site(adopted, "advance", "--pull-request", str(answer))
     assert ended.status == 3
     assert "/head: the field 'head' is missing" in ended.err
+
+
+def test_files_hold_the_report_in_their_own_forms_and_the_screen_the_rest(
+    adopted: Site, tmp_path: Path
+) -> None:
+    found, told = tmp_path / "ticks.json", tmp_path / "ticks.md"
+    words = ("--output", f"json={found}", "--output", f"markdown={told}")
+    ended = rollout("advance", "--all", "-e", "demo", "--root", str(adopted.repository.root), *words)
+    ticks = json.loads(found.read_text())
+    assert ticks["exit_status"] == ended.status
+    assert [each["name"] for each in ticks["adapters"]] == [NAME]
+    assert told.read_text().startswith("### 1 adapter: ")
+    assert ended.out.endswith(told.read_text().splitlines()[0].removeprefix("### ") + "\n")
+
+
+def test_a_file_that_cannot_be_written_is_told_before_anything_is_done(adopted: Site) -> None:
+    adopted.propose("1.1.0")
+    before = lasting(adopted)
+    ended = in_site(adopted, "advance", "--output", "json=gone/tick.json")
+    assert ended.status == 2
+    assert "there is no folder gone" in ended.err
+    assert lasting(adopted) == before

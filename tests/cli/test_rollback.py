@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -121,3 +122,18 @@ def test_an_incident_is_named_in_ledger_and_commit(ramping: Site) -> None:
         "log", "-1", "--format=%B", "origin/main"
     )
     assert b"Incident: INC-1234\n" in message
+
+
+def test_files_hold_the_report_and_a_place_that_is_none_is_told_before_anything_is_done(
+    ramping: Site, tmp_path: Path
+) -> None:
+    before = everything(ramping)
+    ended = in_site(ramping, "rollback", *BECAUSE, "--output", "json=gone/report.json")
+    assert (ended.status, everything(ramping)) == (2, before)
+    assert "there is no folder gone" in ended.err
+    files = tmp_path / "report.json", tmp_path / "report.txt"
+    words = ("--output", f"json={files[0]}", "--output", f"text={files[1]}")
+    ended = in_site(ramping, "rollback", *BECAUSE, *words)
+    assert json.loads(files[0].read_text())["complete"] is (ended.status == 0)
+    assert files[1].read_text().splitlines()[0] in ended.out
+    assert "\x1b" not in files[1].read_text()
