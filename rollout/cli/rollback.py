@@ -62,7 +62,8 @@ def command(
     place = wiring.find_root(root or Path.cwd())
     world = wiring.build_world(place, environment)
     if dry_run:
-        click.echo(rollbacks.preview(world, name, to=to), nl=False)
+        would = rollbacks.preview(world, name, to=to)
+        click.echo(rollbacks.render_preview(name, environment, would, form), nl=False)
         return 0
     live = form == "text"
     report = rollback(
@@ -75,7 +76,7 @@ def command(
         on_phase=lambda phase: click.echo(rollbacks.phase_line(phase)) if live else None,
     )
     if not report.known:
-        raise Unreadable(f"neither the ledger of {environment} nor a flag knows {name!r}: nothing was done")
+        raise rollbacks.unknown(world, name)
     click.echo(rollbacks.render(report, form), nl=False)
     return rollbacks.exit_status(report)
 
