@@ -66,7 +66,8 @@ def command(
     require_places(outputs, place)
     world = wiring.build_world(place, environment)
     if dry_run:
-        click.echo(rollbacks.preview(world, name, to=to), nl=False)
+        would = rollbacks.preview(world, name, to=to)
+        click.echo(rollbacks.render_preview(name, environment, would, form), nl=False)
         return 0
     live = form == "text"
     report = rollback(
@@ -79,7 +80,7 @@ def command(
         on_phase=lambda phase: click.echo(rollbacks.phase_line(phase)) if live else None,
     )
     if not report.known:
-        raise Unreadable(f"neither the ledger of {environment} nor a flag knows {name!r}: nothing was done")
+        raise rollbacks.unknown(world, name)
     write_reports(
         lambda form, _: rollbacks.render(report, form),
         form,

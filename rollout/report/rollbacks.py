@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -11,6 +12,7 @@ import click
 from rollout.core.lifecycle import Restored, fold
 from rollout.core.pullrequest import PullRequest
 from rollout.core.runbook import pointer
+from rollout.errors import RolloutError, Unreadable
 from rollout.ports import World
 from rollout.usecases.book import Book, Signature
 from rollout.usecases.restoring import choose
@@ -107,10 +109,28 @@ def _state(phase: PhaseDone) -> str:
     return "**waits**" if phase.waits else "**failed**"
 
 
-def preview(world: World, name: str, *, to: str | None = None) -> str:
-    """What a rollback would do now, read from flag and ledger. Raises Usage if there is no way back to `to`."""
+def unknown(world: World, name: str) -> Unreadable:
+    """The error for a name that neither ledger nor flag knows, with the names that there are."""
+    with suppress(RolloutError):
+        names = ", ".join(world.ledger.names()) or "none"
+        return Unreadable(_unknown(world, name), advice=f"The ledger knows: {names}.")
+    return Unreadable(_unknown(world, name))
+
+
+def _unknown(world: World, name: str) -> str:
+    return f"neither the ledger of {world.environment.name} nor a flag knows {name!r}: nothing was done"
+
+
+def preview(world: World, name: str, *, to: str | None = None) -> list[str]:
+    """What a rollback would do now, read from flag and ledger, a line each.
+
+    Raises Unreadable if neither knows the name, Usage if there is no way back to `to`.
+    """
     flag = world.flags.read(world.environment.flag_key(name))
-    state = fold(world.ledger.read(name))
+    entries = world.ledger.read(name)
+    if flag is None and not entries:
+        raise unknown(world, name)
+    state = fold(entries)
     restored = _restored(world, name, to)
     after = restored.version if restored else state.stable
     stable = after.served_name if after else world.environment.server.base
@@ -129,6 +149,16 @@ def preview(world: World, name: str, *, to: str | None = None) -> str:
             f"would see that every server has {stable}",
             f"would unload {gone}",
         ]
+    return lines
+
+
+def render_preview(name: str, environment: str, lines: list[str], form: str) -> str:
+    """What a rollback would do, in one of the forms `text`, `json`, `markdown`."""
+    if form == "json":
+        data = {"schema": "adapter-rollout/rollback-dry-run/v1", "name": name, "environment": environment}
+        return json.dumps(data | {"would": lines}, indent=2) + "\n"
+    if form == "markdown":
+        lines = [f"### Dry run: rollback of {name} in {environment}", "", *(f"- {line}" for line in lines)]
     return "\n".join(lines) + "\n"
 
 

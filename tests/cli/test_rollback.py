@@ -32,10 +32,22 @@ def test_an_unknown_environment_is_unreadable_input(ramping: Site) -> None:
     assert in_site(ramping, "rollback", *BECAUSE, environment="nope").status == 3
 
 
-def test_a_name_that_nothing_knows_is_said_to_be_unknown(ramping: Site) -> None:
-    ended = in_site(ramping, "rollback", *BECAUSE, name="nobody")
+@pytest.mark.parametrize("words", [(), ("--dry-run",)])
+def test_a_name_that_nothing_knows_is_said_to_be_unknown_with_those_there_are(
+    ramping: Site, words: tuple[str, ...]
+) -> None:
+    ended = in_site(ramping, "rollback", *BECAUSE, *words, name="nobody")
     assert ended.status == 3
     assert "neither the ledger of demo nor a flag knows 'nobody': nothing was done" in ended.err
+    assert "The ledger knows: support-triage." in ended.err
+
+
+def test_a_dry_run_is_told_in_the_form_that_was_asked_for(ramping: Site) -> None:
+    lines = in_site(ramping, "rollback", *BECAUSE, "--dry-run").out.splitlines()
+    told = json.loads(in_site(ramping, "rollback", *BECAUSE, "--dry-run", "--format", "json").out)
+    assert (told["name"], told["environment"], told["would"]) == (NAME, "demo", lines)
+    shown = in_site(ramping, "rollback", *BECAUSE, "--dry-run", "--format", "markdown").out.splitlines()
+    assert shown[2:] == [f"- {line}" for line in lines]
 
 
 def test_a_dry_run_says_what_it_would_do_and_changes_nothing(ramping: Site) -> None:
