@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
@@ -103,8 +103,8 @@ def cli() -> None:
     """
 
 
-def run(args: Sequence[str] | None = None) -> int:
-    """Run the command line; the answer is the exit status. Errors go to standard error."""
+def run(args: Sequence[str] | None = None, *, on_error: Callable[[RolloutError], None] | None = None) -> int:
+    """Run the command line; the answer is the exit status. Errors go to standard error, and to `on_error`."""
     try:
         result = cli.main(args=args, prog_name="rollout", standalone_mode=False)
     except click.exceptions.Abort:
@@ -112,6 +112,8 @@ def run(args: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         return end_with_refusal(error)
     except RolloutError as error:
+        if on_error is not None:
+            on_error(error)
         return end_with(error)
     except Exception:
         return end_with_bug()

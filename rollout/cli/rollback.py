@@ -67,7 +67,13 @@ def command(
     world = wiring.build_world(place, environment)
     if dry_run:
         would = rollbacks.preview(world, name, to=to)
-        click.echo(rollbacks.render_preview(name, environment, would, form), nl=False)
+        write_reports(
+            lambda form, _: rollbacks.render_preview(name, environment, would, form),
+            form,
+            outputs,
+            summary="dry run: nothing was changed",
+            root=place,
+        )
         return 0
     live = form == "text"
     report = rollback(

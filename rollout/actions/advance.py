@@ -1,0 +1,36 @@
+"""`actions/advance`: one tick of an adapter, or of all, and the deployments that show where each release is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rollout.actions.event import Event
+from rollout.actions.inputs import Inputs
+from rollout.actions.publish import publish, show_deployments
+from rollout.actions.step import Step
+from rollout.actions.verb import run_verb
+
+
+def act(inputs: Inputs, event: Event, step: Step) -> int:
+    """`decision` and `share` are those of the adapter that was named; of a fleet, of the one that came to most."""
+    environment = inputs.required("environment", inputs.name("environment"))
+    name = inputs.name("name")
+    words = ["advance", f"--environment={environment}"]
+    words += ["--dry-run"] if inputs.flag("dry-run", default=False) else []
+    words += ["--", name] if name is not None else ["--all"]
+    ran = run_verb(words, step.folder("advance"))
+    step.take(ran)
+    ticks = ran.data.get("adapters", [ran.data] if ran.data else [])
+    told = max(ticks, key=_weight, default={})
+    step.outputs["decision"] = str(told.get("decision") or told.get("error", {}).get("code") or "")
+    step.outputs["share"] = str(told.get("share") or "")
+    if not inputs.flag("dry-run", default=False):
+        show_deployments(inputs, event, step, environment, [each["name"] for each in ticks if "name" in each])
+    publish(inputs, event, step, ran, key=None, title=f"Tick of {name or 'all adapters'} in {environment}")
+    return ran.status
+
+
+def _weight(tick: dict[str, Any]) -> tuple[bool, bool, int]:
+    """What failed, then what moved, by how grave it is."""
+    status = tick.get("exit_status")
+    return "error" in tick, tick.get("decision") != "idle", status if isinstance(status, int) else 0
