@@ -269,7 +269,8 @@ def test_one_that_is_closed_or_merged_is_left_as_it_is(fake: FakeGitHub) -> None
 def test_a_comment_is_made_once_for_its_key(fake: FakeGitHub) -> None:
     pull = opened(fake)
     fake.page = 2
-    fake.book.pulls[0].comments = ["a", "b", "c"]
+    for text in ("a", "b", "c"):
+        fake.book.say(fake.book.pulls[0], text, "eve")
     for _ in range(2):
         forge(fake).comment(pull, "Not needed.", key="why")
     assert fake.book.pulls[0].comments == ["a", "b", "c", "<!-- rollout:why -->\nNot needed."]

@@ -11,6 +11,16 @@ NAME = "acme/adapters"
 
 
 @dataclass
+class Comment:
+    """One comment, by a user or a bot."""
+
+    number: int
+    body: str
+    login: str
+    bot: bool = False
+
+
+@dataclass
 class Pull:
     """One pull request."""
 
@@ -24,7 +34,13 @@ class Pull:
     merged_by_commit: str | None = None
     auto_merge: dict[str, str] | None = None
     draft: bool = False
-    comments: list[str] = field(default_factory=list)
+    said: list[Comment] = field(default_factory=list)
+    locked: bool = False
+
+    @property
+    def comments(self) -> list[str]:
+        """What was said, without by whom."""
+        return [each.body for each in self.said]
 
 
 class Book:
@@ -39,6 +55,9 @@ class Book:
         self.methods = {"squash", "merge", "rebase"}
         self.checks: dict[str, dict[str, str | None]] = {}
         self.statuses: dict[str, dict[str, str]] = {}
+        self.login = "ann"
+        """Whose the token is; one that ends in [bot] may not ask who it is."""
+        self.spoken = 0
         self.undecided = 0
         """How often a merge state is still being worked out."""
 
@@ -54,6 +73,20 @@ class Book:
         pull = Pull(len(self.pulls) + 1, title, body, branch, base, head, draft=draft)
         self.pulls.append(pull)
         return pull
+
+    def say(self, pull: Pull, body: str, login: str | None = None) -> Comment:
+        """A new comment, of the token's owner or of somebody else."""
+        self.spoken += 1
+        by = login or self.login
+        made = Comment(self.spoken, body, by, bot=by.endswith("[bot]"))
+        pull.said.append(made)
+        return made
+
+    def comment(self, number: int) -> tuple[Pull, Comment] | None:
+        """One by its number, with where it was said."""
+        return next(
+            ((pull, said) for pull in self.pulls for said in pull.said if said.number == number), None
+        )
 
     def refresh(self) -> None:
         """What GitHub does by itself: follow the branches, and merge what waited for nothing else."""

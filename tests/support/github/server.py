@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tests.support.github.book import NAME, Book, Pull
+from tests.support.github.book import NAME, Book, Comment, Pull
 from tests.support.github.filled import answer, check_request
 from tests.support.servers import served
 
@@ -26,6 +26,7 @@ TOKEN = "ghp_" + "s3cret" * 6
 _SCHEMA = build_schema((Path(__file__).parent / "schema.graphql").read_text())
 _DOCUMENTATION = "https://docs.github.com/rest"
 _PAGE = 30
+_LONGEST_COMMENT = 65_536
 
 
 @dataclass
@@ -68,6 +69,9 @@ class FakeGitHub:
             ("PUT", pulls + "/{number:int}/merge", self._merge),
             ("GET", here + "/issues/{number:int}/comments", self._comments),
             ("POST", here + "/issues/{number:int}/comments", self._comment),
+            ("PATCH", here + "/issues/comments/{number:int}", self._reword),
+            ("DELETE", here + "/issues/comments/{number:int}", self._unsay),
+            ("GET", prefix + "/user", self._user),
             ("GET", here + "/commits/{sha}/check-runs", self._check_runs),
             ("GET", here + "/commits/{sha}/status", self._status),
             ("POST", f"{prefix.removesuffix('/v3')}/graphql", self._graphql),
@@ -205,16 +209,47 @@ class FakeGitHub:
 
     def _comments(self, request: Request, number: int) -> Response:
         pull = self._pull(number)
-        said = [answer(models.IssueComment, body=text) for text in (pull.comments if pull else [])]
-        return self._paged(request, said)
+        if pull is None:
+            return _error(404, "Not Found")
+        return self._paged(request, [self._told(said) for said in pull.said])
 
     def _comment(self, _: Request, number: int, body: Any) -> Response:
         check_request(models.ReposOwnerRepoIssuesIssueNumberCommentsPostBody, body)
         pull = self._pull(number)
         if pull is None:
             return _error(404, "Not Found")
-        pull.comments.append(body["body"])
-        return JSONResponse(answer(models.IssueComment, body=body["body"]), 201)
+        if pull.locked:
+            return _error(403, "Unable to create comment because issue is locked.")
+        if len(body["body"]) > _LONGEST_COMMENT:
+            return _error(422, "Validation Failed")
+        return JSONResponse(self._told(self.book.say(pull, body["body"])), 201)
+
+    def _reword(self, _: Request, number: int, body: Any) -> Response:
+        check_request(models.ReposOwnerRepoIssuesCommentsCommentIdPatchBody, body)
+        found = self.book.comment(number)
+        if found is None:
+            return _error(404, "Not Found")
+        if len(body["body"]) > _LONGEST_COMMENT:
+            return _error(422, "Validation Failed")
+        found[1].body = body["body"]
+        return JSONResponse(self._told(found[1]))
+
+    def _unsay(self, _: Request, number: int) -> Response:
+        found = self.book.comment(number)
+        if found is None:
+            return _error(404, "Not Found")
+        found[0].said.remove(found[1])
+        return Response(status_code=204)
+
+    def _user(self, _: Request) -> Response:
+        if self.book.login.endswith("[bot]"):
+            return _error(403, "Resource not accessible by integration")
+        return JSONResponse(answer(models.PublicUser, login=self.book.login))
+
+    def _told(self, said: Comment) -> dict[str, Any]:
+        user = {"login": said.login, "type": "Bot" if said.bot else "User"}
+        url = f"{self.url}/{NAME}/issues/comments/{said.number}"
+        return answer(models.IssueComment, id=said.number, body=said.body, user=user, html_url=url)
 
     def _check_runs(self, request: Request, sha: str) -> Response:
         runs = [
