@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tests.support.github.remote import Remote
 
@@ -55,6 +56,11 @@ class Book:
         self.methods = {"squash", "merge", "rebase"}
         self.checks: dict[str, dict[str, str | None]] = {}
         self.statuses: dict[str, dict[str, str]] = {}
+        self.runs: list[dict[str, Any]] = []
+        """Check runs that were made over the API, beside those of `checks`."""
+        self.deployments: list[dict[str, Any]] = []
+        self.deployed: dict[int, list[dict[str, Any]]] = {}
+        """The statuses of each deployment, the oldest first."""
         self.login = "ann"
         """Whose the token is; one that ends in [bot] may not ask who it is."""
         self.spoken = 0

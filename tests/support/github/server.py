@@ -27,6 +27,9 @@ _SCHEMA = build_schema((Path(__file__).parent / "schema.graphql").read_text())
 _DOCUMENTATION = "https://docs.github.com/rest"
 _PAGE = 30
 _LONGEST_COMMENT = 65_536
+_LONGEST_OUTPUT = 65_535
+_LONGEST_DESCRIPTION = 140
+_ANNOTATIONS = 50
 
 
 @dataclass
@@ -74,6 +77,12 @@ class FakeGitHub:
             ("GET", prefix + "/user", self._user),
             ("GET", here + "/commits/{sha}/check-runs", self._check_runs),
             ("GET", here + "/commits/{sha}/status", self._status),
+            ("POST", here + "/check-runs", self._check),
+            ("PATCH", here + "/check-runs/{number:int}", self._recheck),
+            ("GET", here + "/deployments", self._deployments),
+            ("POST", here + "/deployments", self._deploy),
+            ("GET", here + "/deployments/{number:int}/statuses", self._deployed),
+            ("POST", here + "/deployments/{number:int}/statuses", self._deployed_so),
             ("POST", f"{prefix.removesuffix('/v3')}/graphql", self._graphql),
         ]
         routes = [Route(path, self._guarded(page), methods=[method]) for method, path, page in pages]
@@ -262,7 +271,77 @@ class FakeGitHub:
             )
             for name, ended in self.book.checks.get(sha, {}).items()
         ]
+        name = request.query_params.get("check_name")
+        runs = [run for run in runs if name in (None, run["name"])]
+        runs += [
+            _run(each) for each in self.book.runs if each["head_sha"] == sha and name in (None, each["name"])
+        ]
         return self._paged(request, runs, within="check_runs", total=len(runs))
+
+    def _check(self, _: Request, body: Any) -> Response:
+        check_request(models.ReposOwnerRepoCheckRunsPostBodyOneof0, body)
+        assert body["status"] != "completed" or "conclusion" in body
+        made = {"id": len(self.book.runs) + 1, "said": []}
+        return self._rechecked(made, body) or self._kept(made)
+
+    def _kept(self, made: dict[str, Any]) -> Response:
+        self.book.runs.append(made)
+        return JSONResponse(_run(made), 201)
+
+    def _recheck(self, _: Request, number: int, body: Any) -> Response:
+        check_request(models.ReposOwnerRepoCheckRunsCheckRunIdPatchBodyAnyof0, body)
+        made = next((run for run in self.book.runs if run["id"] == number), None)
+        if made is None:
+            return _error(404, "Not Found")
+        return self._rechecked(made, body) or JSONResponse(_run(made))
+
+    def _rechecked(self, made: dict[str, Any], body: dict[str, Any]) -> Response | None:
+        output = dict(body.get("output", {}))
+        said = output.pop("annotations", [])
+        if len(said) > _ANNOTATIONS or any(
+            len(output.get(part, "")) > _LONGEST_OUTPUT for part in ("summary", "text")
+        ):
+            return _error(422, "Invalid request.")
+        made.update({**body, "output": output})
+        made["said"].extend(said)
+        return None
+
+    def _deployments(self, request: Request) -> Response:
+        wanted = request.query_params
+        found = [
+            _deployment(made)
+            for made in reversed(self.book.deployments)
+            if all(wanted.get(part, made[part]) == made[part] for part in ("environment", "task"))
+        ]
+        return self._paged(request, found)
+
+    def _deploy(self, _: Request, body: Any) -> Response:
+        check_request(models.ReposOwnerRepoDeploymentsPostBody, body)
+        if body.get("auto_merge", True) or body.get("required_contexts") != []:
+            return _error(409, "Conflict merging the default branch")
+        kept = ("task", "environment", "payload", "description", "production_environment")
+        made = {part: body[part] for part in (*kept, "transient_environment") if part in body}
+        made |= {"id": len(self.book.deployments) + 1, "ref": body["ref"]}
+        self.book.deployments.append(made)
+        self.book.deployed[made["id"]] = []
+        return JSONResponse(_deployment(made), 201)
+
+    def _deployed(self, request: Request, number: int) -> Response:
+        if number not in self.book.deployed:
+            return _error(404, "Not Found")
+        said = reversed(self.book.deployed[number])
+        return self._paged(request, [answer(models.DeploymentStatus, **each) for each in said])
+
+    def _deployed_so(self, _: Request, number: int, body: Any) -> Response:
+        check_request(models.ReposOwnerRepoDeploymentsDeploymentIdStatusesPostBody, body)
+        if number not in self.book.deployed:
+            return _error(404, "Not Found")
+        if len(body.get("description", "")) > _LONGEST_DESCRIPTION:
+            return _error(422, "Validation Failed")
+        made = {part: value for part, value in body.items() if part != "auto_inactive"}
+        made["id"] = 1 + sum(map(len, self.book.deployed.values()))
+        self.book.deployed[number].append(made)
+        return JSONResponse(answer(models.DeploymentStatus, **made), 201)
 
     def _status(self, request: Request, sha: str) -> Response:
         states = self.book.statuses.get(sha, {})
@@ -375,6 +454,21 @@ def github(origin: Path, *, prefix: str = "") -> Iterator[FakeGitHub]:
         fake.url = url
         yield fake
     assert not fake.violations, fake.violations
+
+
+def _run(made: dict[str, Any]) -> dict[str, Any]:
+    known = ("id", "name", "head_sha", "external_id", "status", "conclusion")
+    output = {part: made["output"].get(part) for part in ("title", "summary", "text")}
+    output["annotations_count"] = len(made["said"])
+    return answer(models.CheckRun, **{part: made[part] for part in known}, output=output)
+
+
+def _deployment(made: dict[str, Any]) -> dict[str, Any]:
+    """The payload is free in its form, and so is not filled."""
+    shown = answer(models.Deployment, **{part: made[part] for part in made if part != "payload"})
+    shown["payload"] = made["payload"]
+    models.Deployment.model_validate(shown)
+    return shown
 
 
 def _error(status: int, message: str) -> Response:
