@@ -12,9 +12,10 @@ import click
 from rollout.core.lifecycle import Restored, fold
 from rollout.core.pullrequest import PullRequest
 from rollout.core.runbook import pointer
-from rollout.errors import RolloutError, Unreadable
+from rollout.errors import RolloutError, Unreadable, WorldChanged
 from rollout.ports import World
 from rollout.usecases.book import Book, Signature
+from rollout.usecases.lost import why_lost
 from rollout.usecases.restoring import choose
 from rollout.usecases.rollback import PhaseDone, RollbackReport
 
@@ -124,13 +125,16 @@ def _unknown(world: World, name: str) -> str:
 def preview(world: World, name: str, *, to: str | None = None) -> list[str]:
     """What a rollback would do now, read from flag and ledger, a line each.
 
-    Raises Unreadable if neither knows the name, Usage if there is no way back to `to`.
+    Raises Unreadable if neither knows the name, WorldChanged if the ledger was lost, Usage if there is no way back to
+    `to`.
     """
     flag = world.flags.read(world.environment.flag_key(name))
     entries = world.ledger.read(name)
+    state = fold(entries)
+    if (lost := why_lost(world, name, state)) is not None:
+        raise WorldChanged(lost)
     if flag is None and not entries:
         raise unknown(world, name)
-    state = fold(entries)
     restored = _restored(world, name, to)
     after = restored.version if restored else state.stable
     stable = after.served_name if after else world.environment.server.base

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
@@ -106,6 +107,14 @@ def test_a_broken_ledger_does_not_keep_users_from_safety(ramping: Site) -> None:
     assert flag.effective == Share.ZERO
     assert ramping.world.routes.read().routes[NAME].candidate is None
     assert in_site(ramping, "rollback", *BECAUSE, "--dry-run").status == 5
+
+
+def test_a_dry_run_without_the_ledger_says_that_it_is_lost_and_not_that_base_serves(ramping: Site) -> None:
+    shutil.rmtree(ramping.repository.state / "ledger")
+    ended = in_site(ramping, "rollback", *BECAUSE, "--dry-run")
+    assert (ended.status, ended.out) == (5, "")
+    assert "its route names support-triage-1.0.0-" in ended.err
+    assert "restore the ledger from its backup" in ended.err
 
 
 def test_where_stable_is_bad_too_a_dry_run_says_what_takes_its_place(adopted: Site) -> None:
