@@ -65,6 +65,7 @@ _FLAG_LONGEST_S = 15.0
 _GIT_ALONE_S = 2.0
 """How long git is given before the proof begins beside it."""
 _GIT_LONGEST_S = 180.0
+_NOT_YET = "the ledger does not know of the rollback yet"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -407,6 +408,8 @@ class _TakingBack:
                 "what to restore is not known without the ledger", advice="Run the command again."
             )
         state = self._book.state
+        if state.candidate is not None:
+            raise WorldChanged(_NOT_YET, advice="Run the command again.")
         event = state.rolled_back
         if state.phase is not Phase.TAKEN_BACK or event is None or event.bad is None:
             return "nothing to revert"
@@ -440,9 +443,7 @@ class _TakingBack:
             # A late tick had turned it on, and will not do so twice; or the service is there by now.
             _result(begun(self._take_the_flag_back))
         if self._book is not None and self._book.state.candidate is not None:
-            raise WorldChanged(
-                "the ledger does not know of the rollback yet", advice="Run the command again."
-            )
+            raise WorldChanged(_NOT_YET, advice="Run the command again.")
         if not (served := self._bad_ones()):
             return "the flag gives nothing to a candidate" if flag is not None else "there is no flag"
         state = self._book.state if self._book else None
