@@ -19,6 +19,8 @@ from rollout.usecases.lost import why_lost
 from rollout.usecases.restoring import choose
 from rollout.usecases.rollback import PhaseDone, RollbackReport
 
+_AGAIN = "Run the command again."
+
 
 def exit_status(report: RollbackReport) -> int:
     """0 if all is done, 4 if a phase must be repeated."""
@@ -186,7 +188,8 @@ def _came_to(report: RollbackReport) -> list[str]:
                 click.style(f"not complete ({open_}): {safety}, and it waits", fg="yellow", bold=True),
                 *_waits(report),
             ]
-        return [click.style(f"not complete ({open_}): {safety}; run the command again", fg="red", bold=True)]
+        headline = f"not complete ({open_}): {safety}; run the command again"
+        return [click.style(headline, fg="red", bold=True), *_advice(report)]
     if report.bad is None:
         return ["nothing was under way; the flag is off and stable"]
     stable = report.stable.served_name if report.stable else "the base model"
@@ -194,6 +197,15 @@ def _came_to(report: RollbackReport) -> list[str]:
     if report.verified:
         lines.append(f"verified {report.verified.verified_s:.3f} s after the first flag write")
     return lines
+
+
+def _advice(report: RollbackReport) -> list[str]:
+    """What a person can do about each phase that is open; where it is only to run it again, the headline has said so."""
+    return [
+        f"  {phase.phase}: {phase.advice} ({pointer(phase.code)})"
+        for phase in report.phases
+        if not phase.ok and not phase.waits and phase.advice not in ("", _AGAIN)
+    ]
 
 
 def _waits(report: RollbackReport) -> list[str]:

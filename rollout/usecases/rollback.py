@@ -72,7 +72,8 @@ _NOT_YET = "the ledger does not know of the rollback yet"
 class PhaseDone:
     """One phase of a rollback: what came of it, and its seconds since the command began.
 
-    One that is not `ok` and `waits` has done all that it can: what is left is up to others.
+    One that is not `ok` and `waits` has done all that it can: what is left is up to others. `advice` is what a person
+    can do about one that is not `ok`, and `code` the page that says more; both are empty where only the next run helps.
     """
 
     phase: str
@@ -81,6 +82,8 @@ class PhaseDone:
     began_s: float
     ended_s: float
     waits: bool = False
+    advice: str = ""
+    code: str = ""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -251,17 +254,27 @@ class _TakingBack:
 
     def _try(self, phase: str, act: Callable[[], str], *, began: float | None = None) -> None:
         began = self._seconds() if began is None else began
-        waits = False
+        waits, advice, code = False, "", ""
         try:
             ok, detail = True, act()
         except RolloutError as error:
             ok, detail, waits = False, error.message, isinstance(error, RevertAwaitsMerge)
+            advice, code = error.advice, error.code
         except (
             Exception
         ) as error:  # Whatever is broken here must not keep the next phase from making users safe.
             ok, detail = False, f"unexpected {type(error).__name__}: {error}"
         ended = self._seconds()
-        done = PhaseDone(phase=phase, ok=ok, detail=detail, began_s=began, ended_s=ended, waits=waits)
+        done = PhaseDone(
+            phase=phase,
+            ok=ok,
+            detail=detail,
+            began_s=began,
+            ended_s=ended,
+            waits=waits,
+            advice=advice,
+            code=code,
+        )
         self.report.phases.append(done)
         self._on_phase(done)
 

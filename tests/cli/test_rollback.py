@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
+import click
 import pytest
 
 from rollout.cli import VERBS
@@ -10,6 +12,8 @@ from rollout.cli.rollback import command
 from rollout.core.lifecycle import Phase
 from rollout.core.plan import Share
 from rollout.demo.scratch import NAME
+from rollout.report.rollbacks import render
+from rollout.usecases.rollback import PhaseDone, RollbackReport
 from tests.support.aftermath import reverts
 from tests.support.commands import break_ledger, everything, in_site
 from tests.support.site import Site
@@ -142,3 +146,25 @@ def test_an_incident_is_named_in_ledger_and_commit(ramping: Site) -> None:
         "log", "-1", "--format=%B", "origin/main"
     )
     assert b"Incident: INC-1234\n" in message
+
+
+def test_an_open_phase_is_told_with_what_a_person_can_do_about_it() -> None:
+    open_ = PhaseDone(
+        phase="git",
+        ok=False,
+        detail="the token was refused",
+        began_s=0.0,
+        ended_s=0.1,
+        advice="Renew the token.",
+        code="push-refused",
+    )
+    again = replace(open_, phase="verify", advice="Run the command again.", code="serving-unavailable")
+    flag = replace(open_, phase="flag", ok=True)
+    report = RollbackReport(name=NAME, environment="demo", reason="worse", phases=[flag, open_, again])
+    lines = click.unstyle(render(report, "text")).splitlines()
+    assert lines[:2] == [
+        "not complete (git, verify): users are safe; run the command again",
+        "  git: Renew the token. (runbook: rollout runbook push-refused)",
+    ]
+    assert "verify:" not in "\n".join(lines)
+    assert json.loads(render(report, "json"))["phases"][1]["advice"] == "Renew the token."
