@@ -260,3 +260,9 @@ def test_a_folder_that_cannot_be_made_is_said(taken_back: Site, tmp_path: Path) 
     ended = incident(taken_back, "export", NAME, "--folder", str(tmp_path / "file" / "below"))
     assert ended.status == 2
     assert "cannot be made" in ended.err
+
+
+def test_what_is_looked_at_at_once_shows_nothing_of_the_future(taken_back: Site) -> None:
+    traffic = shown(taken_back)["traffic"]
+    assert isinstance(traffic, dict)
+    assert datetime.fromisoformat(traffic["until"]) <= datetime.now(UTC)
