@@ -257,6 +257,8 @@ def test_pairs_whose_differences_are_the_users_own_count_by_users() -> None:
     look = paired(*[-0.2, 0.1] * 30)
     bound = judged(score(), replace(look, alike=(alike_by(12, 5, -0.05, own=True),)), stage=Stage.SHADOW)
     assert bound.reason.endswith("; 5 scores count as one, as measured on 12 users")
+    heavy = judged(score(), replace(look, alike=(alike_by(4, 5, -0.05, own=True),)), stage=Stage.SHADOW)
+    assert heavy.reason.endswith("; 5 scores count as one, as measured on 4 users")
     few = judged(score(), replace(look, alike=(alike_by(4, 1, -0.05, own=True),)), stage=Stage.SHADOW)
     assert few.reason.endswith("; 1.5 scores count as one, as assumed until 5 users are seen")
 

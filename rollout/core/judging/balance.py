@@ -83,12 +83,13 @@ def told_of_units(spec: MetricSpec, units: Units) -> str:
         return ""
     if spec.design_effect is not None:
         return f"; {effect:.2g} {_ONE[spec.kind]}s count as one, as declared"
+    assert units
     larger, whose = next(
         (each, whose)
         for (each, at_first), whose in zip(_at_first(spec, units), _whose(units), strict=True)
         if each.size(at_first=at_first) == effect
     )
-    if larger.seen < larger.fewest:
+    if larger.seen < larger.fewest and effect <= _AT_FIRST:
         why = f"assumed until {larger.fewest} {_SEEN[spec.kind]}{whose} are seen"
     else:
         why = f"measured on {larger.seen:,} {_SEEN[spec.kind]}{whose}"
