@@ -193,7 +193,7 @@ class Bench:
         for what, loss, size, least in (
             ("pairs of users' scores, five each", 0.05, 50, (150, 350)),
             ("means of scores of users, five each", 0.03, 100, (300, 600)),
-            ("means of scores, one in each look", 0.03, 100, (400, 400)),
+            ("means of scores, one in each look", 0.03, 100, (300, 900)),
         ):
             for own, usual in zip((0.0, 0.3), least, strict=True):
                 looks = _SCORED[what]
