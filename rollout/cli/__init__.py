@@ -15,6 +15,7 @@ from rollout.cli.endings import (
     end_with_bug,
     end_with_refusal,
     listened_to,
+    wanted_colour,
 )
 from rollout.errors import RolloutError
 
@@ -106,7 +107,7 @@ def cli() -> None:
 def run(args: Sequence[str] | None = None, *, on_error: Callable[[RolloutError], None] | None = None) -> int:
     """Run the command line; the answer is the exit status. Errors go to standard error, and to `on_error`."""
     try:
-        result = cli.main(args=args, prog_name="rollout", standalone_mode=False)
+        result = cli.main(args=args, prog_name="rollout", standalone_mode=False, color=wanted_colour())
     except click.exceptions.Abort:
         return end_interrupted()
     except click.ClickException as error:

@@ -86,9 +86,14 @@ def _drop(stream: TextIO | None) -> None:
         os.close(nowhere)
 
 
+def wanted_colour() -> bool | None:
+    """Whether the user wants colours; None leaves it to the terminal (https://no-color.org)."""
+    return False if os.environ.get("NO_COLOR") else None
+
+
 def _say(line: str, *, fg: str | None = None) -> None:
     try:
-        click.secho(line, fg=fg, err=True)
+        click.secho(line, fg=fg, err=True, color=wanted_colour())
     except OSError:  # nobody listens: the status still tells
         _drop(sys.__stderr__)
 

@@ -189,7 +189,7 @@ class MetricSpec(Document):
         default=None,
         ge=1,
         le=1000,
-        description="How many dependent requests say as much as one. If not given, rates and latencies measure it by users.",
+        description="How many dependent requests say as much as one. If not given, it is measured by users.",
     )
     direction: Direction
     quantiles: tuple[Quantile, ...] = Field(default=(0.5, 0.95), min_length=1, max_length=4)
@@ -350,6 +350,28 @@ class Clusters:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Alike:
+    """How like each other scores of one unit are: of those whose unit is known `number`, their sum and their squares'.
+
+    Each is put beside the other ones of its unit, both ways: those of this look, and those that the unit had before in
+    this release. There are `others` such; `firsts` sums the one of each two, and `products` both. Of a shadow's pairs
+    what is summed are differences, -1 to 1.
+    """
+
+    number: int
+    sum: float
+    squares: float
+    others: int = 0
+    firsts: float = 0.0
+    products: float = 0.0
+
+    def __post_init__(self) -> None:
+        sums = self.sum, self.squares, self.firsts, self.products
+        if min(self.number, self.others) < 0 or not all(isfinite(each) for each in sums):
+            raise ValueError("how like scores of one unit are is told in finite numbers")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Samples:
     """What a source saw of one metric between two edges of its own clock.
 
@@ -360,8 +382,9 @@ class Samples:
     strata. A score has counts (nothing is bad) and either `differences` (candidate minus stable, of each pair, -1 to 1)
     or the `moments` of stable and candidate. `clusters` are those of stable and of the candidate, None where nobody
     knows whose requests are; `slow` are the same of a latency, by quantile (`P95`): what is bad there is among the slowest
-    of both arms together. `observed` are quantiles or means of this look by arm, for people to read. `query` is
-    what was asked outside, `late` how many came after their look was closed.
+    of both arms together. `alike` says of a score how it goes by units: once of pairs, else of stable and of the candidate,
+    and never where nobody knows whose they are. `observed` are quantiles or means of this look by arm, for people to read.
+    `query` is what was asked outside, `late` how many came after their look was closed.
     """
 
     metric: str
@@ -374,6 +397,7 @@ class Samples:
     moments: tuple[Moments, Moments] | None = None
     clusters: tuple[Clusters, Clusters] | None = None
     slow: Mapping[str, tuple[Clusters, Clusters]] = field(default_factory=dict)
+    alike: tuple[Alike, ...] = ()
     observed: Mapping[str, tuple[float | None, float | None]] = field(default_factory=dict)
     query: tuple[str, ...] = ()
     late: int = 0

@@ -253,7 +253,13 @@ class Ground:
                 self._run("speaker", *words, "--port", str(self.speaker))
             words = ["gateway", "--environment", ENVIRONMENT, "--root", str(self.repository.root)]
             self._run("gateway", *words)
-        adopt(self.world(), NAME, signature=SIGNATURE)
+        world = self.world()
+        adopt(world, NAME, signature=SIGNATURE)
+        revision = world.routes.read().revision
+        self.wait(
+            lambda: all(each.status().routes_revision >= revision for each in world.gateways),
+            "routes at the gateway",
+        )
         self._stack.enter_context(self.crowd)
         self.wait(lambda: self.crowd.tally.answered >= 10, "answers")
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from rollout.core.lifecycle import RolledBack
 from rollout.core.plain import plain
 from rollout.report.verdicts import cell
 from rollout.usecases.quarantine import STANDS, Lift, Quarantined
@@ -25,7 +26,7 @@ def render(name: str, environment: str, found: Sequence[Quarantined], form: str)
     if form == "markdown":
         rows = [
             f"| {each.version.version} | `{each.version.identity[:12]}` | {_moment(each.event.at)} |"
-            f" {cell(each.event.actor)} | {cell(each.event.reason)} | {cell(_asked(each))} |"
+            f" {cell(_by(each.event))} | {cell(each.event.reason)} | {cell(_asked(each))} |"
             for each in found
         ]
         head = ["| version | bytes | taken back | by | because | asked for |", "|---|---|---|---|---|---|"]
@@ -51,14 +52,19 @@ def render_lift(name: str, environment: str, lift: Lift, form: str, *, dry_run: 
 
 def _block(each: Quarantined) -> list[str]:
     event = each.event
-    by = "the judge" if event.automatic else event.actor
     called = f" ({event.incident})" if event.incident else ""
     lines = [
         click.style(each.version.served_name, bold=True),
         f"  bytes       {each.version.identity}",
-        f"  taken back  {_moment(event.at)} by {by}{called}: {plain(event.reason, 500, nothing='-')}",
+        f"  taken back  {_moment(event.at)} by {_by(event)}{called}: {plain(event.reason, 500, nothing='-')}",
     ]
     return [*lines, f"  asked for   {_asked(each)}"] if each.asked else lines
+
+
+def _by(event: RolledBack) -> str:
+    if event.alert is not None:
+        return f"the alert {event.alert.name}"
+    return "the judge" if event.automatic else event.actor
 
 
 def _asked(each: Quarantined) -> str:

@@ -12,11 +12,14 @@ import click
 from rollout.core.lifecycle import Restored, fold
 from rollout.core.pullrequest import PullRequest
 from rollout.core.runbook import pointer
-from rollout.errors import RolloutError, Unreadable
+from rollout.errors import RolloutError, Unreadable, WorldChanged
 from rollout.ports import World
 from rollout.usecases.book import Book, Signature
+from rollout.usecases.lost import why_lost
 from rollout.usecases.restoring import choose
 from rollout.usecases.rollback import PhaseDone, RollbackReport
+
+_AGAIN = "Run the command again."
 
 
 def exit_status(report: RollbackReport) -> int:
@@ -124,13 +127,16 @@ def _unknown(world: World, name: str) -> str:
 def preview(world: World, name: str, *, to: str | None = None) -> list[str]:
     """What a rollback would do now, read from flag and ledger, a line each.
 
-    Raises Unreadable if neither knows the name, Usage if there is no way back to `to`.
+    Raises Unreadable if neither knows the name, WorldChanged if the ledger was lost, Usage if there is no way back to
+    `to`.
     """
     flag = world.flags.read(world.environment.flag_key(name))
     entries = world.ledger.read(name)
+    state = fold(entries)
+    if (lost := why_lost(world, name, state)) is not None:
+        raise WorldChanged(lost)
     if flag is None and not entries:
         raise unknown(world, name)
-    state = fold(entries)
     restored = _restored(world, name, to)
     after = restored.version if restored else state.stable
     stable = after.served_name if after else world.environment.server.base
@@ -183,7 +189,8 @@ def _came_to(report: RollbackReport) -> list[str]:
                 click.style(f"not complete ({open_}): {safety}, and it waits", fg="yellow", bold=True),
                 *_waits(report),
             ]
-        return [click.style(f"not complete ({open_}): {safety}; run the command again", fg="red", bold=True)]
+        headline = f"not complete ({open_}): {safety}; run the command again"
+        return [click.style(headline, fg="red", bold=True), *_advice(report)]
     if report.bad is None:
         return ["nothing was under way; the flag is off and stable"]
     stable = report.stable.served_name if report.stable else "the base model"
@@ -191,6 +198,15 @@ def _came_to(report: RollbackReport) -> list[str]:
     if report.verified:
         lines.append(f"verified {report.verified.verified_s:.3f} s after the first flag write")
     return lines
+
+
+def _advice(report: RollbackReport) -> list[str]:
+    """What a person can do about each phase that is open; where it is only to run it again, the headline has said so."""
+    return [
+        f"  {phase.phase}: {phase.advice} ({pointer(phase.code)})"
+        for phase in report.phases
+        if not phase.ok and not phase.waits and phase.advice not in ("", _AGAIN)
+    ]
 
 
 def _waits(report: RollbackReport) -> list[str]:

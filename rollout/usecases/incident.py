@@ -19,7 +19,7 @@ from rollout.core.revertproposal import RevertProposal
 from rollout.core.traces import Commit, FlagAudit, Traffic
 from rollout.core.verdict import Outcome
 from rollout.errors import LedgerConflict, RolloutError, Unreadable, Usage
-from rollout.ports import ArtifactStore, CommitLog, FlagHistory, Forge, Ledger, TrafficHistory
+from rollout.ports import ArtifactStore, Clock, CommitLog, FlagHistory, Forge, Ledger, TrafficHistory
 from rollout.usecases.history import history
 
 _AROUND = timedelta(minutes=15)
@@ -32,6 +32,7 @@ class Sources:
     """Where an incident of one environment has left something. `traffic` is None where its log is on another machine."""
 
     environment: Environment
+    clock: Clock
     ledger: Ledger
     evidence: ArtifactStore
     commits: CommitLog
@@ -275,8 +276,9 @@ class _Inquiry:
 
     @property
     def _until(self) -> datetime:
-        """Up to where something may belong to it: what begins anew is another matter."""
-        ends = self._incident.ended_at + _AROUND
+        """Up to where something may belong to it: what begins anew is another matter, and the future is nobody's."""
+        ended = self._incident.ended_at
+        ends = min(ended + _AROUND, max(ended, self._sources.clock.now()))
         began = [self._incident.next_at] if self._incident.next_at else []
         return min([ends, *began, *(each.at for each in self._incident.retried)])
 

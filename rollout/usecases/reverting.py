@@ -152,8 +152,8 @@ class _Reverting:
         desire = find_desire(self._world, self._proposal.event.name)
         if desire is not None and desire.version.identity == bad.identity:
             raise WorldChanged(
-                f"{desire.version.path} was changed or moved, and still asks for {bad.served_name}",
-                advice="Name another version in a pull request.",
+                f"{desire.version.path} was changed or moved, and still asks for {bad.served_name}: name another"
+                " version in a pull request, then run the command again",
             )
         newer = desire.version.served_name if desire else "no version"
         self._withdraw(f"{self._branch} asks for {newer} meanwhile: this revert would undo that.")

@@ -65,13 +65,15 @@ _FLAG_LONGEST_S = 15.0
 _GIT_ALONE_S = 2.0
 """How long git is given before the proof begins beside it."""
 _GIT_LONGEST_S = 180.0
+_NOT_YET = "the ledger does not know of the rollback yet"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhaseDone:
     """One phase of a rollback: what came of it, and its seconds since the command began.
 
-    One that is not `ok` and `waits` has done all that it can: what is left is up to others.
+    One that is not `ok` and `waits` has done all that it can: what is left is up to others. `advice` is what a person
+    can do about one that is not `ok`, and `code` the page that says more; both are empty where only the next run helps.
     """
 
     phase: str
@@ -80,6 +82,8 @@ class PhaseDone:
     began_s: float
     ended_s: float
     waits: bool = False
+    advice: str = ""
+    code: str = ""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -250,17 +254,27 @@ class _TakingBack:
 
     def _try(self, phase: str, act: Callable[[], str], *, began: float | None = None) -> None:
         began = self._seconds() if began is None else began
-        waits = False
+        waits, advice, code = False, "", ""
         try:
             ok, detail = True, act()
         except RolloutError as error:
             ok, detail, waits = False, error.message, isinstance(error, RevertAwaitsMerge)
+            advice, code = error.advice, error.code
         except (
             Exception
         ) as error:  # Whatever is broken here must not keep the next phase from making users safe.
             ok, detail = False, f"unexpected {type(error).__name__}: {error}"
         ended = self._seconds()
-        done = PhaseDone(phase=phase, ok=ok, detail=detail, began_s=began, ended_s=ended, waits=waits)
+        done = PhaseDone(
+            phase=phase,
+            ok=ok,
+            detail=detail,
+            began_s=began,
+            ended_s=ended,
+            waits=waits,
+            advice=advice,
+            code=code,
+        )
         self.report.phases.append(done)
         self._on_phase(done)
 
@@ -407,6 +421,8 @@ class _TakingBack:
                 "what to restore is not known without the ledger", advice="Run the command again."
             )
         state = self._book.state
+        if state.candidate is not None:
+            raise WorldChanged(_NOT_YET, advice="Run the command again.")
         event = state.rolled_back
         if state.phase is not Phase.TAKEN_BACK or event is None or event.bad is None:
             return "nothing to revert"
@@ -440,9 +456,7 @@ class _TakingBack:
             # A late tick had turned it on, and will not do so twice; or the service is there by now.
             _result(begun(self._take_the_flag_back))
         if self._book is not None and self._book.state.candidate is not None:
-            raise WorldChanged(
-                "the ledger does not know of the rollback yet", advice="Run the command again."
-            )
+            raise WorldChanged(_NOT_YET, advice="Run the command again.")
         if not (served := self._bad_ones()):
             return "the flag gives nothing to a candidate" if flag is not None else "there is no flag"
         state = self._book.state if self._book else None

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 def incident_sources(root: Path, environment: str) -> Sources:
     """All of them, for one environment of the repository at `root`. Nothing is asked yet."""
+    from rollout.integrations.clock import SystemClock
     from rollout.integrations.commits import GitCommits
     from rollout.integrations.git import GitRepository
     from rollout.usecases.incident import Sources
@@ -26,6 +27,7 @@ def incident_sources(root: Path, environment: str) -> Sources:
     clone = GitRepository(root, branch=document.branch, remote=document.remote)
     return Sources(
         environment=document,
+        clock=SystemClock(),
         ledger=open_ledger(document, root),
         evidence=open_evidence(document, root),
         commits=GitCommits(clone.run),

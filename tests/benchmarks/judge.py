@@ -13,7 +13,7 @@ import argparse
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import exp, log, log1p, sin, tau
 from typing import TypeVar
@@ -27,9 +27,9 @@ from rollout.core.metric import MetricSpec, Samples, Stage
 from tests.core.judging import averaged, counted, latency, rate, score, timed
 from tests.support import watched
 from tests.support.imitated import Argo, Flagger, Kayenta, Rule, Window
+from tests.support.scored import Scoring, found_worse, means_of, pairs_of_users
 from tests.support.sticky import Slow, Sticky, failing, retried, varying
 from tests.support.watched import (
-    KEPT,
     NEVER,
     SPREAD,
     Draw,
@@ -52,6 +52,15 @@ from tests.support.watched import (
 ALPHA, DAY = 0.05, 288
 EVEN = scaled(1.0)
 Given = TypeVar("Given")
+
+
+_SCORED: Mapping[str, Scoring] = {
+    "pairs of users' scores, five each": pairs_of_users,
+    "means of scores of users, five each": means_of(60, 20, asks=5, stay=False),
+    "means of scores, one in each look": means_of(300, 100),
+    "means of scores, one in each look, 5/95": means_of(950, 50),
+    "means of scores, one in each look, 20 users": means_of(60, 20),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,50 +178,29 @@ class Bench:
             yield _delay(f"latency +10 % of users, {what}", worth, least)
 
     def _of_users_scores(self) -> Iterator[Line]:
-        """The same of scores: 30 % of what they vary by is the user's, who was asked five times in a look.
+        """The same of scores, and of differences of pairs, where nothing or 30 % of what they vary by is the user's.
 
-        Nothing measures it of means: what `design_effect` does is shown beside what is found without it.
+        What would be said if each counted by itself is told, and judged only where it is right: without any user.
         """
         runs = max(60, self.runs // 4)
-        share = float((self._user_means(runs, score(min_samples=100)) < NEVER).mean())
-        shown = f"{share:.1%} of {runs}"
-        yield Line("A/A means of users' scores, 5 each: each by itself", share, None, shown)
-        declared = score(min_samples=100, design_effect=1 + 4 * 0.3)
-        found = self._user_means(runs, declared)
-        yield self._share("A/A means of users' scores, 5 each: `design_effect: 2.2`", found)
-        for what, own in (("both halves alike", 0.0), ("halves that differ by user", 0.3)):
-            found = first_crossing(self._user_pairs(runs, own), ALPHA)
-            share = float((found < NEVER).mean())
-            line = f"A/A pairs of users' scores, 5 each: {what}"
-            yield self._share(line, found) if not own else Line(line, share, None, f"{share:.1%} of {runs}")
-
-    def _user_means(self, runs: int, spec: MetricSpec) -> Tally:
-        found = np.full(runs, NEVER)
-        for run in range(runs):
-            evidence = Evidence()
-            for number in range(1, 61):
-                evidence = observe(evidence, spec, averaged(self._of_fives(60), self._of_fives(20)))
-                said = judge(spec, evidence, stage=Stage.CANARY, alpha=ALPHA, alpha_advance=ALPHA)
-                if said.outcome == "fail":
-                    found[run] = number
-                    break
-        return found
-
-    def _of_fives(self, users: int) -> list[float]:
-        theirs = np.repeat(self.generator.standard_normal(users), 5) * 0.3**0.5
-        drawn = 0.6 + 0.15 * (theirs + 0.7**0.5 * self.generator.standard_normal(users * 5))
-        return np.clip(drawn, 0, 1).tolist()  # type: ignore[no-any-return]
-
-    def _user_pairs(self, runs: int, own: float) -> Iterator[Table]:
-        """Ten of a hundred users in each of 60 looks; what both halves of a pair share is not in their difference."""
-        process, places = Process(1.0, (1.0,) * 6, runs, kept=KEPT), np.arange(runs)[:, None]
-        theirs = self.generator.standard_normal((runs, 100)) * own**0.5
-        for _ in range(60):
-            asked = np.repeat(self.generator.integers(0, 100, (runs, 10)), 5, axis=1)
-            noise = self.generator.standard_normal((runs, 50)) * (1 - own) ** 0.5
-            drawn = 0.17 * (theirs[places, asked] + noise)
-            process.sums += [loss_increments(row, 0.0) for row in np.clip(drawn, -1, 1).tolist()]
-            yield process.log_e
+        for what, looks in _SCORED.items():
+            for own in (0.3, 0.0):
+                single, worth = found_worse(self.generator, runs, looks, own, 0.0, alpha=ALPHA)
+                line = f"A/A {what}, {own:.0%} the user's"
+                share = float((single < NEVER).mean())
+                yield Line(f"{line}: each by itself", share, None, f"{share:.1%} of {runs}")
+                yield self._share(line, worth)
+        for what, loss, size, least in (
+            ("pairs of users' scores, five each", 0.05, 50, (150, 350)),
+            ("means of scores of users, five each", 0.03, 100, (300, 600)),
+            ("means of scores, one in each look", 0.03, 100, (300, 900)),
+        ):
+            for own, usual in zip((0.0, 0.3), least, strict=True):
+                looks = _SCORED[what]
+                single, worth = found_worse(self.generator, runs, looks, own, -loss, alpha=ALPHA)
+                for who, found in (("each by itself", single), ("by users", worth)):
+                    line = f"{loss:g} lower, {what}, {own:.0%} the user's, {who}"
+                    yield _delay(line, found, usual, size=size)
 
     def _of_both(self, users: Slow, spec: MetricSpec) -> tuple[Tally, Tally]:
         """When harm was found by whoever knows no users, and by whoever does."""

@@ -145,3 +145,14 @@ def test_a_device_is_written_to_and_not_replaced(tmp_path: Path) -> None:
     assert Path(os.devnull).is_char_device()
     with pytest.raises(Usage, match="No space left"):
         write(tmp_path, Path("/dev/full"), "gone")
+
+
+@pytest.mark.parametrize(("wish", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False)])
+def test_a_terminal_shows_colours_unless_its_owner_wants_none(wish: dict[str, str], coloured: bool) -> None:
+    on_a_terminal = "import pty, sys; pty.spawn(sys.argv[1:])"
+    command = [sys.executable, "-c", on_a_terminal, sys.executable, "-m", "rollout"]
+    environment = {**{key: value for key, value in os.environ.items() if key != "NO_COLOR"}, **wish}
+    words = [*command, "status", "-e", "nowhere"]
+    done = subprocess.run(words, capture_output=True, check=False, env=environment)
+    assert b"there is no environment 'nowhere'" in done.stdout
+    assert (b"\x1b[" in done.stdout) is coloured

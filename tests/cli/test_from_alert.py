@@ -15,7 +15,7 @@ from rollout.core.alert import LARGEST_BODY
 from rollout.core.lifecycle import Phase
 from rollout.demo.scratch import ENVIRONMENT, NAME
 from tests.support.alerts import alert, body
-from tests.support.commands import Ended, lasting, rollout
+from tests.support.commands import Ended, in_site, lasting, rollout
 from tests.support.site import Site
 
 
@@ -53,6 +53,14 @@ def test_each_alert_has_a_row_and_the_worst_one_decides_the_status(ramping: Site
 
 def test_what_is_left_to_do_alone_ends_with_four(ramping: Site, tmp_path: Path) -> None:
     assert sent(ramping, tmp_path, one(ramping)).status == 4
+
+
+@pytest.mark.parametrize("form", ["text", "markdown"])
+def test_the_quarantine_names_the_alert_and_no_judge(ramping: Site, tmp_path: Path, form: str) -> None:
+    sent(ramping, tmp_path, one(ramping))
+    listed = in_site(ramping, "quarantine", NAME, "--format", form, name="list")
+    assert "the alert RolloutCandidateErrors" in listed.out
+    assert "the judge" not in listed.out
 
 
 def test_a_dry_run_says_what_each_would_do_and_changes_nothing(ramping: Site, tmp_path: Path) -> None:

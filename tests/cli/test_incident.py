@@ -7,17 +7,20 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from rollout.cli.incident.choosing import chosen
 from rollout.core.environment import Environment
 from rollout.core.plan import Share
 from rollout.demo.scratch import ENVIRONMENT, NAME
 from rollout.integrations.documents import render
 from rollout.integrations.launchdarkly import LaunchDarklyStore, Token
 from rollout.integrations.trafficlog.retention import Retention
+from rollout.report.incident.timeline import timeline
 from rollout.usecases.rollback import rollback
 from rollout.wiring import load_environment
 from tests.support.commands import Ended, break_ledger, in_site, lasting, rollout
@@ -84,6 +87,25 @@ def test_all_that_is_known_is_told(taken_back: Site) -> None:
     assert "60 had the wrong form" in text
     assert "worked  manifest reverted" in text
     assert "a flag file keeps its last change only" in text, "what is not known is told"
+
+
+def test_a_revert_of_the_same_second_stands_behind_its_rollback(taken_back: Site) -> None:
+    _, record = chosen(taken_back.repository.root, ENVIRONMENT, NAME, None, None)
+    event, reverted = record.incident.event, record.incident.reverted
+    assert reverted is not None
+    event = event.model_copy(update={"at": event.at.replace(microsecond=400_000)})
+    entry = record.incident.entry.model_copy(update={"event": event})
+    story = tuple(entry if each is record.incident.entry else each for each in record.incident.story)
+    commit = replace(record.commits[reverted.commit], at=event.at.replace(microsecond=0))
+    told = timeline(
+        replace(
+            record,
+            incident=replace(record.incident, entry=entry, story=story),
+            commits={**record.commits, commit.id: commit},
+        )
+    )
+    places = {line.what.split(":")[0]: place for place, line in enumerate(told)}
+    assert places["1.1.0 taken back by hand"] < places[f"{commit.id[:12]} reverts it"]
 
 
 def test_without_an_incident_there_is_nothing_to_show(ramping: Site) -> None:
@@ -238,3 +260,9 @@ def test_a_folder_that_cannot_be_made_is_said(taken_back: Site, tmp_path: Path) 
     ended = incident(taken_back, "export", NAME, "--folder", str(tmp_path / "file" / "below"))
     assert ended.status == 2
     assert "cannot be made" in ended.err
+
+
+def test_what_is_looked_at_at_once_shows_nothing_of_the_future(taken_back: Site) -> None:
+    traffic = shown(taken_back)["traffic"]
+    assert isinstance(traffic, dict)
+    assert datetime.fromisoformat(traffic["until"]) <= datetime.now(UTC)

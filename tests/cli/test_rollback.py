@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import click
 import pytest
 
 from rollout.cli import VERBS
@@ -10,6 +13,8 @@ from rollout.cli.rollback import command
 from rollout.core.lifecycle import Phase
 from rollout.core.plan import Share
 from rollout.demo.scratch import NAME
+from rollout.report.rollbacks import render
+from rollout.usecases.rollback import PhaseDone, RollbackReport
 from tests.support.aftermath import reverts
 from tests.support.commands import break_ledger, everything, in_site
 from tests.support.site import Site
@@ -109,6 +114,14 @@ def test_a_broken_ledger_does_not_keep_users_from_safety(ramping: Site) -> None:
     assert in_site(ramping, "rollback", *BECAUSE, "--dry-run").status == 5
 
 
+def test_a_dry_run_without_the_ledger_says_that_it_is_lost_and_not_that_base_serves(ramping: Site) -> None:
+    shutil.rmtree(ramping.repository.state / "ledger")
+    ended = in_site(ramping, "rollback", *BECAUSE, "--dry-run")
+    assert (ended.status, ended.out) == (5, "")
+    assert "its route names support-triage-1.0.0-" in ended.err
+    assert "restore the ledger from its backup" in ended.err
+
+
 def test_where_stable_is_bad_too_a_dry_run_says_what_takes_its_place(adopted: Site) -> None:
     before = everything(adopted)
     ended = in_site(adopted, "rollback", *BECAUSE, "--to", "base", "--dry-run")
@@ -149,3 +162,25 @@ def test_files_hold_the_report_and_a_place_that_is_none_is_told_before_anything_
     assert json.loads(files[0].read_text())["complete"] is (ended.status == 0)
     assert files[1].read_text().splitlines()[0] in ended.out
     assert "\x1b" not in files[1].read_text()
+
+
+def test_an_open_phase_is_told_with_what_a_person_can_do_about_it() -> None:
+    open_ = PhaseDone(
+        phase="git",
+        ok=False,
+        detail="the token was refused",
+        began_s=0.0,
+        ended_s=0.1,
+        advice="Renew the token.",
+        code="push-refused",
+    )
+    again = replace(open_, phase="verify", advice="Run the command again.", code="serving-unavailable")
+    flag = replace(open_, phase="flag", ok=True)
+    report = RollbackReport(name=NAME, environment="demo", reason="worse", phases=[flag, open_, again])
+    lines = click.unstyle(render(report, "text")).splitlines()
+    assert lines[:2] == [
+        "not complete (git, verify): users are safe; run the command again",
+        "  git: Renew the token. (runbook: rollout runbook push-refused)",
+    ]
+    assert "verify:" not in "\n".join(lines)
+    assert json.loads(render(report, "json"))["phases"][1]["advice"] == "Renew the token."

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from rollout.core.metric import (
+    Alike,
     Clusters,
     Counts,
     ErrorClass,
@@ -538,6 +539,63 @@ def test_who_asked_is_not_known_where_no_request_has_a_user(source: Source) -> N
     nobody = {"key_hash": None, "keyed": False}
     records = [record(STABLE, **nobody, status=500), record(STABLE, **nobody)]
     assert seen(source, records, spec("error"), Stage.BAKE).clusters is None
+
+
+def test_scores_of_one_user_are_put_beside_those_that_he_gave_before_in_this_canary(source: Source) -> None:
+    """Whoever gives one score in each look gives them alone in each look, and is one user all the same."""
+    edges, told = [source.metrics.edge()], []
+
+    def see(*scored: tuple[RequestRecord, float]) -> None:
+        source.see([each for each, _ in scored])
+        source.tell([Feedback(request_id=each.request_id, at=1.0, score=value) for each, value in scored])
+        source.see([record("another")])  # what was said of a row is in the window of the next one
+        edges.append(source.metrics.edge())
+        stage = comparison(Stage.CANARY)
+        told.append(source.metrics.samples(score("feedback"), stage, since=edges[-2], until=edges[-1]).alike)
+
+    see((record(key_hash="a"), 1.0))  # before the canary
+    see(
+        (record(CANDIDATE, key_hash="c"), 1.0),
+        *((record(key_hash="a"), each) for each in (0.5, 0.25)),
+        (record(key_hash=None), 1.0),
+    )
+    see((record(key_hash="a"), 1.0), (record(key_hash="b"), 0.5), (record(CANDIDATE, key_hash="d"), 1.0))
+    alone = Alike(number=1, sum=1.0, squares=1.0)
+    assert told[1] == (
+        Alike(number=2, sum=0.75, squares=0.3125, others=2, firsts=0.75, products=2 * 0.5 * 0.25),
+        alone,
+    )
+    # `a` had 0.75 in two scores before: each of the two is put beside the new one, both ways.
+    late = Alike(number=2, sum=1.5, squares=1.25, others=4, firsts=2 * 1.0 + 0.75, products=2 * 1.0 * 0.75)
+    assert told[2] == (late, alone)
+
+
+def test_differences_of_one_users_pairs_are_put_beside_those_of_his_earlier_pairs(source: Source) -> None:
+    edges, told = [source.metrics.edge()], []
+    for number in range(2):
+        source.see(
+            [
+                *pair(stable={"key_hash": "a", "format_valid": False}, key_hash="a"),
+                *pair(stable={"key_hash": "a"}, key_hash="a", format_valid=number == 0),
+                *pair(stable={"key_hash": None}, key_hash=None),
+            ]
+        )
+        edges.append(source.metrics.edge())
+        stage = comparison(Stage.SHADOW)
+        told.append(source.metrics.samples(score("format"), stage, since=edges[-2], until=edges[-1]).alike)
+    assert told[0] == (Alike(number=2, sum=1.0, squares=1.0, others=2, firsts=1.0, products=0.0),)
+    # Differences of 1 and 0 before, and of 1 and -1 now.
+    assert told[1] == (
+        Alike(number=2, sum=0.0, squares=2.0, others=2 + 8, firsts=0.0 + 2 * 1.0, products=-2.0 + 0.0),
+    )
+
+
+def test_scores_without_users_say_nothing_of_them(source: Source) -> None:
+    nobody = {"key_hash": None, "keyed": True}
+    records = [record(served, **nobody) for served in (STABLE, CANDIDATE)]
+    assert seen(source, records, score("format"), Stage.CANARY).alike == ()
+    pairs = [*pair(stable={"key_hash": None}, key_hash=None)]
+    assert seen(source, pairs, score("format"), Stage.SHADOW).alike == ()
 
 
 # Looks

@@ -8,8 +8,9 @@ from math import log
 import numpy as np
 import pytest
 
+from rollout.core.alike import alike, moments_by_unit
 from rollout.core.judge import Evidence, judge, observe
-from rollout.core.metric import Clusters, MetricSpec, Requirement, Samples, Stage
+from rollout.core.metric import Alike, Clusters, MetricSpec, Requirement, Samples, Stage
 from rollout.core.verdict import Outcome
 from tests.core.judging import NOON, averaged, counted, judged, latency, paired, rate, score, seen, timed
 
@@ -217,6 +218,69 @@ def test_slow_ones_of_few_users_say_less_and_each_quantile_has_heaps_of_its_own(
     assert [each.units for each in carried.quantiles] == [each.units for each in seen(spec, *known).quantiles]
     assert carried.quantiles[1].units is not None
     assert carried.quantiles[1].units[0].bad == 200
+
+
+def alike_by(users: int, each: int, mean: float = 0.6, *, own: bool) -> Alike:
+    """So many scores of each of so many users, who differ by 0.2 from the mean; all of a user's do if they are `own`."""
+    scores = [
+        (f"{user}", mean + 0.2 * (-1) ** (user if own else user + place))
+        for user in range(users)
+        for place in range(each)
+    ]
+    return alike(moments_by_unit(scores))
+
+
+def test_scores_of_users_are_divided_by_how_like_each_other_they_are_and_the_sentence_says_it() -> None:
+    look = averaged([0.4, 0.8] * 300, [0.3, 0.7] * 100)
+    stable, candidate = alike_by(120, 5, own=True), alike_by(40, 5, own=False)
+    free = judged(score(), look)
+    assert free.reason.endswith("; each score counts by itself, for nothing is known of its user")
+    bound = judged(score(), replace(look, alike=(stable, candidate)))
+    assert bound.reason.endswith("; 5 scores count as one, as measured on 120 users of stable")
+    assert free.e_value is not None
+    assert bound.e_value == pytest.approx(free.e_value ** (1 / 5), rel=1e-2)
+    assert bound.interval is not None
+    assert free.interval is not None
+    assert bound.interval.low < free.interval.low < free.interval.high < bound.interval.high
+    other = judged(score(), replace(look, alike=(candidate, alike_by(40, 5, own=True))))
+    assert other.reason.endswith("; 5 scores count as one, as measured on 40 users of the candidate")
+    alone = judged(score(), replace(look, alike=(candidate, candidate)))
+    assert alone.e_value == free.e_value, "whoever scores now high, now low says something new each time"
+    assert "count" not in alone.reason
+    few = judged(score(), replace(look, alike=(stable, alike_by(4, 1, own=True))))
+    assert few.reason.endswith("120 users of stable")
+    said = judged(score(design_effect=2), replace(look, alike=(stable, stable)))
+    assert said.reason.endswith("; 2 scores count as one, as declared")
+
+
+def test_pairs_whose_differences_are_the_users_own_count_by_users() -> None:
+    look = paired(*[-0.2, 0.1] * 30)
+    bound = judged(score(), replace(look, alike=(alike_by(12, 5, -0.05, own=True),)), stage=Stage.SHADOW)
+    assert bound.reason.endswith("; 5 scores count as one, as measured on 12 users")
+    heavy = judged(score(), replace(look, alike=(alike_by(4, 5, -0.05, own=True),)), stage=Stage.SHADOW)
+    assert heavy.reason.endswith("; 5 scores count as one, as measured on 4 users")
+    few = judged(score(), replace(look, alike=(alike_by(4, 1, -0.05, own=True),)), stage=Stage.SHADOW)
+    assert few.reason.endswith("; 1.5 scores count as one, as assumed until 5 users are seen")
+
+
+def test_how_like_scores_are_is_kept_over_steps_and_evidence_of_before_is_read_as_it_was() -> None:
+    """What an older version wrote knows nothing of users, and is written again without a byte more."""
+    spec = score()
+    for look, told in (
+        (averaged([0.4, 0.8] * 300, [0.3, 0.7] * 100), (alike_by(9, 5, own=True),) * 2),
+        (paired(*[-0.2, 0.1] * 30), (alike_by(9, 5, own=True),)),
+    ):
+        old = seen(spec, look)
+        assert "alike" not in old.model_dump_json()
+        again = Evidence.model_validate_json(old.model_dump_json())
+        assert again == old
+        later = observe(again, spec, replace(look, alike=told), now=NOON)
+        assert Evidence.model_validate_json(later.model_dump_json()) == later
+        kept = later.carried_into_next_step()
+        of, before = kept.paired or kept.unpaired, later.paired or later.unpaired
+        assert of is not None
+        assert before is not None
+        assert of.alike == before.alike != ()
 
 
 def heaps(bad: int, *, alike: int = 0, total: int = 950, others: int | None = None) -> Clusters:

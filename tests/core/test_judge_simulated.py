@@ -13,6 +13,7 @@ from rollout.core.forecast import Outlook, detectable_harm, requests_to_prove
 from rollout.core.metric import MetricSpec
 from rollout.core.plan import Share
 from tests.core.judging import latency, rate
+from tests.support.scored import Scoring, found_worse, means_of, pairs_of_users
 from tests.support.sticky import Sticky, failing
 from tests.support.watched import (
     NEVER,
@@ -147,3 +148,19 @@ def test_users_who_fail_in_every_look_take_back_no_more_than_alpha(always: int, 
 def test_harm_is_found_as_soon_among_users_who_ask_again_and_again() -> None:
     users = Sticky(np.random.default_rng(6), 100, failing(0, 0.01), failing(0, 0.05))
     assert np.median(first_crossing(users.looks(rate(tolerance=1.0), 30), ALPHA)) <= 3
+
+
+@pytest.mark.parametrize(
+    "users", [pairs_of_users, means_of(60, 20)], ids=["pairs", "means, one score in each look"]
+)
+def test_users_who_score_low_in_every_look_take_back_no_more_than_alpha(users: Scoring) -> None:
+    """Identical candidates, and pairs as good on average: 30 % of what their scores vary by is the user's."""
+    unknown, known = found_worse(np.random.default_rng(7), 60, users, 0.3, 0.0, alpha=ALPHA)
+    assert within_alpha(known)
+    assert not within_alpha(unknown), "or this would show nothing"
+
+
+@pytest.mark.parametrize("users", [pairs_of_users, means_of(300, 100)], ids=["pairs", "means"])
+def test_a_loss_is_found_as_soon_where_users_do_not_differ(users: Scoring) -> None:
+    unknown, known = found_worse(np.random.default_rng(8), 30, users, 0.0, -0.05, alpha=ALPHA)
+    assert np.median(known) <= np.median(unknown) + 1

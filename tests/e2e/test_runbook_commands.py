@@ -226,7 +226,7 @@ class Grounds:
             place = self._folder / str(kind)
             place.mkdir()
             # It is about commands and not about load: users ask at leisure.
-            ground = self._stack.enter_context(Ground(place, kind, pause_s=0.5))
+            ground = self._stack.enter_context(Ground(place, kind, pause_s=1.0))
             self._known = {kind: (ground, ground.repository.git("rev-parse", "origin/main"))}
         ground, beginning = self._known[kind]
         if not fold(ground.world().ledger.read(NAME)).at_rest:

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from rollout.core.metric import MetricSpec, Moments, Samples, Stage
+from rollout.core.metric import Alike, MetricSpec, Moments, Samples, Stage
 from rollout.core.seen import pairs_seen, scores_seen, times_seen
 from rollout.errors import MetricsUnavailable
 from rollout.integrations.gateways import GatewayClient, GatewayMetrics
+from rollout.integrations.gateways.combining import combined
 from tests.contracts.test_metric_kinds import latency, score
 from tests.contracts.test_metric_source import comparison, counts, spec
 from tests.support.upstream import _answer, _lifespan, serving
@@ -26,6 +27,13 @@ HONEST: dict[str, tuple[MetricSpec, Samples]] = {
     "latency": (LATENCY, times_seen(LATENCY, [(5.0, 3), (9.0, 4)], [(7.0, None)], **WINDOW)),
     "pairs": (FORMAT, pairs_seen(FORMAT, [(1.0, 0.0), (1.0, 1.0)], **WINDOW)),
     "scores": (FORMAT, scores_seen(FORMAT, *[Moments(number=3, sum=2, squares=1.5)] * 2, **WINDOW)),
+    "users": (
+        FORMAT,
+        dataclasses.replace(
+            scores_seen(FORMAT, *[Moments(number=3, sum=2, squares=1.5)] * 2, **WINDOW),
+            alike=(Alike(number=2, sum=1.5, squares=1.25, others=2, firsts=1.5, products=1.0),) * 2,
+        ),
+    ),
 }
 FIELDS = [field.name for field in dataclasses.fields(Samples)]
 
@@ -87,7 +95,9 @@ def test_a_member_that_is_not_there_is_not_read_as_none(
 
 def test_what_the_first_release_told_of_errors_is_refused(served: tuple[Teller, GatewayMetrics]) -> None:
     told = {key: document("rate")[key] for key in ("metric", "since", "until", "stable", "candidate")}
-    assert "says nothing of clusters, differences, late, marks" in refused(served, "rate", told).message
+    assert (
+        "says nothing of alike, clusters, differences, late, marks" in refused(served, "rate", told).message
+    )
 
 
 def test_a_member_of_a_newer_version_is_not_passed_over(served: tuple[Teller, GatewayMetrics]) -> None:
@@ -116,6 +126,11 @@ def clusters(**changes: int) -> list[dict[str, int]]:
     return [{**none, **changes}, none]
 
 
+def alike(*changes: dict[str, Any]) -> list[dict[str, Any]]:
+    none = {"number": 1, "sum": 1.0, "squares": 1.0, "others": 0, "firsts": 0.0, "products": 0.0}
+    return [{**none, **each} for each in changes]
+
+
 HUGE = {"total": 2**60, "bad": 0}
 LIES: list[tuple[str, dict[str, Any], str]] = [
     ("rate", {"stable": {"total": 1, "bad": 2}}, "no samples"),
@@ -140,6 +155,17 @@ LIES: list[tuple[str, dict[str, Any], str]] = [
     ("latency", {"slow": {"P50": clusters(total=2**40)}}, "clusters of more answers than there were"),
     ("latency", {"slow": {"P50": clusters(bad=1, others=1, alike=2)}}, "clusters of more answers"),
     ("latency", {"candidate": None, "marks": [], "slow": {"P50": clusters()}}, "clusters of more answers"),
+    ("rate", {"alike": alike({}, {})}, "scores of users of a rate"),
+    ("pairs", {"alike": alike({}, {})}, "scores of users of other arms than there are"),
+    ("scores", {"alike": alike({})}, "scores of users of other arms than there are"),
+    ("scores", {"alike": alike({}, {"number": 4})}, "scores of users that cannot be"),
+    ("scores", {"alike": alike({}, {"sum": 2.0})}, "scores of users that cannot be"),
+    ("scores", {"alike": alike({}, {"squares": -1.0})}, "scores of users that cannot be"),
+    ("scores", {"alike": alike({}, {"products": 1.0})}, "scores of users that cannot be"),
+    ("scores", {"alike": alike({}, {"others": 2, "firsts": 9.0})}, "scores of users that cannot be"),
+    ("scores", {"alike": alike({"number": 0, "sum": 0.0, "squares": 0.0, "others": 1}, {})}, "cannot be"),
+    ("scores", {"alike": alike({"others": 2**60}, {})}, "scores of users that cannot be"),
+    ("scores", {"alike": alike({"number": -1}, {})}, "no samples"),
     ("latency", {"marks": marks(quantile=0.1234)}, "a quantile that was not asked for"),
     ("latency", {"marks": marks() + marks()[:1]}, "two marks of one stratum"),
     ("latency", {"marks": marks(stable=HUGE)}, "more marks than answers"),
@@ -182,3 +208,14 @@ def test_a_number_that_is_none_is_refused(
 @pytest.mark.parametrize("body", [b"", b"[]", b"null", b"[" * 100_000, b"\xff"])
 def test_what_is_no_document_is_refused(served: tuple[Teller, GatewayMetrics], body: bytes) -> None:
     assert "answered something that is no" in refused(served, "rate", body).message
+
+
+def test_what_users_scores_have_in_common_is_read_of_both_arms() -> None:
+    """Each log knows what its own users gave there, and they are taken to ask all logs alike."""
+    one = Alike(number=2, sum=1.5, squares=1.25, others=2, firsts=1.5, products=1.0)
+    look = scores_seen(FORMAT, *[Moments(number=3, sum=2, squares=1.5)] * 2, **WINDOW)
+    parts = {"g0": dataclasses.replace(look, alike=(one, one)), "g1": look}
+    assert combined(FORMAT, parts, **WINDOW).alike == (one, one), "a log that knows nobody adds nothing"
+    parts["g1"] = parts["g0"]
+    twice = Alike(number=4, sum=3.0, squares=2.5, others=8, firsts=6.0, products=4.0)
+    assert combined(FORMAT, parts, **WINDOW).alike == (twice, twice)

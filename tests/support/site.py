@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
+from typing import ClassVar
 
 from rollout.core.evaluation import EvalReport
 from rollout.core.lifecycle import Evaluated, RolloutState, Version, fold
@@ -26,6 +27,7 @@ from rollout.demo.scratch import ENVIRONMENT, MANIFEST, NAME, ScratchRepository
 from rollout.errors import NotHeld, ServingUnavailable, Unreadable, Usage
 from rollout.integrations.answercache import NoAnswers
 from rollout.integrations.flagfile import FlagFile
+from rollout.integrations.git import CommitTree, GitRepository
 from rollout.integrations.routesfile import RoutesFile
 from rollout.integrations.shelf import AdapterShelf
 from rollout.integrations.trafficlog import TrafficLogRecorder
@@ -146,6 +148,42 @@ class PaperGateway:
         )
 
 
+class ReadOnce(CommitTree):
+    """The files of a commit, each asked for once by all sites of a process: a commit is the same in every clone."""
+
+    _bytes: ClassVar[dict[tuple[str, PurePosixPath], bytes]] = {}
+    _there: ClassVar[dict[tuple[str, PurePosixPath], bool]] = {}
+    _below: ClassVar[dict[tuple[str, PurePosixPath, str], tuple[PurePosixPath, ...]]] = {}
+
+    def read(self, path: PurePosixPath) -> bytes:
+        key = (self.commit, path)
+        if key not in self._bytes:
+            self._bytes[key] = super().read(path)
+        return self._bytes[key]
+
+    def exists(self, path: PurePosixPath) -> bool:
+        key = (self.commit, path)
+        if key not in self._there:
+            self._there[key] = super().exists(path)
+        return self._there[key]
+
+    def files(self, folder: PurePosixPath, suffix: str) -> Iterator[PurePosixPath]:
+        key = (self.commit, folder, suffix)
+        if key not in self._below:
+            self._below[key] = tuple(super().files(folder, suffix))
+        return iter(self._below[key])
+
+
+class ReadOnceRepository(GitRepository):
+    """A clone whose commits are `ReadOnce`; which commit is meant, git is asked each time."""
+
+    def at(self, reference: str) -> CommitTree:
+        return ReadOnce(self, super().at(reference).commit)
+
+    def tree(self) -> CommitTree:
+        return ReadOnce(self, super().tree().commit)
+
+
 class Site:
     """One environment in one folder."""
 
@@ -163,6 +201,9 @@ class Site:
         self.world: World = replace(
             built,
             clock=self.clock,
+            manifests=ReadOnceRepository(
+                self.repository.root, branch=built.environment.branch, remote=built.environment.remote
+            ),
             flags=flags,
             routes=routes,
             replicas=(self.replica,),
@@ -172,7 +213,10 @@ class Site:
     @classmethod
     def create(cls, folder: Path) -> Site:
         """A repository with 1.0.0 on main, adopted."""
-        ScratchRepository(folder).create(server=1, gateway=1)
+        repository = ScratchRepository(folder)
+        repository.create(server=1, gateway=1)
+        # One file instead of five hundred, in five hundred folders, that each copy would take along.
+        repository.git("repack", "-q", "-a", "-d")
         site = cls(folder)
         # The log must exist before the first edge is asked for.
         TrafficLogRecorder(site.repository.state / "traffic.sqlite").close()

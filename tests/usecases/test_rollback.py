@@ -251,6 +251,7 @@ def test_an_edited_manifest_that_still_asks_for_the_bad_bytes_is_left_to_its_edi
     site.repository.git("push", "-q", "origin", "main")
     report = take_back(site)
     assert "was changed or moved, and still asks for" in failed(report)["git"]
+    assert "name another version in a pull request" in failed(report)["git"]
     assert (report.complete, safe(site)) == (False, True)
     assert b"# edited in the meantime" in manifest_on_main(site)
 
@@ -356,7 +357,7 @@ def test_a_ledger_that_takes_nothing_in_still_leaves_users_safe(
     broken = replace(site.world, ledger=FullDisk(site.world.ledger))
     report = rollback(broken, NAME, reason="worse", signature=SIGNATURE)
     assert (report.safe, report.complete) == (True, False)
-    assert {"ledger", "verify"} <= set(failed(report))
+    assert {"ledger", "git", "verify"} <= set(failed(report)), "what was not reverted is not told as done"
     route = site.world.routes.read().routes[NAME]
     assert old is not None
     assert (route.stable, route.candidate) == (old.served_name, None)

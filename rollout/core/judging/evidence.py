@@ -55,6 +55,16 @@ class Heaps(Document):
             alike=self.alike + seen.alike,
         )
 
+    @property
+    def fewest(self) -> int:
+        """Bad requests from which on it is measured."""
+        return FORGOTTEN_AFTER
+
+    @property
+    def seen(self) -> int:
+        """On how many bad requests the size is measured."""
+        return self.bad
+
     def size(self, *, at_first: float) -> float:
         """The mean size of the heap that a bad request is in, without what chance alone would put there.
 
@@ -173,7 +183,8 @@ class Evidence(Document):
                 Exceedance(quantile=each.quantile, harm=staked_anew(each.harm, self.steps), units=each.units)
                 for each in self.quantiles
             ),
-            paired=self.paired and Paired(harm=staked_anew(self.paired.harm, self.steps)),
+            paired=self.paired
+            and Paired(harm=staked_anew(self.paired.harm, self.steps), alike=self.paired.alike),
             unpaired=self.unpaired and self.unpaired.model_copy(update={"step": Strata()}),
             units=self.units,
             alone=both(self.alone, (self.candidate, self.candidate_bad)) if alone else self.alone,

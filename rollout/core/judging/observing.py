@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from rollout.core.judging.evidence import Evidence, Exceedance, harm_grown, proof_grown, with_heaps
-from rollout.core.judging.scored import Paired, Unpaired
+from rollout.core.judging.scored import Paired, Unpaired, with_likeness
 from rollout.core.metric import Counts, Direction, Kind, MetricSpec, Samples
 from rollout.core.observed import quantile_name
 
@@ -89,9 +89,11 @@ def _with_scores(evidence: Evidence, spec: MetricSpec, samples: Samples) -> dict
     assert spec.max_abs is not None, "a score says which loss it accepts"
     added: dict[str, object] = {}
     if samples.differences:
-        added["paired"] = (evidence.paired or Paired()).with_pairs(
+        paired = (evidence.paired or Paired()).with_pairs(
             samples.differences, tolerated=spec.tolerated, accepted=spec.max_abs
         )
+        added["paired"] = paired.model_copy(update={"alike": with_likeness(paired.alike, samples.alike)})
     if samples.moments is not None:
-        added["unpaired"] = (evidence.unpaired or Unpaired()).with_look(*samples.moments)
+        means = (evidence.unpaired or Unpaired()).with_look(*samples.moments)
+        added["unpaired"] = means.model_copy(update={"alike": with_likeness(means.alike, samples.alike)})
     return added

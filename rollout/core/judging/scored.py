@@ -10,10 +10,80 @@ from pydantic import Field
 
 from rollout.core.betting import STAKES, gain_increments, loss_increments
 from rollout.core.manifest import Document
-from rollout.core.metric import Moments
+from rollout.core.metric import Alike, Moments
 from rollout.core.stats import added, short
 
 Count = Annotated[int, Field(ge=0)]
+
+
+FEWEST_UNITS = 5
+"""Units of which as many scores as of each other are an estimate of how like those of one unit are."""
+
+
+class Likeness(Document):
+    """Sums of what is told of how like scores of one unit are (see `Alike`), since the release's first look."""
+
+    number: Count = 0
+    sum: float = 0.0
+    squares: float = 0.0
+    others: Count = 0
+    firsts: float = 0.0
+    products: float = 0.0
+
+    def with_look(self, seen: Alike) -> Likeness:
+        """One look more."""
+        return Likeness(
+            number=self.number + seen.number,
+            sum=short(self.sum + seen.sum),
+            squares=short(self.squares + seen.squares),
+            others=self.others + seen.others,
+            firsts=short(self.firsts + seen.firsts),
+            products=short(self.products + seen.products),
+        )
+
+    @property
+    def fewest(self) -> int:
+        """Units from which on it is measured."""
+        return FEWEST_UNITS
+
+    @property
+    def seen(self) -> int:
+        """As many units with as many scores each would tell as much, if all of a unit's were one."""
+        return self.number * self.number // (self.number + self.others) if self.number else 0
+
+    def size(self, *, at_first: float) -> float:
+        """How often the variance of a sum of scores is what it were if each was of a unit of its own; never below 1.
+
+        Products of what scores of one unit differ by from the mean are 0 on average where whose a score is does not
+        tell how high it is. The mean is one of the same scores, so that few units seem less alike than they are, and
+        all scores vary less about it: both are made good. With less than FEWEST_UNITS it is not below `at_first`.
+        Sources: Kish, "Survey Sampling", 1965; Liang and Zeger, "Longitudinal data analysis using generalized linear
+        models", 1986, whose sum over clusters it is, corrected for few as by Cameron and Miller, "A practitioner's
+        guide to cluster-robust inference", 2015.
+        """
+        least = 1.0 if self.seen >= FEWEST_UNITS else at_first
+        if not self.others:
+            return least
+        mean = self.sum / self.number
+        varied = self.squares - self.number * mean * mean
+        together = self.products - 2 * mean * self.firsts + mean * mean * self.others
+        if varied <= 1e-9 * self.number:
+            return least
+        units = max(2.0, self.number * self.number / (self.number + self.others))
+        times = max(0.0, 1 + together / varied) * units / (units - 1)
+        return max(least, times / (1 + times / self.number))
+
+
+def with_likeness(before: tuple[Likeness, ...], seen: Sequence[Alike]) -> tuple[Likeness, ...]:
+    """Of each arm, or of the pairs, with one look more; unchanged by one that knows of no units."""
+    if not seen:
+        return before
+    known = before or (Likeness(),) * len(seen)
+    return tuple(each.with_look(more) for each, more in zip(known, seen, strict=True))
+
+
+_Alike = Annotated[tuple[Likeness, ...], Field(exclude_if=lambda known: not known)]
+"""Nothing where nobody knows of any units, as in what versions before this wrote."""
 
 
 class Paired(Document):
@@ -24,6 +94,7 @@ class Paired(Document):
     pairs: Count = 0
     sum: float = 0.0
     squares: float = 0.0
+    alike: _Alike = Field(default=(), max_length=1)
 
     def with_pairs(self, differences: Sequence[float], *, tolerated: float, accepted: float) -> Paired:
         """So many pairs more, in any order."""
@@ -33,6 +104,7 @@ class Paired(Document):
             pairs=self.pairs + len(differences),
             sum=short(self.sum + fsum(differences)),
             squares=short(self.squares + fsum(each * each for each in differences)),
+            alike=self.alike,
         )
 
 
@@ -85,6 +157,7 @@ class Unpaired(Document):
     step: Strata = Strata()
     stable: Values = Values()
     candidate: Values = Values()
+    alike: _Alike = Field(default=(), max_length=2)
 
     def with_look(self, stable: Moments, candidate: Moments) -> Unpaired:
         """One look more."""
@@ -93,4 +166,5 @@ class Unpaired(Document):
             step=self.step.with_look(stable, candidate),
             stable=self.stable.with_look(stable),
             candidate=self.candidate.with_look(candidate),
+            alike=self.alike,
         )

@@ -13,14 +13,14 @@ from rollout.core.verdict import Interval
 
 def weigh_score(spec: MetricSpec, evidence: Evidence, *, confidence: float) -> Balance | None:
     """What the evidence amounts to; None where nothing of both arms was compared."""
-    effect = design_effect(spec, evidence.units)
     assert spec.max_abs is not None
     claim = f"no worse by more than {spec.max_abs:.3g}"
     if evidence.paired is not None and evidence.paired.pairs:
-        return _of_pairs(evidence.paired, evidence.steps, claim, effect, confidence)
+        return _of_pairs(spec, evidence.paired, evidence.steps, claim, confidence)
     means = evidence.unpaired
     if means is None or not means.step.weight:
         return None
+    effect = design_effect(spec, means.alike)
     harm, proof = (
         _mean_evidence(means, strata, distance)
         for strata, distance in (
@@ -33,6 +33,7 @@ def weigh_score(spec: MetricSpec, evidence: Evidence, *, confidence: float) -> B
     return Balance(
         harm=harm / effect,
         proof=proof / effect,
+        units=means.alike,
         told=_difference(difference, f"on average of {evidence.candidate:,} against {evidence.stable:,}"),
         claim=claim,
         effect=difference,
@@ -40,7 +41,8 @@ def weigh_score(spec: MetricSpec, evidence: Evidence, *, confidence: float) -> B
     )
 
 
-def _of_pairs(paired: Paired, steps: int, claim: str, effect: float, confidence: float) -> Balance:
+def _of_pairs(spec: MetricSpec, paired: Paired, steps: int, claim: str, confidence: float) -> Balance:
+    effect = design_effect(spec, paired.alike)
     mean = paired.sum / paired.pairs
     # As if one pair more had differed each way: pairs that are all equal are not certain.
     variance = ((paired.squares + 2) / (paired.pairs + 2) - mean * mean) / paired.pairs * effect
@@ -48,6 +50,7 @@ def _of_pairs(paired: Paired, steps: int, claim: str, effect: float, confidence:
     return Balance(
         harm=harm_log_e(paired.harm, steps) / effect,
         proof=mixed_log_e(paired.advance) / effect,
+        units=paired.alike,
         told=_difference(mean, f"over {paired.pairs:,} pairs"),
         claim=claim,
         effect=mean,

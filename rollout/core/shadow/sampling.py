@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from operator import or_
 
+from rollout.core.alike import alike, moments_by_unit
 from rollout.core.metric import Clusters, Counts, Kind, MetricSpec, Pair, RequestRecord, Samples, Unit
 from rollout.core.seen import pairs_seen, times_seen
 from rollout.core.shadow.events import score_of, time_of, told
@@ -23,9 +25,13 @@ def samples_of_pairs(spec: MetricSpec, pairs: Sequence[Pair], *, since: str = ""
             stable, candidate = [one for one, _ in both], [other for _, other in both]
             return times_seen(spec, stable, candidate, since=since, until=until)
         case Kind.SCORE:
-            scores = [(score_of(spec, pair.stable), score_of(spec, pair.candidate)) for pair in pairs]
-            known = [(one, other) for one, other in scores if one is not None and other is not None]
-            return pairs_seen(spec, known, since=since, until=until)
+            scores = [(score_of(spec, each.stable), score_of(spec, each.candidate), each) for each in pairs]
+            known = [
+                (one, other, each) for one, other, each in scores if one is not None and other is not None
+            ]
+            compared = pairs_seen(spec, [both[:2] for both in known], since=since, until=until)
+            by_unit = moments_by_unit((_unit(each.candidate), other - one) for one, other, each in known)
+            return replace(compared, alike=(alike(by_unit),) if by_unit else ())
     return _rate(spec, pairs, since, until)
 
 

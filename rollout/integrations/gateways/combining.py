@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from rollout.core.metric import Clusters, Counts, Marks, MetricSpec, Moments, Samples
+from rollout.core.metric import Alike, Clusters, Counts, Marks, MetricSpec, Moments, Samples
 
 
 def combined(spec: MetricSpec, parts: Mapping[str, Samples], *, since: str, until: str) -> Samples:
@@ -29,6 +29,7 @@ def combined(spec: MetricSpec, parts: Mapping[str, Samples], *, since: str, unti
         moments=_moments([part.moments for part in told]),
         clusters=_clusters([part.clusters for part in told]),
         slow=_slow(told),
+        alike=_alike([part.alike for part in told]),
         observed={name: _observed(name, told) for name in told[0].observed},
         query=tuple(dict.fromkeys(each for part in told for each in part.query)),
         late=sum(part.late for part in told),
@@ -81,6 +82,23 @@ def _slow(parts: Sequence[Samples]) -> dict[str, tuple[Clusters, Clusters]]:
     names = sorted({name for part in parts for name in part.slow})
     found = {name: _clusters([part.slow.get(name) for part in parts]) for name in names}
     return {name: both for name, both in found.items() if both is not None}
+
+
+def _alike(logs: Sequence[tuple[Alike, ...]]) -> tuple[Alike, ...]:
+    """The same of scores."""
+    return tuple(_alike_of_all(each) for each in zip(*filter(None, logs), strict=True))
+
+
+def _alike_of_all(parts: Sequence[Alike]) -> Alike:
+    logs = len(parts)
+    return Alike(
+        number=sum(each.number for each in parts),
+        sum=sum(each.sum for each in parts),
+        squares=sum(each.squares for each in parts),
+        others=logs * sum(each.others for each in parts),
+        firsts=logs * sum(each.firsts for each in parts),
+        products=logs * sum(each.products for each in parts),
+    )
 
 
 def _of_all(clusters: Sequence[Clusters]) -> Clusters:

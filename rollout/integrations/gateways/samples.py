@@ -11,7 +11,7 @@ from typing import Final
 
 from pydantic import TypeAdapter, ValidationError
 
-from rollout.core.metric import Clusters, Counts, Kind, Marks, MetricSpec, Moments, Samples, Test
+from rollout.core.metric import Alike, Clusters, Counts, Kind, Marks, MetricSpec, Moments, Samples, Test
 from rollout.core.observed import quantile_name
 from rollout.errors import MetricsUnavailable
 
@@ -74,8 +74,11 @@ def _complaints(samples: Samples, spec: MetricSpec) -> Iterator[str]:
     yield from _impossible_marks(samples, spec)
     if spec.kind is Kind.LATENCY and not spec.by_length and _lacks_marks(samples, spec):
         yield "answers of both arms, and whose the slowest are of not all of what was asked for"
+    if samples.alike and spec.kind is not Kind.SCORE:
+        yield f"scores of users of a {spec.kind}"
     if spec.kind is Kind.SCORE:
         yield from _impossible_scores(samples)
+        yield from _impossibly_alike(samples)
 
 
 def _unreadable(samples: Samples) -> Iterator[str]:
@@ -149,6 +152,33 @@ def _impossible_scores(samples: Samples) -> Iterator[str]:
             yield "moments of what is no score"
     elif any(totals):
         yield "answers without their scores"
+
+
+def _impossibly_alike(samples: Samples) -> Iterator[str]:
+    if not samples.alike:
+        return
+    totals = [arm.total if arm else 0 for arm in (samples.stable, samples.candidate)]
+    arms = totals[:1] if samples.differences else totals
+    if len(samples.alike) != len(arms):
+        yield "scores of users of other arms than there are"
+    elif not all(_are_of_units(each, total) for each, total in zip(samples.alike, arms, strict=True)):
+        yield "scores of users that cannot be"
+
+
+def _are_of_units(seen: Alike, total: int) -> bool:
+    """Whether so many values between -1 and 1 at most can have these sums, and no more others than there can be."""
+    room = 1 + _CLOSE
+    own = (
+        seen.number <= total
+        and abs(seen.sum) <= seen.number * room
+        and 0 <= seen.squares <= seen.number * room
+    )
+    most = (seen.others + 1) * room if seen.others else 0.0
+    return (
+        own
+        and seen.others <= (_LARGEST if seen.number else 0)
+        and max(abs(seen.firsts), abs(seen.products)) <= most
+    )
 
 
 def _is_of_scores(moments: Moments) -> bool:

@@ -108,10 +108,11 @@ ARM = f"""
     AND (:ring OR NOT {NAMED})
 """
 """Rows of an arm whose stage is not the shadow."""
-PAIRED = """
-    requests AS c CROSS JOIN requests AS s INDEXED BY requests_by_request
+COPIED = """
+    CROSS JOIN requests AS s INDEXED BY requests_by_request
       ON s.request_id = c.pair AND s.shadow = 0 AND s.mirrored = 1 AND s.name = c.name
 """
+PAIRED = f"requests AS c {COPIED}"
 """Copies beside the requests of stable that they copy. Left to itself, SQLite would look at all of stable's for each."""
 COMPLETE = f"NOT {LEFT.format(row='c')} AND {DEALT.format(row='c')} AND {DEALT.format(row='s')}"
 """No client waits for a copy: one whose client left was given up by the gateway itself."""

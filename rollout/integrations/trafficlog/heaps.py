@@ -22,7 +22,7 @@ from rollout.integrations.trafficlog.counting import (
 
 MOST_UNITS, MOST_ROWS = 200, 5_000
 """As many units of a look, and so many rows of each, are an estimate for all."""
-_BEGAN = "SELECT min(id) - 1 FROM requests WHERE name = ? AND served = ? AND shadow = 0"
+_BEGAN = "SELECT min(id) - 1 FROM requests WHERE name = ? AND served = ? AND shadow = ?"
 
 
 def heaps_of_arms(
@@ -49,10 +49,10 @@ def heaps_of_arms(
 
 
 def before_look(
-    connection: sqlite3.Connection, comparison: Comparison, window: tuple[int, int]
+    connection: sqlite3.Connection, comparison: Comparison, window: tuple[int, int], *, shadow: bool = False
 ) -> tuple[int, int]:
-    """The window of the candidate's time before a look: from its first request on."""
-    (began,) = connection.execute(_BEGAN, (comparison.name, comparison.candidate)).fetchone()
+    """The window of the candidate's time before a look: from its first request on, or from the first copy."""
+    (began,) = connection.execute(_BEGAN, (comparison.name, comparison.candidate, shadow)).fetchone()
     return window[0] if began is None else min(began, window[0]), window[0]
 
 

@@ -73,31 +73,33 @@ def times_of_pairs(
     return [row[:2] for row in rows], [row[2:] for row in rows]
 
 
-def moments_of_arm(
+def scores_of_arm(
     connection: sqlite3.Connection,
     spec: MetricSpec,
     comparison: Comparison,
     served: str,
     window: tuple[int, int],
-) -> Moments:
-    """Of the answers that have the score; an answer that users scored belongs to the window of their first word."""
-    score, counts = _score(spec, "r")
+) -> Mapping[str | None, Moments]:
+    """By unit, of the answers that have the score; an answer that users scored belongs to the window of their first word."""
+    score, counts = score_of(spec, "r")
     source, id_ = (first_words("score"), "f.behind") if spec.score is Score.FEEDBACK else ROWS
     sql = f"""
-        SELECT count(value), total(value), total(value * value)
-        FROM (SELECT {score} AS value FROM {source} WHERE {ARM} AND {within(id_)} AND {counts})
+        SELECT unit, count(value), total(value), total(value * value) FROM (
+            SELECT {UNIT.format(row="r")} AS unit, {score} AS value
+            FROM {source} WHERE {ARM} AND {within(id_)} AND {counts}
+        ) GROUP BY unit
     """  # noqa: S608 - built from constants
-    number, total, squares = connection.execute(sql, arm_parameters(comparison, served, window)).fetchone()
-    return Moments(number=number, sum=total, squares=squares)
+    rows = connection.execute(sql, arm_parameters(comparison, served, window)).fetchall()
+    return {unit: Moments(number=number, sum=total, squares=squares) for unit, number, total, squares in rows}
 
 
 def scores_of_pairs(
     connection: sqlite3.Connection, spec: MetricSpec, comparison: Comparison, window: tuple[int, int]
-) -> Sequence[tuple[float, float]]:
-    """(stable's, candidate's) of the pairs that have both, in the order of the copies' rows."""
-    stable, candidate = _score(spec, "s"), _score(spec, "c")
+) -> Sequence[tuple[float, float, str | None]]:
+    """(stable's, candidate's, the unit) of the pairs that have both, in the order of the copies' rows."""
+    stable, candidate = score_of(spec, "s"), score_of(spec, "c")
     sql = f"""
-        SELECT {stable[0]}, {candidate[0]} FROM {PAIRED}
+        SELECT {stable[0]}, {candidate[0]}, {UNIT.format(row="c")} FROM {PAIRED}
         WHERE {PAIR} AND {within("c.id")} AND {stable[1]} AND {candidate[1]} ORDER BY c.id
     """  # noqa: S608 - built from constants
     return connection.execute(sql, pair_parameters(comparison, window)).fetchall()
@@ -117,7 +119,8 @@ def time_of(spec: MetricSpec, row: str) -> tuple[str, str, str]:
     )
 
 
-def _score(spec: MetricSpec, row: str) -> tuple[str, str]:
+def score_of(spec: MetricSpec, row: str) -> tuple[str, str]:
+    """(the score, when a row counts)"""
     if spec.score is None:
         raise Unreadable(f"metric {spec.id}: the traffic log does not measure it")
     score, counts = (each.format(row=row) for each in _SCORES[spec.score])

@@ -129,7 +129,10 @@ def _elsewhere(record: IncidentRecord) -> Iterator[tuple[datetime, Line]]:
     for commit in record.commits.values():
         what = "reverts it" if commit.id == reverted else "brings it"
         told = _plain(f"{commit.id[:12]} {what}: {commit.subject}")
-        yield commit.at, Line(at=commit.at, source=Source.GIT, who=_plain(commit.author), what=told)
+        place = commit.at
+        if commit.id == reverted and 0 < (event.at - place).total_seconds() < TOLERATED_S:
+            place = event.at  # Git keeps whole seconds: it came behind what it reverts.
+        yield place, Line(at=commit.at, source=Source.GIT, who=_plain(commit.author), what=told)
     for change in record.audit.changes if record.audit is not None else ():
         number = f"version {change.version}: " if change.version is not None else ""
         line = Line(
