@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import click
 
+from rollout.cli.endings import wanted_colour
 from rollout.errors import Usage
 
 Render = Callable[[str, bool], str]
@@ -177,4 +178,4 @@ def _write_opened(place: Path, content: bytes) -> None:
 
 def shows_colour(*, err: bool = False) -> bool:
     """Whether standard output (or error) is a terminal whose owner did not refuse colours (https://no-color.org)."""
-    return (sys.stderr if err else sys.stdout).isatty() and not os.environ.get("NO_COLOR")
+    return (sys.stderr if err else sys.stdout).isatty() and wanted_colour() is None

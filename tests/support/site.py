@@ -8,6 +8,7 @@ lies in one folder, so that a test can copy it, let a child process die in it, a
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -92,7 +93,7 @@ class PaperReplica:
         return json.loads(self._file.read_text()) if self._file.exists() else {}
 
     def _write(self, models: dict[str, str]) -> None:
-        temporary = self._file.with_suffix(".new")
+        temporary = self._file.with_suffix(f".{os.getpid()}.new")  # Two processes may write at once.
         temporary.write_text(json.dumps(models))
         temporary.replace(self._file)
 
