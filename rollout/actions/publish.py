@@ -13,7 +13,7 @@ from rollout.actions.inputs import Inputs
 from rollout.actions.step import Step
 from rollout.actions.verb import Ran
 from rollout.core.plain import plain
-from rollout.core.runbook import pointer
+from rollout.errors import RolloutError
 from rollout.integrations.github.client import Client
 from rollout.integrations.github.comments import Comments, Put
 from rollout.integrations.github.tokens import Token
@@ -64,16 +64,21 @@ def client_of(event: Event) -> Client | None:
 
 
 def said(ran: Ran, title: str, *, outcome: str | None = None) -> str:
-    """A heading with what it came to, then the report; where there is none, why."""
-    lines = [f"## {_SIGNS.get(outcome or ran.outcome, '⛔')} {title}", ""]
+    """A heading, then the report; where there is none, what it came to and why."""
     if ran.markdown:
-        lines.append(ran.markdown)
-    elif ran.error is not None:
-        told = (ran.error.message, ran.error.advice, pointer(ran.error.code))
-        lines += ["> [!CAUTION]", *(f"> {plain(each, 2000, nothing='')}  " for each in told if each), ""]
-    elif not ran.mute:
-        lines += ["> [!CAUTION]", f"> `rollout` ended with {ran.status}: the log of this step says why.", ""]
-    return "\n".join(lines)
+        return f"## {title}\n\n{ran.markdown}"
+    heading = f"## {_SIGNS.get(outcome or ran.outcome, '⛔')} {title}\n\n"
+    if ran.error is not None:
+        return heading + refusal(ran.error)
+    if ran.outcome == "error":
+        return f"{heading}> [!CAUTION]\n> `rollout` ended with {ran.status}: the log of this step says why.\n"
+    return heading
+
+
+def refusal(error: RolloutError) -> str:
+    """Why nothing could be done, and what to do about it, in Markdown."""
+    told = (error.message, error.advice, f"`rollout runbook {error.code}`")
+    return "\n".join(["> [!CAUTION]", *(f"> {plain(each, 2000, nothing='')}  " for each in told if each), ""])
 
 
 def _key(key: str) -> str:
