@@ -377,6 +377,21 @@ class GitRepository:
         """The tree at a commit or a name."""
         return CommitTree(self, self.resolve(reference))
 
+    def bring(self, commit: str) -> None:
+        """Have a commit here, from the remote if need be: what was squashed is on no branch any more.
+
+        Raises Unreadable where nobody has it.
+        """
+        try:
+            self.resolve(commit)
+        except Unreadable:
+            if self._remote is None:
+                raise
+            try:
+                self.run("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", self._remote, commit)
+            except GitFailed:
+                raise self._unknown(commit) from None
+
     def tree(self) -> CommitTree:
         """The tree at the tip of the branch, fetched from the remote if there is one."""
         return CommitTree(self, self._tip())
