@@ -692,7 +692,7 @@ def _failed_push(branch: str, error: GitFailed) -> RemoteUnavailable | PushRefus
     return PushRefused(
         f"the remote does not take a push to {branch}: {plain(told, 400, nothing='without a word')}",
         advice="Let whoever runs rollout push there, or have reverts proposed in pull requests:"
-        " `forge` of the environment (docs/reverts.md).",
+        " `forge` of the environment (docs/github.md).",
     )
 
 
