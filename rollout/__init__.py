@@ -1,3 +1,3 @@
 """GitOps release and rollout automation for LoRA adapters."""
 
-__version__ = "0.7.0"
+__version__ = "0.8.0"

@@ -40,6 +40,7 @@ def test_there_is_a_ledger_of_every_version() -> None:
         "0.5.0",
         "0.5.0-canary",
         "0.6.0",
+        "0.7.0",
     }
 
 
