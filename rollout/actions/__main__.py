@@ -10,6 +10,7 @@ from typing import Final
 
 from rollout.actions.event import Event
 from rollout.actions.inputs import Inputs
+from rollout.actions.publish import refusal
 from rollout.actions.step import Step
 from rollout.cli.endings import end_with, end_with_bug
 from rollout.errors import RolloutError, Usage
@@ -28,9 +29,12 @@ def main(words: Sequence[str], environment: Mapping[str, str]) -> int:
         assert isinstance(status, int)
         return status
     except RolloutError as error:
+        step.outputs["outcome"] = "error"
         step.annotate(error)
+        step.summarise(f"## ⛔ rollout {words[0] if words else ''}\n\n{refusal(error)}")
         return end_with(error)
     except Exception:
+        step.outputs["outcome"] = "error"
         return end_with_bug()
     finally:
         step.write_outputs()

@@ -6,7 +6,8 @@ from typing import Any
 
 from rollout.actions.event import Event
 from rollout.actions.inputs import Inputs
-from rollout.actions.publish import publish, show_deployments
+from rollout.actions.publish import publish
+from rollout.actions.shown import show_deployments
 from rollout.actions.step import Step
 from rollout.actions.verb import run_verb
 
@@ -15,22 +16,23 @@ def act(inputs: Inputs, event: Event, step: Step) -> int:
     """`decision` and `share` are those of the adapter that was named; of a fleet, of the one that came to most."""
     environment = inputs.required("environment", inputs.name("environment"))
     name = inputs.name("name")
-    words = ["advance", f"--environment={environment}"]
-    words += ["--dry-run"] if inputs.flag("dry-run", default=False) else []
+    dry = inputs.flag("dry-run", default=False)
+    words = [f"--environment={environment}", *(["--dry-run"] if dry else [])]
     words += ["--", name] if name is not None else ["--all"]
-    ran = run_verb(words, step.folder("advance"))
-    step.take(ran)
+    ran = run_verb(step, ["advance"], words)
     ticks = ran.data.get("adapters", [ran.data] if ran.data else [])
-    told = max(ticks, key=_weight, default={})
+    told: dict[str, Any] = max(ticks, key=_weight, default={})
     step.outputs["decision"] = str(told.get("decision") or told.get("error", {}).get("code") or "")
     step.outputs["share"] = str(told.get("share") or "")
-    if not inputs.flag("dry-run", default=False):
-        show_deployments(inputs, event, step, environment, [each["name"] for each in ticks if "name" in each])
-    publish(inputs, event, step, ran, key=None, title=f"Tick of {name or 'all adapters'} in {environment}")
+    if not dry:
+        names = [str(each["name"]) for each in ticks if name is not None or _weight(each)[1]]
+        show_deployments(inputs, event, step, environment, names)
+    publish(inputs, event, step, ran, title=f"Tick of {name or 'all adapters'} in {environment}")
     return ran.status
 
 
 def _weight(tick: dict[str, Any]) -> tuple[bool, bool, int]:
     """What failed, then what moved, by how grave it is."""
     status = tick.get("exit_status")
-    return "error" in tick, tick.get("decision") != "idle", status if isinstance(status, int) else 0
+    moved = "error" in tick or tick.get("decision") not in ("idle", "held")
+    return "error" in tick, moved, status if isinstance(status, int) else 0

@@ -14,15 +14,22 @@ from typing import Any, Self
 
 _SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _REPOSITORY = re.compile(r"[A-Za-z0-9._-]{1,100}/[A-Za-z0-9._-]{1,100}")
+_REF = re.compile(r"refs/[A-Za-z0-9._/@+-]{1,300}")
+# A token goes to another machine over https alone.
+_ADDRESS = re.compile(
+    r"(https://[A-Za-z0-9.-]+|http://(localhost|127\.0\.0\.1))(:[0-9]{1,5})?(/[A-Za-z0-9._/-]*)?"
+)
 _LARGEST = 32 * 2**20
+API = "https://api.github.com"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """`base` is the commit that a change is made to, `head` the one that it is about; None where there is none.
 
-    `pull` is the number of the pull request, `stranger` whether its head is in another repository, and `run` the
-    attempt of the run as (id, attempt), by which a later one is known.
+    `built` is the commit that was checked out, with its `ref`: of a pull request, the merge that GitHub tries. `pull`
+    is the number of the pull request, `stranger` whether its head is in another repository, and `run` the attempt of
+    the run as (id, attempt), by which a later one is known. `api` is the address of GitHub's API, `server` of its pages.
     """
 
     kind: str
@@ -32,6 +39,16 @@ class Event:
     pull: int | None
     stranger: bool
     run: tuple[int, int]
+    built: str | None = None
+    ref: str | None = None
+    api: str = API
+    server: str = "https://github.com"
+
+    @property
+    def run_url(self) -> str:
+        """The page of the run; empty where it is not known."""
+        known = self.repository and self.run[0]
+        return f"{self.server}/{self.repository}/actions/runs/{self.run[0]}" if known else ""
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> Self:
@@ -54,6 +71,10 @@ class Event:
             # A head whose repository is gone, or says nothing, is nobody's that we know.
             stranger=bool(request) and (theirs is None or theirs != repository),
             run=(_number(environment.get("GITHUB_RUN_ID")), _number(environment.get("GITHUB_RUN_ATTEMPT"))),
+            built=_text(environment.get("GITHUB_SHA"), _SHA),
+            ref=_text(environment.get("GITHUB_REF"), _REF),
+            api=_text(environment.get("GITHUB_API_URL"), _ADDRESS) or API,
+            server=_text(environment.get("GITHUB_SERVER_URL"), _ADDRESS) or "https://github.com",
         )
 
 

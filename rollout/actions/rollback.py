@@ -7,7 +7,8 @@ from typing import Any
 
 from rollout.actions.event import Event
 from rollout.actions.inputs import Inputs
-from rollout.actions.publish import publish, show_deployments
+from rollout.actions.publish import publish
+from rollout.actions.shown import show_deployments
 from rollout.actions.step import Step
 from rollout.actions.verb import run_verb
 from rollout.errors import Usage
@@ -16,36 +17,35 @@ from rollout.errors import Usage
 def act(inputs: Inputs, event: Event, step: Step) -> int:
     """`decision` is `rolled_back`, or `nothing` where nobody was on a candidate; `share` is what users still get."""
     environment = inputs.required("environment", inputs.name("environment"))
-    words = ["rollback", f"--environment={environment}"]
-    words += ["--dry-run"] if inputs.flag("dry-run", default=False) else []
-    name, alert, folder = inputs.name("name"), inputs.body("alert"), step.folder("rollback")
+    dry = inputs.flag("dry-run", default=False)
+    words = [f"--environment={environment}", *(["--dry-run"] if dry else [])]
+    name, alert = inputs.name("name"), inputs.body("alert")
     if (name is None) is (alert is None):
         raise Usage(
             "give one of the inputs `name` and `alert`", advice="`name` is the adapter's, with `reason`."
         )
     if alert is not None:
-        words.append(f"--from-alert={_kept(folder, alert)}")
+        words.append(f"--from-alert={_kept(step.folder('alert'), alert)}")
     else:
         words.append(f"--reason={inputs.required('reason', inputs.text('reason'))}")
         to, incident = inputs.version("to"), inputs.text("incident")
         words += [f"--to={to}"] if to else []
         words += [f"--incident={incident}"] if incident else []
         words += ["--", str(name)]
-    ran = run_verb(words, folder)
-    step.take(ran)
+    ran = run_verb(step, ["rollback"], words)
     taken = _taken_back(ran.data)
     step.outputs["decision"] = "rolled_back" if any(each.get("bad") for each in taken) else "nothing"
     step.outputs["share"] = "0%" if taken and all(each.get("safe") for each in taken) else ""
-    show_deployments(
-        inputs, event, step, environment, [str(each["name"]) for each in taken if "name" in each]
-    )
-    publish(inputs, event, step, ran, key=None, title=f"Rollback in {environment}")
+    if not dry:
+        names = [str(each["name"]) for each in taken if "name" in each]
+        show_deployments(inputs, event, step, environment, names)
+    publish(inputs, event, step, ran, title=f"Rollback in {environment}")
     return ran.status
 
 
 def _kept(folder: Path, alert: str) -> Path:
     file = folder / "alert.json"
-    file.write_text(alert, encoding="utf-8")
+    file.write_bytes(alert.encode(errors="surrogateescape"))
     return file
 
 

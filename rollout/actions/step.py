@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Final
 
 import click
 
-from rollout.report.findings.github import error_as_command
+from rollout.report.findings.github import error_as_command, notice_as_command
 
 if TYPE_CHECKING:
-    from rollout.actions.verb import Ran
     from rollout.errors import RolloutError
 
 OUTPUTS: Final = ("outcome", "decision", "share", "report-path", "evidence-digest", "matrix")
@@ -35,18 +35,25 @@ class Step:
         """A new folder for reports, outside of the checkout."""
         return Path(mkdtemp(prefix=f"rollout-{verb}-", dir=self._environment.get("RUNNER_TEMP") or None))
 
-    def take(self, ran: Ran) -> None:
-        """Let the outputs say what a verb came to."""
-        self.outputs |= {
-            "outcome": ran.outcome,
-            "report-path": str(ran.folder),
-            "evidence-digest": ran.digest,
-        }
-
     def annotate(self, error: RolloutError) -> None:
         """Say on the page of the run why nothing could be done."""
-        if self._environment.get("GITHUB_ACTIONS") == "true":
-            click.echo(error_as_command(error), nl=False)
+        self._command(error_as_command(error))
+
+    def note(self, text: str) -> None:
+        """Say something on the page of the run that does not change what it came to."""
+        self._command(notice_as_command(text))
+
+    @contextmanager
+    def unheeded(self, on: bool = True) -> Iterator[None]:
+        """What is printed inside is no command, whoever wrote it: a reason, a name, an answer of a model."""
+        token = secrets.token_hex(16)
+        if on:
+            self._command(f"::stop-commands::{token}\n")
+        try:
+            yield
+        finally:
+            if on:
+                self._command(f"::{token}::\n")
 
     def summarise(self, markdown: str) -> None:
         """Add to the summary of the step, as much as there is room for."""
@@ -63,6 +70,10 @@ class Step:
             end = f"end-{secrets.token_hex(16)}"
             lines += [f"{name}<<{end}", value, end]
         self._append("GITHUB_OUTPUT", ("\n".join(lines) + "\n").encode(errors="backslashreplace"))
+
+    def _command(self, command: str) -> None:
+        if self._environment.get("GITHUB_ACTIONS") == "true":
+            click.echo(command, nl=False)
 
     def _append(self, variable: str, content: bytes) -> None:
         path = self._environment.get(variable)

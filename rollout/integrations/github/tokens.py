@@ -32,7 +32,7 @@ class Token:
             raise ForgeDenied(error.message, advice=error.advice) from None
         if secret is None:
             raise ForgeDenied(
-                f"{self.variable} is not set: GitHub needs a token to open a pull request",
+                f"{self.variable} is not set: GitHub needs a token",
                 advice=f"Set {self.variable} to a token with {WHAT_RIGHTS}, then run the command again.",
             )
         return secret

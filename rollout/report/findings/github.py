@@ -28,9 +28,14 @@ def as_commands(validation: Validation, origin: Origin) -> str:
 
 def error_as_command(error: RolloutError) -> str:
     """One annotation, of no file: the run could not be done."""
-    title = _property(encodable(f"rollout validate: {error.code}"))
+    title = _property(encodable(f"rollout: {error.code}"))
     told = "\n".join(filter(None, (visible(error.message), visible(error.advice), pointer(error.code))))
     return f"::error title={title}::{_data(told)}\n"
+
+
+def notice_as_command(text: str) -> str:
+    """One annotation, of no file and no error."""
+    return f"::notice title=rollout::{_data(visible(text))}\n"
 
 
 def _of_kind(level: Level, found: Sequence[Entry], origin: Origin) -> Iterator[str]:

@@ -61,6 +61,8 @@ class Book:
         self.deployments: list[dict[str, Any]] = []
         self.deployed: dict[int, list[dict[str, Any]]] = {}
         """The statuses of each deployment, the oldest first."""
+        self.sarifs: list[dict[str, Any]] = []
+        """Findings that were handed in for code scanning, the oldest first."""
         self.login = "ann"
         """Whose the token is; one that ends in [bot] may not ask who it is."""
         self.spoken = 0

@@ -83,6 +83,7 @@ class FakeGitHub:
             ("POST", here + "/deployments", self._deploy),
             ("GET", here + "/deployments/{number:int}/statuses", self._deployed),
             ("POST", here + "/deployments/{number:int}/statuses", self._deployed_so),
+            ("POST", here + "/code-scanning/sarifs", self._findings),
             ("POST", f"{prefix.removesuffix('/v3')}/graphql", self._graphql),
         ]
         routes = [Route(path, self._guarded(page), methods=[method]) for method, path, page in pages]
@@ -342,6 +343,13 @@ class FakeGitHub:
         made["id"] = 1 + sum(map(len, self.book.deployed.values()))
         self.book.deployed[number].append(made)
         return JSONResponse(answer(models.DeploymentStatus, **made), 201)
+
+    def _findings(self, _: Request, body: Any) -> Response:
+        check_request(models.ReposOwnerRepoCodeScanningSarifsPostBody, body)
+        self.book.sarifs.append(body)
+        return JSONResponse(
+            answer(models.CodeScanningSarifsReceipt, id=f"sarif-{len(self.book.sarifs)}"), 202
+        )
 
     def _status(self, request: Request, sha: str) -> Response:
         states = self.book.statuses.get(sha, {})
