@@ -38,7 +38,8 @@ IFS=, read -r -a extras <<< "$ROLLOUT_EXTRAS"
 files=("$here/requirements/core.txt" "$here/requirements/build.txt")
 unlocked=()
 for extra in "${extras[@]}"; do
-  if [ -f "$here/requirements/$extra.txt" ]; then files+=("$here/requirements/$extra.txt"); else unlocked+=("$extra"); fi
+  file="$here/requirements/$extra.txt"
+  if [ -f "$file" ] && [[ ! "$extra" =~ ^(core|build)$ ]]; then files+=("$file"); else unlocked+=("$extra"); fi
 done
 if [ "${#unlocked[@]}" -gt 0 ]; then
   complaint="$("$python" -I "$here/extras.py" known "$root" "${unlocked[@]}")" || fail "$complaint"

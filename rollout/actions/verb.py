@@ -51,7 +51,7 @@ def run_verb(
     annotates: bool = False,
     runner: Callable[..., int] = run,
 ) -> Ran:
-    """Run `rollout VERB`, each form of its report in a file of a new folder; the outputs say what it came to.
+    """Run a verb of `rollout`, each form of its report in a file of a new folder; the outputs say what it came to.
 
     What it prints is no command to the runner, unless it `annotates` by itself.
     """
