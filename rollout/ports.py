@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
+from rollout.core import approval
 from rollout.core.document import D, Located
 from rollout.core.environment import Environment
 from rollout.core.exposure import Exposure
@@ -745,6 +746,13 @@ class Forge(Protocol):
 
     def comment(self, pull: PullRequest, text: str, *, key: str) -> None:
         """Say something in Markdown, once for each `key`: a word of a-z, 0-9 and -, which is not shown."""
+        ...
+
+    def reviewed(self, commit: str, *, team: str) -> approval.PullRequest | None:
+        """Who made and who approved what a commit brought to the branch; None where no one pull request did.
+
+        `team` is the one of which the author may be a member.
+        """
         ...
 
 

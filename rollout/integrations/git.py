@@ -377,6 +377,21 @@ class GitRepository:
         """The tree at a commit or a name."""
         return CommitTree(self, self.resolve(reference))
 
+    def bring(self, commit: str) -> None:
+        """Have a commit here, from the remote if need be: what was squashed is on no branch any more.
+
+        Raises Unreadable where nobody has it.
+        """
+        try:
+            self.resolve(commit)
+        except Unreadable:
+            if self._remote is None:
+                raise
+            try:
+                self.run("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", self._remote, commit)
+            except GitFailed:
+                raise self._unknown(commit) from None
+
     def tree(self) -> CommitTree:
         """The tree at the tip of the branch, fetched from the remote if there is one."""
         return CommitTree(self, self._tip())
@@ -677,7 +692,7 @@ def _failed_push(branch: str, error: GitFailed) -> RemoteUnavailable | PushRefus
     return PushRefused(
         f"the remote does not take a push to {branch}: {plain(told, 400, nothing='without a word')}",
         advice="Let whoever runs rollout push there, or have reverts proposed in pull requests:"
-        " `forge` of the environment (docs/reverts.md).",
+        " `forge` of the environment (docs/github.md).",
     )
 
 

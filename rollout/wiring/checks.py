@@ -138,28 +138,32 @@ def read_pull_request(path: Path) -> PullRequest:
 
 
 def build_gatekeeper(root: Path, environment: str, pull_request: PullRequest | None = None) -> Gatekeeper:
-    """The rules of the release stage, from the commit before the manifest's, as `advance` asks them."""
+    """The rules of the release stage, from the commit before the manifest's, as `advance` asks them.
+
+    Without a pull request, the environment's forge is asked for that of the manifest's commit.
+    """
     from rollout.core.lifecycle import fold
     from rollout.integrations.git import GitRepository
     from rollout.usecases.validate import never, validate
 
     def gatekeeper(world: World, desire: Desire) -> str | None:
-        if pull_request is not None and (strange := _is_of_another(pull_request, root, desire)):
+        asked = pull_request
+        if asked is None and world.forge is not None:
+            asked = world.forge.reviewed(desire.version.commit, team=desire.manifest.value.owner.team)
+        if asked is not None and (strange := _is_of_another(asked, root, world, desire)):
             return strange
         state = fold(world.ledger.read(desire.manifest.value.name))
         commit, before = desire.version.commit, desire.policy_commit
         repository = GitRepository(root)
         checks = replace(
-            build_checks(
-                root, base=before, environments=(environment,), release=True, pull_request=pull_request
-            ),
+            build_checks(root, base=before, environments=(environment,), release=True, pull_request=asked),
             head=Workspace(world.manifests.at(commit), world.documents),
             released=state.released,
             was_there=never,  # What stood on the branch once need not have been released: only the ledger knows.
             released_versions=state.released_versions,
             touched=repository.changed_between(before, commit),
             authors=lambda paths: repository.authors(
-                *paths, since=before, until=commit, committers=pull_request is None
+                *paths, since=before, until=commit, committers=asked is None
             ),
         )
         validation = validate(checks, [PurePosixPath(desire.version.path)])
@@ -171,16 +175,18 @@ def build_gatekeeper(root: Path, environment: str, pull_request: PullRequest | N
     return gatekeeper
 
 
-def _is_of_another(pull_request: PullRequest, root: Path, desire: Desire) -> str | None:
+def _is_of_another(pull_request: PullRequest, root: Path, world: World, desire: Desire) -> str | None:
     """Why the forge's answer is not about the change that made this manifest, or None.
 
     What was reviewed must hold the very manifest, and must not have been made after it was on the branch.
     """
     from rollout.integrations.git import GitFailed, GitRepository
 
-    repository, commit, head = GitRepository(root), desire.version.commit, pull_request.head
+    repository = GitRepository(root, remote=world.environment.remote)
+    commit, head = desire.version.commit, pull_request.head
     path = PurePosixPath(desire.version.path)
     try:
+        repository.bring(head)
         same = repository.at(head).read(path) == desire.manifest.content
     except (Unreadable, GitFailed):
         return f"the reviewed commit {head[:12]} of pull request {pull_request.number} is not known here"

@@ -72,7 +72,7 @@ def test_a_protected_branch_is_told_from_a_remote_that_is_away(
     with pytest.raises(PushRefused, match="Changes must be made through a pull request") as caught:
         GitRepository(clone).restore(PATH, content=GOOD, bad=BAD, message="back")
     assert ("GH013" if ruleset else "GH006") in caught.value.message
-    assert "docs/reverts.md" in caught.value.advice
+    assert "docs/github.md" in caught.value.advice
     assert remote.tip("main") == tip
 
 

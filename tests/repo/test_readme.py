@@ -68,3 +68,16 @@ def test_the_demo_in_the_readme_makes_the_claims_that_the_demo_checks() -> None:
     for claim in shown:
         words = re.sub(r"[0-9.]+", " ", claim).split()
         assert all(word in source for word in words), claim
+
+
+def test_pages_that_are_named_anywhere_are_there() -> None:
+    named = re.compile(r"\b(?:docs|runbooks)/[a-z-]+\.md\b")
+    sources = [path for part in ("rollout", "docs", "runbooks", ".github") for path in (ROOT / part).rglob("*.*")]
+    told = {
+        (str(path.relative_to(ROOT)), page)
+        for path in [*sources, ROOT / "README.md"]
+        if path.suffix in (".py", ".md", ".yaml", ".yml")
+        for page in named.findall(path.read_text(encoding="utf-8"))
+    }
+    assert {(path, page) for path, page in told if not (ROOT / page).is_file()} == set()
+    assert ("rollout/integrations/github/tokens.py", "docs/github.md") in told

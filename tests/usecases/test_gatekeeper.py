@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rollout.core.approval import PullRequest
+from rollout.core.environment import GitHubForge
+from rollout.integrations.github import GitHub
+from rollout.ports import Forge
 from rollout.usecases.release import find_desire
 from rollout.wiring import build_gatekeeper, build_world
 from tests.support.adapters import (
@@ -21,6 +25,8 @@ from tests.support.adapters import (
     write_adapter,
     write_repository,
 )
+from tests.support.github.book import NAME, Pull
+from tests.support.github.server import TOKEN, github
 
 MANIFEST = Path("manifests/support/support-bot.yaml")
 
@@ -65,8 +71,8 @@ def propose(root: Path, *edits: tuple[str, str], author: str = "ann") -> str:
     return commit(root, "support-bot 1.0.0", author)
 
 
-def gate(root: Path, pull_request: PullRequest | None = None) -> str | None:
-    world = build_world(root, "demo")
+def gate(root: Path, pull_request: PullRequest | None = None, forge: Forge | None = None) -> str | None:
+    world = replace(build_world(root, "demo"), forge=forge)
     desire = find_desire(world, "support-bot")
     assert desire is not None
     return build_gatekeeper(root, "demo", pull_request)(world, desire)
@@ -158,3 +164,30 @@ def test_whoever_rebases_and_merges_has_not_written_it(root: Path) -> None:
     git(root, "commit", "-q", "--amend", "--no-edit", author="bob")
     assert git(root, "log", "-1", "--format=%an %cn") == "ann bob"
     assert gate(root, asked(head)) is None
+
+
+def test_where_nobody_says_the_forge_is_asked_for_the_pull_request_of_the_change(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_TOKEN", TOKEN)
+    environment = root / "policies/environments/demo.yaml"
+    environment.write_text(environment.read_text().replace("stage: development", "stage: production"))
+    commit(root, "production")
+    head = propose(root, *MEDIUM)
+    with github(tmp_path / "origin.git") as fake:
+        where = GitHubForge(kind="github", repository=NAME, api=fake.url)
+        forge = GitHub(where, base="main")
+        alone = str(gate(root, forge=forge))
+        assert "forge-vouches: an environment is in production" in alone
+        pull = Pull(7, "t", "", "x", "main", head, state="closed", merged_by_commit=head, author="ann")
+        fake.book.pulls.append(pull)
+        fake.book.permissions = {"bob": "write"}
+        assert "approvals-by-tier" in str(gate(root, forge=forge))
+        assert "forge-vouches" not in str(gate(root, forge=forge))
+        pull.reviews.append(("bob", "APPROVED", head))
+        assert "approvals-by-tier" not in str(gate(root, forge=forge))
+        fake.book.remote.folder.mkdir(exist_ok=True)
+        pull.head = "f" * 40
+        assert (
+            gate(root, forge=forge) == "the reviewed commit ffffffffffff of pull request 7 is not known here"
+        )

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from rollout.core import approval
 from rollout.core.environment import GitHubForge
 from rollout.core.pullrequest import MergeState, PullRequest, PullState
 from rollout.core.revertproposal import RevertProposal
@@ -15,6 +16,7 @@ from rollout.integrations.github.checks import checks_of
 from rollout.integrations.github.client import Client
 from rollout.integrations.github.pace import Pace
 from rollout.integrations.github.pulls import Pulls
+from rollout.integrations.github.reviews import Reviews
 from rollout.integrations.github.tokens import Token
 
 # A squash makes one commit with our message, a rebase keeps ours, a merge commit would only be one more.
@@ -31,6 +33,7 @@ class GitHub:
         self._repository = where.repository
         self._client = Client(where.api, Token(where.token_env), patience_s=where.patience_s, pace=pace)
         self._pulls = Pulls(self._client, where.repository, base)
+        self._reviews = Reviews(self._client, where.repository, base)
 
     def __repr__(self) -> str:
         return f"GitHub({self._repository!r}, {self._client!r})"
@@ -75,6 +78,11 @@ class GitHub:
         """Say something once for each key."""
         self._client.begin()
         self._pulls.comment(pull.number, text, key=key)
+
+    def reviewed(self, commit: str, *, team: str) -> approval.PullRequest | None:
+        """Who made and who approved what a commit brought to the branch."""
+        self._client.begin()
+        return self._reviews.of(commit, team=team)
 
     def _enable(self, pull: PullRequest, proposal: RevertProposal) -> PullRequest:
         refused: str | None = None

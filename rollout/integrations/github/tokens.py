@@ -8,7 +8,7 @@ from rollout.bearer import token_from
 from rollout.errors import ForgeDenied, Usage
 
 WHAT_RIGHTS: Final = (
-    "`Contents` and `Pull requests`, both read and write, on this repository (docs/reverts.md says the rest)"
+    "`Contents` and `Pull requests`, both read and write, on this repository (docs/github.md says the rest)"
 )
 
 

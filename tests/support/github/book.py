@@ -37,6 +37,10 @@ class Pull:
     draft: bool = False
     said: list[Comment] = field(default_factory=list)
     locked: bool = False
+    author: str = "ann"
+    labels: list[str] = field(default_factory=list)
+    reviews: list[tuple[str, str, str]] = field(default_factory=list)
+    """Who, what (`APPROVED`, ...), of which commit; the oldest first."""
 
     @property
     def comments(self) -> list[str]:
@@ -61,6 +65,11 @@ class Book:
         self.deployments: list[dict[str, Any]] = []
         self.deployed: dict[int, list[dict[str, Any]]] = {}
         """The statuses of each deployment, the oldest first."""
+        self.permissions: dict[str, str] = {}
+        """What people may do here: `admin`, `write`, `read` or `none`."""
+        self.brought: dict[int, set[str]] = {}
+        """Commits of the branch that a pull request brought, where it was merged by a rebase."""
+        self.teams: dict[str, set[str]] = {}
         self.sarifs: list[dict[str, Any]] = []
         """Findings that were handed in for code scanning, the oldest first."""
         self.login = "ann"

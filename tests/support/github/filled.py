@@ -21,6 +21,7 @@ _PLAIN: dict[Any, Any] = {
     dict: {},
     list: [],
     Any: None,
+    type(None): None,
 }
 
 
@@ -46,7 +47,9 @@ def _form(model: type[BaseModel], known: dict[str, Any]) -> dict[str, Any]:
 
 
 def _deep(kind: Any, value: Any) -> Any:
-    """A part that is given as a mapping is filled as well."""
+    """A part that is given as a mapping is filled as well, and so is each of a list."""
+    if typing.get_origin(kind) is list and isinstance(value, list):
+        return [_deep(typing.get_args(kind)[0], each) for each in value]
     model = _model_in(kind)
     return _form(model, value) if model is not None and isinstance(value, dict) else value
 

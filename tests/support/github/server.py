@@ -75,6 +75,10 @@ class FakeGitHub:
             ("PATCH", here + "/issues/comments/{number:int}", self._reword),
             ("DELETE", here + "/issues/comments/{number:int}", self._unsay),
             ("GET", prefix + "/user", self._user),
+            ("GET", here + "/commits/{sha}/pulls", self._pulls_of),
+            ("GET", pulls + "/{number:int}/reviews", self._reviews),
+            ("GET", here + "/collaborators/{login}/permission", self._permission),
+            ("GET", f"{prefix}/orgs/{{owner}}/teams/{{team}}/memberships/{{login}}", self._membership),
             ("GET", here + "/commits/{sha}/check-runs", self._check_runs),
             ("GET", here + "/commits/{sha}/status", self._status),
             ("POST", here + "/check-runs", self._check),
@@ -87,7 +91,7 @@ class FakeGitHub:
             ("POST", f"{prefix.removesuffix('/v3')}/graphql", self._graphql),
         ]
         routes = [Route(path, self._guarded(page), methods=[method]) for method, path, page in pages]
-        routes.append(Route("/{rest:path}", self._guarded(lambda _: _error(404, "Not Found"))))
+        routes.append(Route("/{rest:path}", self._guarded(lambda _, **_rest: _error(404, "Not Found"))))
         return Starlette(routes=routes)
 
     def _guarded(self, page: Callable[..., Response]) -> Callable[[Request], Any]:
@@ -344,6 +348,35 @@ class FakeGitHub:
         self.book.deployed[number].append(made)
         return JSONResponse(answer(models.DeploymentStatus, **made), 201)
 
+    def _pulls_of(self, request: Request, sha: str) -> Response:
+        found = [
+            pull
+            for pull in self.book.pulls
+            if sha in (pull.merged_by_commit, pull.head) or sha in self.book.brought.get(pull.number, ())
+        ]
+        return self._paged(request, [self._shown(pull, simple=True) for pull in found])
+
+    def _reviews(self, request: Request, number: int) -> Response:
+        pull = self._pull(number)
+        if pull is None:
+            return _error(404, "Not Found")
+        said = [
+            answer(models.PullRequestReview, user={"login": login}, state=state, commit_id=commit)
+            for login, state, commit in pull.reviews
+        ]
+        return self._paged(request, said)
+
+    def _permission(self, _: Request, login: str) -> Response:
+        known = {"permission": self.book.permissions.get(login, "none"), "role_name": "x"}
+        return JSONResponse(answer(models.RepositoryCollaboratorPermission, **known))
+
+    def _membership(self, _: Request, owner: str, team: str, login: str) -> Response:
+        if self.book.login.endswith("[bot]"):
+            return _error(403, "Resource not accessible by integration")
+        if owner != NAME.split("/")[0] or login not in self.book.teams.get(team, ()):
+            return _error(404, "Not Found")
+        return JSONResponse(answer(models.TeamMembership, state="active", role="member"))
+
     def _findings(self, _: Request, body: Any) -> Response:
         check_request(models.ReposOwnerRepoCodeScanningSarifsPostBody, body)
         self.book.sarifs.append(body)
@@ -414,6 +447,8 @@ class FakeGitHub:
             "state": pull.state,
             "title": pull.title,
             "body": pull.body,
+            "user": {"login": pull.author},
+            "labels": [{"name": label} for label in pull.labels],
             "draft": pull.draft,
             "merged_at": merged_at,
             "merge_commit_sha": pull.merged_by_commit,
