@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: help demo test again chromium libnuma prometheus postgresql check fast bench clean
+.PHONY: help demo test again chromium libnuma prometheus postgresql check fast bench lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show what there is
@@ -78,6 +78,10 @@ fast: $(VENV)/.dev ## Only the tests that need neither the model nor processes
 
 bench: $(VENV)/.dev ## Print the figures of all benchmarks
 	for each in startup validation gateways flags telemetry killpath serving rollback inspector engines lm_eval judge looks; do $(BIN)/python -m tests.benchmarks.$$each || exit 1; done
+
+lock: $(VENV)/.dev ## Lock anew what the GitHub actions install
+	$(PIP) install --quiet uv
+	PATH="$(abspath $(BIN)):$$PATH" actions/setup/lock.sh
 
 clean: ## Remove the virtual environment and what tools left behind
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist

@@ -21,6 +21,7 @@ PAGES = (
     "runbooks/*.md",
     "policies/**/*.md",
     "manifests/**/*.md",
+    "actions/**/*.md",
     ".github/**/*.md",
 )
 _INLINE = re.compile(r"`(?:\$ )?(rollout [^`]+)`")
