@@ -15,7 +15,7 @@ from rollout.actions.step import Step
 from rollout.cli.endings import end_with, end_with_bug
 from rollout.errors import RolloutError, Usage
 
-ACTIONS: Final = ("validate", "evaluate", "shadow", "advance", "rollback", "report")
+ACTIONS: Final = ("validate", "evaluate", "shadow", "advance", "rollback", "promote", "report")
 
 
 def main(words: Sequence[str], environment: Mapping[str, str]) -> int:

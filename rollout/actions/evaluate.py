@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from rollout.actions.event import Event
 from rollout.actions.inputs import Inputs
 from rollout.actions.publish import publish
@@ -32,7 +34,8 @@ def act(inputs: Inputs, event: Event, step: Step) -> int:
     common = _given(environment=inputs.name("environment"), base=inputs.ref("base") or event.base)
     common += ["--record"] if record else []
     if merged:
-        ran = run_verb(step, ["evaluate", "merge"], [*common, "--", *merged], forms=REPORTS)
+        files = [file for path in merged for file in _parts(Path(path))]
+        ran = run_verb(step, ["evaluate", "merge"], [*common, "--", *map(str, files)], forms=REPORTS)
         publish(inputs, event, step, ran, key="evaluate", title="Evaluation")
         return ran.status
     manifest = inputs.required("manifest", next(iter(inputs.paths("manifest")), None))
@@ -53,6 +56,19 @@ def act(inputs: Inputs, event: Event, step: Step) -> int:
         inputs, event, step, ran, key=key, title=f"Part {shard} of an evaluation" if is_part else "Evaluation"
     )
     return ran.status
+
+
+def _parts(path: Path) -> list[Path]:
+    """The file, or all parts below a folder, as whoever downloads them puts them there. Raises Usage for none."""
+    if not path.is_dir():
+        return [path]
+    found = sorted(path.rglob(f"{PART}.json"))
+    if not found:
+        raise Usage(
+            f"below {path} there is no {PART}.json: no part of the evaluation was handed over",
+            advice="See what the jobs that evaluate ended with.",
+        )
+    return found
 
 
 def _given(**options: object) -> list[str]:

@@ -19,6 +19,7 @@ _REF = re.compile(r"refs/[A-Za-z0-9._/@+-]{1,300}")
 _ADDRESS = re.compile(
     r"(https://[A-Za-z0-9.-]+|http://(localhost|127\.0\.0\.1))(:[0-9]{1,5})?(/[A-Za-z0-9._/-]*)?"
 )
+_LOGIN = re.compile(r"[A-Za-z0-9_-]{1,100}(\[bot\])?")
 _LARGEST = 32 * 2**20
 API = "https://api.github.com"
 
@@ -29,7 +30,8 @@ class Event:
 
     `built` is the commit that was checked out, with its `ref`: of a pull request, the merge that GitHub tries. `pull`
     is the number of the pull request, `stranger` whether its head is in another repository, and `run` the attempt of
-    the run as (id, attempt), by which a later one is known. `api` is the address of GitHub's API, `server` of its pages.
+    the run as (id, attempt), by which a later one is known. `actors` are who started it first and who did again, `api`
+    is the address of GitHub's API, `server` that of its pages.
     """
 
     kind: str
@@ -43,6 +45,7 @@ class Event:
     ref: str | None = None
     api: str = API
     server: str = "https://github.com"
+    actors: tuple[str, ...] = ()
 
     @property
     def run_url(self) -> str:
@@ -75,6 +78,13 @@ class Event:
             ref=_text(environment.get("GITHUB_REF"), _REF),
             api=_text(environment.get("GITHUB_API_URL"), _ADDRESS) or API,
             server=_text(environment.get("GITHUB_SERVER_URL"), _ADDRESS) or "https://github.com",
+            actors=tuple(
+                dict.fromkeys(
+                    actor
+                    for name in ("GITHUB_ACTOR", "GITHUB_TRIGGERING_ACTOR")
+                    if (actor := _text(environment.get(name), _LOGIN)) is not None
+                )
+            ),
         )
 
 

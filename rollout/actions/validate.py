@@ -54,7 +54,8 @@ def _matrix(checked: object, shards: int) -> dict[str, list[dict[str, str]]]:
             f"{len(manifests)} manifests in {shards} parts each are more than the {_MOST_JOBS} jobs of a matrix",
             advice="Change fewer manifests at once, or lower input `shards`.",
         )
-    return {"include": [{"manifest": each, "shard": part} for each in manifests for part in parts]}
+    jobs = [{"manifest": manifest, "shard": part} for manifest in manifests for part in parts]
+    return {"include": [{**job, "part": str(number)} for number, job in enumerate(jobs, 1)]}
 
 
 def _upload(event: Event, step: Step, file: Path) -> None:

@@ -1,0 +1,71 @@
+"""`actions/promote`: `rollout promote`, or `resume`, once somebody else than whoever started the run has approved it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rollout.actions.event import Event
+from rollout.actions.inputs import Inputs
+from rollout.actions.publish import client_of, publish
+from rollout.actions.step import Step
+from rollout.actions.verb import run_verb
+from rollout.core.approval import are_two, is_somebody
+from rollout.core.plain import plain
+from rollout.errors import Usage
+from rollout.integrations.github.client import Client
+
+_ADVICE = (
+    "Let the job run in an environment of the repository that requires reviewers and prevents self-review,"
+    " and give the job `actions: read`."
+)
+
+
+def act(inputs: Inputs, event: Event, step: Step) -> int:
+    """Who approved is who acts: the ledger names the approver, and says in the reason who asked."""
+    environment = inputs.required("environment", inputs.name("environment"))
+    name = inputs.required("name", inputs.name("name"))
+    reason = inputs.required("reason", inputs.text("reason"))
+    verb = inputs.choice("verb", ("promote", "resume"), default="promote")
+    approver = _approver(event)
+    told = f"{reason} (asked by {' and '.join(event.actors)})"
+    words = [f"--environment={environment}", f"--actor={approver}", f"--reason={told}", "--", name]
+    ran = run_verb(step, [verb], words, forms=())
+    step.outputs["decision"] = f"{verb}d" if ran.status == 0 else ""
+    publish(
+        inputs,
+        event,
+        step,
+        ran,
+        title=f"{verb.capitalize()} of {name} in {environment}, approved by {approver}",
+    )
+    return ran.status
+
+
+def _approver(event: Event) -> str:
+    """The last person who approved this run and did not start it. Raises Usage where there is none, or nobody knows."""
+    client = client_of(event)
+    if client is None or not event.actors:
+        raise Usage("nobody says which run this is and who started it", advice=_ADVICE)
+    approvers = [login for login in _approved(client, event) if is_somebody(login)]
+    others = [login for login in approvers if all(are_two(login, actor) for actor in event.actors)]
+    if not others:
+        by = f"only by {plain(', '.join(approvers), 200, nothing='nobody')}" if approvers else "by nobody"
+        raise Usage(
+            f"the run was approved {by}: it takes another person than {' and '.join(event.actors)}",
+            advice=_ADVICE,
+        )
+    return others[-1]
+
+
+def _approved(client: Client, event: Event) -> list[str]:
+    path = f"/repos/{event.repository}/actions/runs/{event.run[0]}/approvals"
+    answer = client.ask("GET", path)
+    if not answer.ok or not isinstance(answer.body, list):
+        raise client.unexpected("who approved this run", answer)
+    return [str(_login(each)) for each in answer.body if _login(each) is not None]
+
+
+def _login(review: Any) -> str | None:
+    user = review.get("user") if isinstance(review, dict) and review.get("state") == "approved" else None
+    login = user.get("login") if isinstance(user, dict) else None
+    return login if isinstance(login, str) and login else None
