@@ -15,7 +15,8 @@ from rollout.errors import Usage
 
 
 def act(inputs: Inputs, event: Event, step: Step) -> int:
-    """`decision` is `rolled_back`, or `nothing` where nobody was on a candidate; `share` is what users still get."""
+    """`decision` is `rolled_back`, or `nothing` where nobody was on a candidate, and empty where that is not known;
+    `share` is what users still get."""
     environment = inputs.required("environment", inputs.name("environment"))
     dry = inputs.flag("dry-run", default=False)
     words = [f"--environment={environment}", *(["--dry-run"] if dry else [])]
@@ -34,7 +35,8 @@ def act(inputs: Inputs, event: Event, step: Step) -> int:
         words += ["--", str(name)]
     ran = run_verb(step, ["rollback"], words)
     taken = _taken_back(ran.data)
-    step.outputs["decision"] = "rolled_back" if any(each.get("bad") for each in taken) else "nothing"
+    if ran.data:
+        step.outputs["decision"] = "rolled_back" if any(each.get("bad") for each in taken) else "nothing"
     step.outputs["share"] = "0%" if taken and all(each.get("safe") for each in taken) else ""
     if not dry:
         names = [str(each["name"]) for each in taken if "name" in each]

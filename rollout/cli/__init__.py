@@ -17,7 +17,7 @@ from rollout.cli.endings import (
     listened_to,
     wanted_colour,
 )
-from rollout.errors import RolloutError
+from rollout.errors import RolloutError, Usage
 
 # Verb -> (module of `rollout.cli`, one line of help). The help stands here so that `rollout --help` imports
 # no verb; a test asserts that each line is the first line of the verb's own help.
@@ -111,6 +111,8 @@ def run(args: Sequence[str] | None = None, *, on_error: Callable[[RolloutError],
     except click.exceptions.Abort:
         return end_interrupted()
     except click.ClickException as error:
+        if on_error is not None:
+            on_error(Usage(error.format_message()))
         return end_with_refusal(error)
     except RolloutError as error:
         if on_error is not None:
