@@ -72,7 +72,9 @@ def test_the_demo_in_the_readme_makes_the_claims_that_the_demo_checks() -> None:
 
 def test_pages_that_are_named_anywhere_are_there() -> None:
     named = re.compile(r"\b(?:docs|runbooks)/[a-z-]+\.md\b")
-    sources = [path for part in ("rollout", "docs", "runbooks", ".github") for path in (ROOT / part).rglob("*.*")]
+    sources = [
+        path for part in ("rollout", "docs", "runbooks", ".github") for path in (ROOT / part).rglob("*.*")
+    ]
     told = {
         (str(path.relative_to(ROOT)), page)
         for path in [*sources, ROOT / "README.md"]
