@@ -14,10 +14,9 @@ PACKAGE = "adapter-rollout"
 
 def known(root: str, *names: str) -> str:
     """A complaint about the first name that is no extra in the pyproject.toml of `root`; empty if all are."""
-    project = tomllib.loads(Path(root, "pyproject.toml").read_text("utf-8"))["project"]
-    there = sorted(project["optional-dependencies"])
+    there = _extras(root)
     unknown = [name for name in names if name not in there]
-    return f"input extras: there is no extra {unknown[0]}: {', '.join(there)}" if unknown else ""
+    return f"input extras: there is no extra {unknown[0]}: {', '.join(sorted(there))}" if unknown else ""
 
 
 def path() -> str:
@@ -26,25 +25,17 @@ def path() -> str:
     return "\n".join(f"import site; site.addsitedir({folder!r})" for folder in folders)
 
 
-def missing(*names: str) -> str:
+def missing(root: str, *names: str) -> str:
     """A complaint about what these extras ask for and nobody has installed in a fitting version; empty if all is there."""
-    # Locked, in build.txt; the other questions are asked of a Python that may not have it.
-    from packaging.requirements import Requirement
+    # The other questions are asked of a Python that may have no pip.
+    from pip._vendor.packaging.requirements import Requirement
 
     lacking: list[str] = []
-    asked = [(PACKAGE, name) for name in names]
-    for package, extra in asked:
-        for each in map(Requirement, metadata.requires(package) or ()):
-            if (
-                each.marker is None
-                or "extra" not in str(each.marker)
-                or not each.marker.evaluate({"extra": extra})
-            ):
-                continue
+    extras, asked = _extras(root), list(names)
+    for extra in asked:
+        for each in map(Requirement, extras[extra]):
             if each.name == PACKAGE:
-                asked += [
-                    (PACKAGE, further) for further in sorted(each.extras) if (PACKAGE, further) not in asked
-                ]
+                asked += [further for further in sorted(each.extras) if further not in asked]
                 continue
             try:
                 version = metadata.version(each.name)
@@ -56,6 +47,12 @@ def missing(*names: str) -> str:
     if not lacking:
         return ""
     return f"input extras: the Python that input python names lacks {', '.join(lacking)}: install it there"
+
+
+def _extras(root: str) -> dict[str, list[str]]:
+    project = tomllib.loads(Path(root, "pyproject.toml").read_text("utf-8"))["project"]
+    extras: dict[str, list[str]] = project["optional-dependencies"]
+    return extras
 
 
 def main(words: Sequence[str]) -> int:

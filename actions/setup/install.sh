@@ -57,16 +57,19 @@ flock 9
 if [ ! -e "$venv/installed" ]; then
   rm -rf "$venv" # What an interrupted step left behind.
   "$python" -I -m venv "$venv" || fail "$python cannot make a virtual environment: install its module venv (Debian: python3-venv)"
+  # The machine's packages come after the engine's own, and pip does not see them: what is locked is installed.
+  machine="$("$engine" -I -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/machine.pth"
+  [ -z "${ROLLOUT_PYTHON:-}" ] || "$python" -E -P "$here/extras.py" path > "$machine"
+  if [ "${#unlocked[@]}" -gt 0 ]; then
+    complaint="$("$engine" -I "$here/extras.py" missing "$root" "${unlocked[@]}")" || fail "$complaint"
+  fi
+  [ -z "${ROLLOUT_PYTHON:-}" ] || mv "$machine" "$venv/"
   pip=("$engine" -I -m pip --disable-pip-version-check --quiet --quiet --no-input install --no-compile)
   "${pip[@]}" --require-hashes --only-binary :all: "${files[@]/#/--requirement=}" \
     || fail "the engine's packages could not be installed: the lines above say which, and why"
   "${pip[@]}" --no-index --no-deps --no-build-isolation "$root" \
     || fail "the engine could not be installed from $root: the lines above say why"
-  # The machine's packages come after the engine's own.
-  [ -z "${ROLLOUT_PYTHON:-}" ] || "$python" -E -P "$here/extras.py" path > "$("$engine" -I -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/machine.pth"
-  if [ "${#unlocked[@]}" -gt 0 ]; then
-    complaint="$("$engine" -I "$here/extras.py" missing "${unlocked[@]}")" || fail "$complaint"
-  fi
+  [ -z "${ROLLOUT_PYTHON:-}" ] || mv "$venv/machine.pth" "$machine"
   touch "$venv/installed"
 fi
 

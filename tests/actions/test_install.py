@@ -126,6 +126,22 @@ def test_the_packages_of_a_virtual_environment_are_seen_after_the_engines_own(
     assert [each.startswith(own) for each in seen] == [False, True, True]
 
 
+def test_what_the_given_python_lacks_is_named_before_anything_is_installed(
+    checkout: Path, tmp_path: Path
+) -> None:
+    bare = tmp_path / "bare"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", bare], check=True)
+    given = {
+        "ROLLOUT_EXTRAS": "ray,toxicity",
+        "ROLLOUT_PYTHON": str(bare / "bin" / "python"),
+        "PIP_NO_INDEX": "1",
+    }
+    status, said = ended(started(tmp_path / "temp", checkout, **given))
+    assert status == 2
+    assert "names lacks ray<3,>=2.50, sentencepiece>=0.2, accelerate>=1.10, " in said
+    assert said.endswith(": install it there\n")
+
+
 def test_a_package_with_another_hash_is_refused(checkout: Path, tmp_path: Path) -> None:
     action = tmp_path / "action"
     shutil.copytree(INSTALL.parent, action / "actions" / "setup")
