@@ -58,7 +58,7 @@ class Tip:
         if known is None:
             return self._begun()
         if tip is not None:
-            self._branch.fetch(f"--negotiation-tip={known}")
+            self._branch.fetch("--no-filter", f"--negotiation-tip={known}")
         if tip is None or not is_part(self._git, known, tip):
             raise self._rewritten(known, self._kept)
         self._keep(tip)
@@ -84,7 +84,7 @@ class Tip:
         if tip is None:
             return []
         if self._remote is not None and self._is_shallow():
-            self._branch.fetch(f"--depth={_WHOLE}")
+            self._branch.fetch("--no-filter", f"--depth={_WHOLE}")
         return self._line(tip)
 
     def before(self, commit: str) -> str:
@@ -135,7 +135,7 @@ class Tip:
                 tracked = self._branch.resolve(self._tracked)
                 # Where git has followed it the history is here; else as much of it as is looked into.
                 extent = f"--negotiation-tip={tracked}" if tracked else f"--depth={_LOOKED_BACK + 1}"
-                self._branch.fetch(extent)
+                self._branch.fetch("--no-filter", extent)
                 self._forget(self._found_whole)
                 # The branch may have moved on in between; then only what came after was brought here.
                 if self._branch.resolve(tip) is not None:
