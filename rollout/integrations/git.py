@@ -365,6 +365,7 @@ class GitRepository:
 
     def _brought(self, name: str) -> bool:
         """Whether the remote had what a name stands for, of names that say where it is."""
+        name = name.removeprefix("refs/remotes/")
         branch = name.removeprefix(f"{self._remote}/")
         if self._remote is None or (branch == name and not _COMMIT.fullmatch(name)):
             return False
