@@ -559,11 +559,22 @@ class ArtifactStore(Protocol):
     """Evidence, addressed by its sha256."""
 
     def put(self, content: bytes) -> str:
-        """Keep it; the answer is its digest. Keeping it twice changes nothing."""
+        """Keep it where every machine finds it; the answer is its digest. Keeping it twice changes nothing.
+
+        Raises Unavailable where that cannot be done now, and Unsupported for what is too large.
+        """
+        ...
+
+    def queue(self, content: bytes) -> str:
+        """Keep it on this machine, without waiting for anybody: every machine finds it after the next `put` or `flush`."""
+        ...
+
+    def flush(self) -> None:
+        """Bring all that was queued on this machine where every other finds it. Raises Unavailable; it waits on then."""
         ...
 
     def get(self, digest: str) -> bytes:
-        """The content. Raises Unreadable if it is missing or does not match its digest."""
+        """The content. Raises Unreadable if it is missing or does not match its digest, Unavailable where nobody answers."""
         ...
 
 

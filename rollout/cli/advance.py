@@ -93,7 +93,7 @@ def command(
         if metrics_file is not None:
             names = [each.name for each in ended]
             write_metrics(metrics_file, world, names, ticked_at=world.clock.now())
-        return fleets.exit_status(ended)
+        return keep_evidence(world, fleets.exit_status(ended))
     tick = advance(world, name, signature=signature, gatekeeper=gatekeeper)
     tell(
         lambda form, _: _summary(world, tick) if form == "markdown" else ticks.render(tick, form),
@@ -101,7 +101,22 @@ def command(
     )
     if metrics_file is not None:
         write_metrics(metrics_file, world, [name], ticked_at=world.clock.now())
-    return ticks.exit_status(tick)
+    return keep_evidence(world, ticks.exit_status(tick))
+
+
+def keep_evidence(world: World, status: int = 0) -> int:
+    """Bring what the looks have seen where all machines find it; the answer is the exit status, graver if that fails.
+
+    Nobody's safety waits for it: it comes after all ticks, and what cannot be brought there waits on this machine.
+    """
+    from rollout.cli.endings import end_with
+    from rollout.report.untold import gravest
+
+    try:
+        world.evidence.flush()
+    except RolloutError as error:
+        return gravest({status, end_with(error)})
+    return status
 
 
 def _rehearsed(

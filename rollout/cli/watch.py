@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rollout.cli.advance import keep_evidence
 from rollout.cli.metricsfile import metrics_file_option, require_folder, write_metrics
 from rollout.cli.options import ADAPTER, site_options
 
@@ -89,6 +90,7 @@ def _ticks(
         click.echo(f"no tick: {error.message}. {error.advice}".rstrip(), err=True)
         return
     yield from advance_all(fleet, signature=signature, gatekeeper=gatekeeper)
+    keep_evidence(world)
     if metrics_file is not None:
         write_metrics(metrics_file, world, fleet.names, ticked_at=world.clock.now())
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, Field, StringConstraints, model_validator
+from pydantic import AwareDatetime, Discriminator, Field, StringConstraints, Tag, model_validator
 
 from rollout.core.alert import AlertSettings, PrometheusLabel
 from rollout.core.duration import Duration
@@ -297,6 +297,24 @@ class BranchLedger(_Ledger):
     )
 
 
+class BranchEvidence(Document):
+    """Evidence on an orphan branch of the repository's remote, for machines that keep nothing between runs."""
+
+    kind: Literal["branch"]
+    branch: BranchName = "rollout-evidence"
+
+
+def _kind_of_evidence(given: object) -> str:
+    """So that what is wrong is told of the one form that was meant."""
+    return "a-branch" if isinstance(given, dict | BranchEvidence) else "a-folder"
+
+
+Evidence = Annotated[
+    Annotated[Line, Tag("a-folder")] | Annotated[BranchEvidence, Tag("a-branch")],
+    Discriminator(_kind_of_evidence),
+]
+
+
 class Merging(StrEnum):
     """How a revert comes to the branch: pushed, proposed, or pushed where the remote takes it and proposed elsewhere."""
 
@@ -424,6 +442,9 @@ class GatewaySettings(Document):
     examine: Examination = Examination()
 
 
+_OnBranch = (BranchLedger, BranchEvidence)
+
+
 class Environment(Document):
     """One place where adapters serve (`policies/environments/<name>.yaml`).
 
@@ -460,7 +481,9 @@ class Environment(Document):
         description="Who is told of rollbacks, of promotions, and of what waits for people.",
     )
     routes: Line = Field(description="The routes document that the gateways read.")
-    evidence: Line = Field(description="Folder of the evidence, addressed by digest.")
+    evidence: Evidence = Field(
+        description="Folder of the evidence, addressed by digest; or a branch of the remote that holds it."
+    )
     context_key: ContextKey = ContextKey()
     gateway: GatewaySettings = GatewaySettings()
     alerts: AlertSettings = AlertSettings()
@@ -480,6 +503,14 @@ class Environment(Document):
     def _a_forge_has_a_remote(self) -> Environment:
         if self.forge is not None and self.remote is None:
             raise ValueError("forge: without a `remote` there is nothing to propose a revert in")
+        return self
+
+    @model_validator(mode="after")
+    def _branches_are_different(self) -> Environment:
+        named = [self.branch]
+        named += [each.branch for each in (self.ledger, self.evidence) if isinstance(each, _OnBranch)]
+        if len(set(named)) != len(named):
+            raise ValueError("manifests, ledger and evidence need a branch each: two of them name the same")
         return self
 
     @model_validator(mode="after")

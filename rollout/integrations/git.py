@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from rollout.core.plain import plain
 from rollout.errors import PushRefused, RemoteUnavailable, Unavailable, Unreadable, Usage, WorldChanged
@@ -26,12 +26,21 @@ from rollout.errors import PushRefused, RemoteUnavailable, Unavailable, Unreadab
 if TYPE_CHECKING:
     from rollout.ports import Revert
 
+T = TypeVar("T")
+
 PATIENCE = "ROLLOUT_GIT_TIMEOUT_S"
 _LONGEST_S = 86_400
 _LAST_WORDS_S = 2.0
 _REMOTE = frozenset({"fetch", "push", "ls-remote"})
+_QUIETLY = (
+    *("--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules"),
+    "--refmap=",  # Only what is asked for: no reference of the user's moves.
+)
+# How a shallow clone gets what it lacks: a little, then all that there is (git-fetch(1), --unshallow).
+_DEEPER = ("--deepen=100", "--depth=2147483647")
 _OWN_SSH = frozenset({"GIT_SSH", "GIT_SSH_COMMAND"})
 _ATTEMPTS = 5
+_NOTHING_IN_COMMON = 1  # The exit status of `git merge-base`.
 _STALE_AFTER = 5.0
 # Listed files up to this size are read together, up to so many bytes in all.
 _SMALL = 1 << 20
@@ -44,6 +53,7 @@ _SETTINGS = tuple(
         "core.quotePath=false",
         "core.fsmonitor=false",
         "core.attributesFile=/dev/null",
+        "advice.graftFileDeprecated=false",
         "color.ui=false",
         "diff.relative=false",
         "log.showSignature=false",
@@ -103,6 +113,7 @@ class GitFailed(Unavailable):
         self.reason = next(told, lines[-1] if lines else "no message")
         super().__init__(f"git {words[0]} ended with {returncode}: {self.reason}")
         self.stderr = stderr
+        self.returncode = returncode
 
 
 class GitTimedOut(GitFailed):
@@ -111,6 +122,17 @@ class GitTimedOut(GitFailed):
     def __init__(self, words: tuple[str, ...], seconds: float) -> None:
         told = f"no answer within {seconds:g} s ({PATIENCE} gives it more)"
         super().__init__(words, -signal.SIGTERM, f"fatal: {told}\n")
+
+
+class _CutOff(Unreadable):
+    """A shallow clone ends at `commits`, and what was asked for is behind them."""
+
+    def __init__(self, root: Path, commits: frozenset[str]) -> None:
+        super().__init__(
+            f"the history in {root} is cut off here: it is a shallow clone",
+            advice="Fetch all of it: fetch-depth: 0 in a checkout, or git fetch --unshallow.",
+        )
+        self.commits = commits
 
 
 def patience_s() -> float:
@@ -305,8 +327,19 @@ class GitRepository:
         return tuple(record for record in os.fsdecode(self.run(*words)).split("\0") if record)
 
     def resolve(self, reference: str) -> str:
-        """The commit that a name stands for. Raises Unreadable if there is none, or if it could be another."""
+        """The commit that a name stands for. Raises Unreadable if there is none, or if it could be another.
+
+        What a narrow clone lacks is fetched: a commit by its id, or the remote's branch of a name like origin/main.
+        """
         name = re.split(r"[~^:]|@\{", reference, maxsplit=1)[0]
+        try:
+            return self._resolved(reference, name)
+        except Unreadable:
+            if not self._is_missing(name) or not self._brought(name):
+                raise
+        return self._in_full(lambda: self._resolved_whole(reference, name))
+
+    def _resolved(self, reference: str, name: str) -> str:
         whole, rest = self._whole_name(name), reference.removeprefix(name)
         # Only a short name can be looked up in a branch's configuration and in the log of its moves.
         meant = reference if rest.startswith("@") else f"{whole}{rest}"
@@ -314,6 +347,48 @@ class GitRepository:
             return self._word("rev-parse", "--verify", "--quiet", "--end-of-options", f"{meant}^{{commit}}")
         except GitFailed:
             raise self._unknown(reference) from None
+
+    def _resolved_whole(self, reference: str, name: str) -> str:
+        """The same of what was brought by itself, whose parents may have been left behind."""
+        try:
+            return self._resolved(reference, name)
+        except Unreadable:
+            self._check_whole("--no-walk", self._resolved(name, name))
+            raise
+
+    def _is_missing(self, name: str) -> bool:
+        try:
+            self._resolved(name, name)
+        except Unreadable:
+            return not self._references(*(place.format(name) for place in _PLACES))
+        return False
+
+    def _brought(self, name: str) -> bool:
+        """Whether the remote had what a name stands for, of names that say where it is."""
+        name = name.removeprefix("refs/remotes/")
+        branch = name.removeprefix(f"{self._remote}/")
+        if self._remote is None or (branch == name and not _COMMIT.fullmatch(name)):
+            return False
+        wanted = name if branch == name else f"+refs/heads/{branch}:refs/remotes/{name}"
+        return self._bring("--depth=1" if self._shallow_file.is_file() else None, wanted)
+
+    def _bring(self, extent: str | None, *wanted: str) -> bool:
+        """Fetch commits, or what refspecs say; whether that was possible."""
+        try:
+            self.run("fetch", *_QUIETLY, *([extent] if extent else []), str(self._remote), *wanted)
+        except GitFailed:
+            return False
+        return True
+
+    def _in_full(self, ask: Callable[[], T]) -> T:
+        """What `ask` finds. Where a shallow clone ends before it, more of its history is fetched, if somebody has it."""
+        for extent in _DEEPER:
+            try:
+                return ask()
+            except _CutOff as error:
+                if self._remote is None or not self._bring(extent, *sorted(error.commits)):
+                    raise
+        return ask()
 
     def _whole_name(self, name: str) -> str:
         """The one reference of that name, or what git alone gives a meaning to: a commit's id, HEAD.
@@ -357,7 +432,7 @@ class GitRepository:
         return Path(self._root, self._word("rev-parse", "--git-path", "shallow"))
 
     def _check_whole(self, *walk: str) -> None:
-        """Raise Unreadable if a walk comes to where a shallow clone is cut off.
+        """Raise _CutOff if a walk comes to where a shallow clone ends.
 
         A commit there seems to have no parent, and to have made every file that it holds.
         """
@@ -367,11 +442,11 @@ class GitRepository:
             return
         met = cut.intersection(self._word("rev-list", *walk, "--").split())
         # A first commit may be listed there too; a commit itself says what git no longer shows: its parents.
-        if any("\nparent " in self._word("cat-file", "commit", commit).split("\n\n")[0] for commit in met):
-            raise Unreadable(
-                f"the history in {self._root} is cut off here: it is a shallow clone",
-                advice="Fetch all of it: fetch-depth: 0 in a checkout, or git fetch --unshallow.",
-            )
+        found = (
+            each for each in met if "\nparent " in self._word("cat-file", "commit", each).split("\n\n")[0]
+        )
+        if ends := frozenset(found):
+            raise _CutOff(self._root, ends)
 
     def at(self, reference: str) -> CommitTree:
         """The tree at a commit or a name."""
@@ -401,7 +476,9 @@ class GitRepository:
 
         Its first parent therefore is the branch as it was before, without anything of the pull request.
         """
-        tip = self._tip_known()
+        return self._in_full(lambda: self._last_change(path, self._tip_known()))
+
+    def _last_change(self, path: PurePosixPath, tip: str) -> str:
         commit = self._word("log", "-1", "--first-parent", "--format=%H", tip, "--", str(path))
         if not commit:
             self._check_whole("--first-parent", tip)
@@ -411,8 +488,9 @@ class GitRepository:
 
     def first_parent(self, commit: str) -> str | None:
         """The commit before it, or None for the first. Raises Unreadable where a shallow clone is cut off."""
-        self._check_whole("--no-walk", commit)
-        parents = self._word("rev-list", "--parents", "-n", "1", commit).split()[1:]
+        meant = self.resolve(commit)
+        self._in_full(lambda: self._check_whole("--no-walk", meant))
+        parents = self._word("rev-list", "--parents", "-n", "1", meant).split()[1:]
         return parents[0] if parents else None
 
     def history(self, path: PurePosixPath, reference: str) -> Iterator[str]:
@@ -430,31 +508,50 @@ class GitRepository:
             "--no-abbrev",
             "-z",
         )
-        for record in self._records(*words, reference, "--", str(path)):
-            if record.startswith(":"):
-                yield record.split(" ")[3]
-        self._check_whole("--first-parent", reference)
+        told = 0
+        for extent in (*_DEEPER, None):
+            records = self._records(*words, reference, "--", str(path))
+            found = [record.split(" ")[3] for record in records if record.startswith(":")]
+            yield from found[told:]  # A longer history only adds to the end.
+            told = len(found)
+            try:
+                return self._check_whole("--first-parent", reference)
+            except _CutOff as error:
+                if extent is None or self._remote is None or not self._bring(extent, *sorted(error.commits)):
+                    raise
 
     def changed_since(self, reference: str) -> frozenset[PurePosixPath]:
         """The files that this side has changed since it left a commit's line, those that git does not track too."""
         commit = self.resolve(reference)
-        try:
-            left = self._word("merge-base", commit, "HEAD")
-        except GitFailed:
-            left = commit
+        left = self._in_full(lambda: self._parting(commit))
         return _paths(
             self._records(*_DIFF, left, "--"),
             self._records("ls-files", "--others", "--exclude-standard", "-z"),
         )
 
+    def _parting(self, commit: str) -> str:
+        """Where this side has left a commit's line; the commit itself, where the two have nothing in common."""
+        try:
+            left = self._word("merge-base", commit, "HEAD")
+        except GitFailed as error:
+            if error.returncode != _NOTHING_IN_COMMON:
+                raise
+            self._check_whole(commit, "HEAD")
+            return commit
+        self._check_whole(commit, "HEAD", f"^{left}")
+        return left
+
     def contains(self, descendant: str, ancestor: str) -> bool:
         """Whether a commit is part of the history of another. Raises Unreadable if that is cut off before it."""
         younger, older = self.resolve(descendant), self.resolve(ancestor)
+        return self._in_full(lambda: self._contains(younger, older))
+
+    def _contains(self, younger: str, older: str) -> bool:
         try:
             if self._word("merge-base", younger, older) == older:
                 return True
         except GitFailed as error:
-            if error.stderr:
+            if error.returncode != _NOTHING_IN_COMMON:
                 raise
         self._check_whole(younger)
         return False
@@ -472,7 +569,7 @@ class GitRepository:
         `committers` are better left out. Names and addresses, and of an address also what stands before the @.
         Raises Unreadable if the history between them is cut off.
         """
-        self._check_whole(f"{since}..{until}")
+        self._in_full(lambda: self._check_whole(f"{since}..{until}"))
         # Everybody in the form of the trailer: a name cannot hold a line's end, and a message not a NUL.
         people = "Co-authored-by: %an <%ae>%n%B" + ("%nCo-authored-by: %cn <%ce>" if committers else "")
         listing = self.run("log", f"--format={people}", f"{since}..{until}", "--", *map(str, paths))
@@ -588,7 +685,7 @@ class GitRepository:
                 stored = self.run("hash-object", "-w", "--no-filters", "--stdin", content=content)
                 blob = stored.decode().strip()
                 self.run("update-index", "--add", "--cacheinfo", f"100644,{blob},{path}", environment=index)
-            tree = self.run("write-tree", environment=index).decode().strip()
+            tree = self.run("write-tree", "--missing-ok", environment=index).decode().strip()
         parents = (word for parent in (tip, *joined) for word in ("-p", parent))
         words = ("commit-tree", tree, *parents, "-F", "-")
         told = message.encode(errors="backslashreplace")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -146,7 +146,7 @@ class Alerted:
         self, world: World, state: RolloutState, request: Request, on_phase: OnPhase
     ) -> RollbackReport:
         meant = state.candidate or (state.rolled_back.bad if state.rolled_back else None)
-        return rollback(
+        report = rollback(
             world,
             request.adapter,
             reason=request.reason,
@@ -157,6 +157,9 @@ class Alerted:
             only=meant.served_name if meant else None,
             on_phase=partial(on_phase, request.adapter),
         )
+        with suppress(Exception):  # What a remote does not take now waits here for the next who writes to it.
+            world.evidence.flush()
+        return report
 
 
 def _answer(
@@ -179,7 +182,7 @@ def _age(request: Request) -> tuple[datetime, str]:
 
 
 def _keep(world: World, request: Request) -> str | None:
-    """The alert as evidence; where it cannot be kept, the rollback goes on without it."""
+    """The alert as evidence, of which others hear afterwards; where it cannot be kept, the rollback goes on without it."""
     alert = request.alert
     told = {
         "status": alert.status,
@@ -189,6 +192,6 @@ def _keep(world: World, request: Request) -> str | None:
         "fingerprint": alert.fingerprint,
     }
     try:
-        return world.evidence.put(json.dumps(told, sort_keys=True).encode())
+        return world.evidence.queue(json.dumps(told, sort_keys=True).encode())
     except Exception:
         return None

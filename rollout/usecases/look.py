@@ -150,7 +150,7 @@ def _record(
         outcome=analysis.outcome,
         evidence=dict(evidence),
         reasons=analysis.reasons,
-        detail=world.evidence.put(canonical(detail)),
+        detail=world.evidence.queue(canonical(detail)),
     )
 
 

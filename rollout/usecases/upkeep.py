@@ -114,7 +114,7 @@ def planted_state(
             environment.metrics.path,
             environment.routes,
             environment.holds,
-            environment.evidence,
+            *((environment.evidence,) if isinstance(environment.evidence, str) else ()),
             environment.adapter_folder,
         )
         for file in sorted(touched):

@@ -72,6 +72,10 @@ def _seal(document: environment.Environment) -> Seal:
 
 def open_evidence(document: environment.Environment, root: Path) -> ArtifactStore:
     """Where its evidence is kept."""
-    from rollout.integrations.evidence import EvidenceFolder
+    from rollout.integrations.evidence import EvidenceBranch, EvidenceFolder
+    from rollout.integrations.git import GitRepository
 
-    return EvidenceFolder(root / document.evidence)
+    if isinstance(document.evidence, str):
+        return EvidenceFolder(root / document.evidence)
+    git = GitRepository(root, branch=document.branch, remote=document.remote)
+    return EvidenceBranch(git, root, branch=document.evidence.branch, remote=document.remote)

@@ -13,7 +13,7 @@ from rollout.errors import Usage
 from rollout.integrations.documents import StrictDocuments
 from rollout.wiring.artifacts import _locate
 from rollout.wiring.flags import flag_store
-from rollout.wiring.ledgers import open_ledger
+from rollout.wiring.ledgers import open_evidence, open_ledger
 from rollout.wiring.metrics import metric_sources
 from rollout.wiring.places import working_folder
 
@@ -30,7 +30,6 @@ _UNRECORDED = ".rollout/unrecorded"
 def build_world(root: Path, environment: str) -> World:
     """Everything outside, for one environment of the repository at `root`."""
     from rollout.integrations.clock import SystemClock
-    from rollout.integrations.evidence import EvidenceFolder
     from rollout.integrations.git import GitRepository
     from rollout.integrations.unrecorded import UnrecordedFolder
     from rollout.ports import World
@@ -45,7 +44,7 @@ def build_world(root: Path, environment: str) -> World:
         gateways=gateway_clients(document),
         routes=routes_store(document, root),
         ledger=open_ledger(document, root),
-        evidence=EvidenceFolder(root / document.evidence),
+        evidence=open_evidence(document, root),
         manifests=GitRepository(root, branch=document.branch, remote=document.remote),
         documents=StrictDocuments(),
         shelf=_shelf(document, root),

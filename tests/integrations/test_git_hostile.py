@@ -44,10 +44,13 @@ def commit(folder: Path, content: str, *words: str, path: PurePosixPath = PATH) 
 # --- a history that is cut off
 
 
-def shallow(clone: Path, *, depth: int) -> GitRepository:
+def shallow(clone: Path, *, depth: int, away: bool = True) -> GitRepository:
+    """A clone of the newest commits, of a remote that gives nothing more now or still answers."""
     folder = clone.with_name(f"shallow-{depth}")
     words = ["git", "clone", "-q", f"--depth={depth}", clone.as_uri(), folder]
     subprocess.run(words, check=True, capture_output=True)
+    if away:
+        git(folder, "remote", "set-url", "origin", clone.with_name("away").as_uri())
     return GitRepository(folder)
 
 
@@ -98,9 +101,47 @@ def test_authors_below_the_cut_are_not_left_out(clone: Path) -> None:
     other = commit(clone, "other")
     git(clone, "checkout", "-q", "main")
     repository = shallow(clone, depth=1)
-    git(clone.with_name("shallow-1"), "fetch", "-q", "--depth=1", "origin", other)
+    git(clone.with_name("shallow-1"), "fetch", "-q", "--depth=1", clone.as_uri(), other)
     with pytest.raises(Unreadable, match="is cut off"):
         repository.authors(PATH, since=other)
+
+
+def test_what_a_shallow_clone_lacks_is_fetched_where_the_remote_has_it(clone: Path) -> None:
+    whole, last = GitRepository(clone, remote=None), git(clone, "rev-parse", "main")
+    commit(clone, "x", path=PurePosixPath("README"))
+    first = git(clone, "rev-list", "--max-parents=0", "HEAD")
+
+    def fresh() -> GitRepository:
+        subprocess.run(["rm", "-rf", clone.with_name("shallow-1")], check=True)
+        return shallow(clone, depth=1, away=False)
+
+    assert fresh().last_change(PATH) == last
+    assert fresh().first_parent(last) == whole.first_parent(last)
+    assert fresh().contains(last, first)
+    assert fresh().resolve(f"{last}~1") == git(clone, "rev-parse", f"{last}~1")
+    assert list(fresh().history(PATH, "HEAD")) == list(whole.history(PATH, "HEAD"))
+    assert fresh().changed_since(first) == {PATH, PurePosixPath("README")}
+    narrow = fresh()
+    assert narrow.at(first).read(PATH) == b"1"
+    assert narrow.authors(PATH, since=first) == ("Ann", "ann", "ann@example.org")
+    narrow = fresh()
+    git(clone.with_name("shallow-1"), "checkout", "-q", "--detach")
+    git(clone.with_name("shallow-1"), "branch", "-q", "-D", "main")
+    git(clone.with_name("shallow-1"), "update-ref", "-d", "refs/remotes/origin/main")
+    assert narrow.resolve("origin/main") == git(clone, "rev-parse", "main")
+
+
+def test_a_long_history_is_fetched_as_far_as_it_is_needed(clone: Path) -> None:
+    for number in range(150):
+        git(clone, "commit", "-q", "--allow-empty", "-m", str(number))
+    last = commit(clone, "4")
+    for number in range(20):
+        git(clone, "commit", "-q", "--allow-empty", "-m", str(number))
+    repository = shallow(clone, depth=1, away=False)
+    assert repository.last_change(PATH) == last
+    assert git(clone.with_name("shallow-1"), "rev-list", "--count", "HEAD") == "101"
+    assert len(list(repository.history(PATH, "HEAD"))) == 4
+    assert git(clone.with_name("shallow-1"), "rev-list", "--count", "HEAD") == "174"
 
 
 def test_a_first_commit_has_no_parent_and_a_whole_history_an_end(clone: Path) -> None:

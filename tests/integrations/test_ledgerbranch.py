@@ -317,7 +317,7 @@ def test_all_that_is_read_of_one_moment_asks_the_remote_once(place: Place) -> No
 
 
 def test_a_lock_that_a_killed_git_left_is_outlasted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rollout.integrations.ledger.tip._STALE_AFTER_S", 0.0)
+    monkeypatch.setattr("rollout.orphan.branch._STALE_AFTER_S", 0.0)
     place = Place(tmp_path, "own branch")
     write(place.open(), "one")
     (place.machine("a") / ".git" / "refs" / "heads" / f"{BRANCH}.lock").touch()

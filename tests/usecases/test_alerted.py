@@ -179,7 +179,10 @@ def test_a_rollback_that_is_not_complete_is_open_and_is_finished_by_the_same_bod
 
 def test_evidence_that_cannot_be_kept_keeps_nobody_from_safety(site: Site) -> None:
     class Full:
-        def put(self, content: bytes) -> str:
+        def queue(self, content: bytes) -> str:
+            raise Unavailable("no space is left")
+
+        def flush(self) -> None:
             raise Unavailable("no space is left")
 
     world = replace(site.world, evidence=Full())  # type: ignore[arg-type]

@@ -33,7 +33,11 @@ from rollout.integrations.ledger.lines import (
     require_size,
     shown,
 )
-from rollout.integrations.ledger.objects import (
+from rollout.integrations.ledger.published import FOLDER, Published, RouteOf, is_published
+from rollout.integrations.ledger.seal import Seal
+from rollout.integrations.ledger.tip import Tip
+from rollout.integrations.ledger.watch import Watch
+from rollout.orphan.objects import (
     Blob,
     Change,
     Git,
@@ -43,10 +47,6 @@ from rollout.integrations.ledger.objects import (
     list_blobs,
     list_root,
 )
-from rollout.integrations.ledger.published import FOLDER, Published, RouteOf, is_published
-from rollout.integrations.ledger.seal import Seal
-from rollout.integrations.ledger.tip import Tip
-from rollout.integrations.ledger.watch import Watch
 
 _ATTEMPTS = 12
 _SEGMENT = 32

@@ -15,7 +15,8 @@ from rollout.core.lifecycle import Anchored, LedgerEntry
 from rollout.errors import LedgerConflict
 from rollout.integrations.ledger.layout import folder_of, is_segment, owner
 from rollout.integrations.ledger.lines import shown
-from rollout.integrations.ledger.objects import (
+from rollout.integrations.ledger.seal import Seal
+from rollout.orphan.objects import (
     Blob,
     Git,
     Move,
@@ -25,7 +26,6 @@ from rollout.integrations.ledger.objects import (
     moves,
     sizes,
 )
-from rollout.integrations.ledger.seal import Seal
 
 
 def losses(git: Git, commits: Sequence[str], environment: str, seal: Seal) -> Mapping[str, LedgerConflict]:

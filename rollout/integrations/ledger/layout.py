@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 
 from rollout.errors import LedgerConflict
 from rollout.integrations.ledger.lines import is_name, shown
-from rollout.integrations.ledger.objects import LARGEST, Blob
+from rollout.orphan.objects import LARGEST, Blob
 
 _SEGMENT = re.compile(r"\A\d{10}\.jsonl\Z")
 _LONGEST = 256 << 20

@@ -13,7 +13,7 @@ from rollout.core.lifecycle import RolloutState
 from rollout.core.routes import Route, Routes, with_route
 from rollout.errors import Unavailable
 from rollout.integrations.ledger.lines import is_name
-from rollout.integrations.ledger.objects import Change, Git
+from rollout.orphan.objects import Change, Git
 
 FOLDER = PurePosixPath("routes")
 

@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import random
-import re
-import time
 from contextlib import suppress
 from pathlib import Path
 
 from rollout.durable import exclusive
-from rollout.errors import LedgerConflict, RemoteUnavailable, Unavailable
-from rollout.integrations.ledger.objects import Git, is_part
+from rollout.errors import LedgerConflict, Unavailable
+from rollout.orphan.branch import Branch
+from rollout.orphan.objects import Git, is_part
 
-_STALE_AFTER_S = 5.0
-_ATTEMPTS = 4
-# A server that sends nothing for a minute is away; nobody is asked for a password.
-_PATIENCE = {"GIT_HTTP_LOW_SPEED_LIMIT": "1000", "GIT_HTTP_LOW_SPEED_TIME": "60"}
-_QUIETLY = (
-    *("--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules"),
-    "--refmap=",  # Only what is asked for: no reference of the user's moves.
-)
 _FIRST_WAIT_S = 120.0
 _LOOKED_BACK = 32
 # What git itself takes for no limit (git-fetch(1), --unshallow).
 _WHOLE = 2147483647
-_REFUSED = re.compile(r"(?m)^ ! (\[(?:remote )?rejected\].*)$")
 
 
 class Tip:
@@ -38,11 +26,10 @@ class Tip:
 
     def __init__(self, git: Git, root: Path, environment: str, *, branch: str, remote: str | None) -> None:
         self._git = git
-        self._root = root
         self._remote = remote
-        self._branch = f"refs/heads/{branch}"
+        self._branch = Branch(git, root, branch=branch, remote=remote, what="ledger")
         self._tracked = f"refs/remotes/{remote}/{branch}"
-        self._kept = f"refs/rollout/ledger/{remote}/{branch}" if remote else self._branch
+        self._kept = f"refs/rollout/ledger/{remote}/{branch}" if remote else self._branch.reference
         self._found_whole = (
             f"refs/rollout/whole/{environment}/{f'at/{remote}' if remote else 'here'}/{branch}"
         )
@@ -50,11 +37,11 @@ class Tip:
     @property
     def folder(self) -> Path:
         """Where this clone may keep what no commit can bring there."""
-        return self._in_git_folder("rollout")
+        return self._branch.in_git_folder("rollout")
 
     def known(self) -> str | None:
         """As it was seen last, without asking anybody."""
-        return self._resolve(self._kept)
+        return self._branch.resolve(self._kept)
 
     def now(self) -> str | None:
         """As it is now, with all that it holds; None if there is no such branch yet. Raises RemoteUnavailable.
@@ -65,13 +52,13 @@ class Tip:
         known = self.known()
         if self._remote is None:
             return known
-        tip = self._ask()
+        tip = self._branch.ask()
         if tip == known:
             return tip
         if known is None:
             return self._begun()
         if tip is not None:
-            self._fetch(f"--negotiation-tip={known}")
+            self._branch.fetch("--no-filter", f"--negotiation-tip={known}")
         if tip is None or not is_part(self._git, known, tip):
             raise self._rewritten(known, self._kept)
         self._keep(tip)
@@ -79,7 +66,7 @@ class Tip:
 
     def whole(self) -> str | None:
         """The commit up to which histories were found to have only grown. To be asked before `now` is."""
-        return self._resolve(self._found_whole)
+        return self._branch.resolve(self._found_whole)
 
     def between(self, whole: str | None, tip: str | None) -> list[str]:
         """The commits up to `tip` behind one that was found whole, oldest first; the newest ones if none was.
@@ -97,23 +84,23 @@ class Tip:
         if tip is None:
             return []
         if self._remote is not None and self._is_shallow():
-            self._fetch(f"--depth={_WHOLE}")
+            self._branch.fetch("--no-filter", f"--depth={_WHOLE}")
         return self._line(tip)
 
     def before(self, commit: str) -> str:
         """The commit before one, or itself if it is the first that is here."""
-        return self._resolve(f"{commit}^") or commit
+        return self._branch.resolve(f"{commit}^") or commit
 
     def found_whole(self, tip: str) -> None:
         """Remember for the next time that histories up to there only grew."""
-        self._set(self._found_whole, tip, ())
+        self._branch.set(self._found_whole, tip)
 
     def _line(self, tip: str, *words: str) -> list[str]:
         listed = self._git.run("rev-list", "--reverse", "--topo-order", "--parents", *words, tip, "--")
         commits = [line.split() for line in listed.decode().splitlines()]
         if merged := next((commit for commit, *parents in commits if len(parents) > 1), None):
             raise LedgerConflict(
-                f"commit {merged[:12]} of {self._branch} merges another line: nothing but rollout writes there",
+                f"commit {merged[:12]} of {self._branch.reference} merges another line: nothing but rollout writes there",
                 advice="Look for who made it, and put the branch back to before it.",
             )
         return [commit for commit, *_ in commits]
@@ -126,31 +113,14 @@ class Tip:
 
         Raises RemoteUnavailable where the remote gives no answer: then nobody knows what became of it.
         """
-        if self._remote is None:
-            return self._set(self._branch, commit, (tip or "0" * len(commit),))
-        try:
-            words = ("push", "--no-verify", self._remote, f"{commit}:{self._branch}")
-            self._git.run(*words, environment=_PATIENCE)
-        except Unavailable as error:
-            if refused := _REFUSED.search(_told(error)):
-                return refused[1]
-            raise self._away("pushing to", error) from None
-        self._keep(commit)
-        return None
-
-    def _ask(self) -> str | None:
-        assert self._remote is not None
-        try:
-            answer = self._git.run("ls-remote", "--quiet", self._remote, self._branch, environment=_PATIENCE)
-        except Unavailable as error:
-            raise self._away("reading", error) from None
-        lines = (line.split("\t") for line in answer.decode(errors="replace").splitlines())
-        return next((commit for commit, *names in lines if names == [self._branch]), None)
+        refused = self._branch.move(commit, tip)
+        if refused is None and self._remote is not None:
+            self._keep(commit)
+        return refused
 
     def _rewritten(self, known: str, reference: str) -> LedgerConflict:
-        place = f" at {self._remote}" if self._remote else ""
         return LedgerConflict(
-            f"{self._branch}{place} does not hold any more what was read there before ({known[:12]})",
+            f"{self._branch} does not hold any more what was read there before ({known[:12]})",
             advice=f"Somebody has removed or rewritten it. Put {known} there again; or, if it was meant, run"
             f" `git update-ref -d {reference}`.",
         )
@@ -160,72 +130,22 @@ class Tip:
 
         One process at a time: two that were cut off apart would hide that one comes before the other.
         """
-        with exclusive(self._in_git_folder("rollout-ledger"), wait_s=_FIRST_WAIT_S):
-            while (known := self.known()) is None and (tip := self._ask()) is not None:
-                tracked = self._resolve(self._tracked)
+        with exclusive(self._branch.in_git_folder("rollout-ledger"), wait_s=_FIRST_WAIT_S):
+            while (known := self.known()) is None and (tip := self._branch.ask()) is not None:
+                tracked = self._branch.resolve(self._tracked)
                 # Where git has followed it the history is here; else as much of it as is looked into.
                 extent = f"--negotiation-tip={tracked}" if tracked else f"--depth={_LOOKED_BACK + 1}"
-                self._fetch(extent)
+                self._branch.fetch("--no-filter", extent)
                 self._forget(self._found_whole)
                 # The branch may have moved on in between; then only what came after was brought here.
-                if self._resolve(tip) is not None:
+                if self._branch.resolve(tip) is not None:
                     self._keep(tip)
         return known
 
-    def _fetch(self, extent: str) -> None:
-        assert self._remote is not None
-        try:
-            self._git.run("fetch", *_QUIETLY, extent, self._remote, self._branch, environment=_PATIENCE)
-        except Unavailable as error:
-            raise self._away("fetching", error) from None
-
     def _keep(self, commit: str) -> None:
         """Remember it for the next time. One that cannot be remembered is asked for again."""
-        self._set(self._kept, commit, ())
+        self._branch.set(self._kept, commit)
 
     def _forget(self, reference: str) -> None:
         with suppress(Unavailable):
             self._git.run("update-ref", "-d", reference)
-
-    def _set(self, reference: str, commit: str, expected: tuple[str, ...]) -> str | None:
-        refused = None
-        for _ in range(_ATTEMPTS):
-            try:
-                self._git.run("-c", "core.fsync=reference", "update-ref", reference, commit, *expected)
-            except Unavailable as error:
-                refused = getattr(error, "reason", str(error))
-                if "File exists" not in _told(error):
-                    return refused
-                self._outlast_lock(reference)
-            else:
-                return None
-        return refused
-
-    def _outlast_lock(self, reference: str) -> None:
-        """A reference is locked for milliseconds; what a killed git has left is removed."""
-        lock = self._in_git_folder(f"{reference}.lock")
-        with suppress(OSError):
-            if time.time() - lock.stat().st_mtime > _STALE_AFTER_S:
-                lock.unlink()
-        time.sleep(random.uniform(0.01, 0.1))  # noqa: S311 - jitter
-
-    def _in_git_folder(self, name: str) -> Path:
-        return self._root / os.fsdecode(self._git.run("rev-parse", "--git-path", name)).rstrip("\n")
-
-    def _resolve(self, name: str) -> str | None:
-        try:
-            words = ("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
-            return self._git.run(*words).decode().strip()
-        except Unavailable:
-            return None
-
-    def _away(self, what: str, error: Unavailable) -> RemoteUnavailable:
-        reason = getattr(error, "reason", str(error))
-        return RemoteUnavailable(
-            f"{what} {self._branch} at {self._remote} failed: {reason}",
-            advice="The ledger is at the remote. Check the network and the right to push there, and run it again.",
-        )
-
-
-def _told(error: Unavailable) -> str:
-    return f"{error} {getattr(error, 'stderr', '')}"

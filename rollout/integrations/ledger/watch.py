@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 
 from rollout.errors import LedgerConflict
 from rollout.integrations.ledger.growth import losses
-from rollout.integrations.ledger.objects import Git
 from rollout.integrations.ledger.seal import Seal
 from rollout.integrations.ledger.tip import Tip
+from rollout.orphan.objects import Git
 
 Losses = Mapping[str, LedgerConflict]
 

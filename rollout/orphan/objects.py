@@ -1,4 +1,4 @@
-"""Git objects of a ledger branch: trees read and written one level at a time, contents many at once.
+"""Git objects of a branch: trees read and written one level at a time, contents many at once.
 
 No index, no working copy: a commit is built from the trees on the way to one file, whatever else the branch holds.
 """
@@ -179,7 +179,8 @@ def _write(git: Git, tree: _Tree) -> str:
     kinds = {_FOLDER: "tree", "160000": "commit"}
     lines = (f"{mode:>06} {kinds.get(mode, 'blob')} {each}\t{name}\0" for name, (mode, each) in tree.items())
     content = "".join(lines).encode(errors="surrogateescape")
-    return git.run(*_LASTING, "mktree", "-z", content=content).decode().strip()
+    # What else a folder holds need not be here: a clone may be without contents.
+    return git.run(*_LASTING, "mktree", "--missing", "-z", content=content).decode().strip()
 
 
 @dataclass(frozen=True, slots=True)
