@@ -86,10 +86,36 @@ def evaluate(
 
 
 def merge(shards: Sequence[Shard]) -> tuple[EvalReport, ...]:
-    """The reports of all shards, one a suite, in the order of the first shard.
+    """The reports of all shards, one for each candidate and suite, in the order of their first appearance.
 
-    Raises Unreadable unless every shard is there once, of the same evaluation.
+    Raises Unreadable unless every shard of each candidate is there once, of the same evaluation; all that is wrong is
+    named.
     """
+    of_each: dict[str, list[Shard]] = {}
+    for shard in shards:
+        of_each.setdefault(_candidate_of(shard), []).append(shard)
+    if len(of_each) <= 1:
+        return _merged(shards)
+    reports, wrong = list[EvalReport](), list[Unreadable]()
+    for candidate, its in of_each.items():
+        try:
+            reports += _merged(its)
+        except Unreadable as error:
+            wrong.append(Unreadable(f"{candidate}: {error.message}", advice=error.advice))
+    if wrong:
+        raise Unreadable("; ".join(each.message for each in wrong), advice=wrong[0].advice)
+    return tuple(reports)
+
+
+def _candidate_of(shard: Shard) -> str:
+    """Whose shard it is. Raises Unreadable for one that is of several."""
+    names = {f"{each.name} {each.version}" for each in (part.subject.candidate for part in shard.partials)}
+    if len(names) > 1:
+        raise Unreadable(f"one shard speaks of several adapters: {', '.join(sorted(names))}")
+    return names.pop()
+
+
+def _merged(shards: Sequence[Shard]) -> tuple[EvalReport, ...]:
     names = [partial.subject.suite for partial in shards[0].partials] if shards else []
     for shard in shards:
         if [partial.subject.suite for partial in shard.partials] != names:

@@ -148,7 +148,7 @@ def test_who_approved_acts_and_who_asked_is_in_the_reason(
     )
     assert not Path("was-here").exists()
     summary = Path(environment["GITHUB_STEP_SUMMARY"]).read_text()
-    assert f"Promote of {NAME} in {ENVIRONMENT}, approved by cy" in summary
+    assert f"rollout promote {NAME} in {ENVIRONMENT}, approved by cy" in summary
     assert fake.violations == []
 
 

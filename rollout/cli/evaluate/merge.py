@@ -44,8 +44,9 @@ def command(
 ) -> int:
     """Merge the files of all shards into the report.
 
-    The section of quality has the same bytes as that of one run. Exit statuses are those of the evaluation; 3 if a
-    shard is missing, there twice, or of another evaluation.
+    Shards of several manifests make a report of each. The section of quality has the same bytes as that of one run.
+    Exit statuses are those of the evaluation, the worst of all; 3 if a shard is missing, there twice, or of another
+    evaluation.
     """
     from rollout import wiring
     from rollout.cli.evaluate.run import record_reports
@@ -60,7 +61,7 @@ def command(
 
 
 def merged(files: Sequence[Path]) -> Evaluation:
-    """The evaluation of all shards. Raises Unreadable if they do not belong together."""
+    """The evaluation of all shards, of one manifest or several. Raises Unreadable if they do not belong together."""
     from rollout.core.evaluation import Evaluation
     from rollout.usecases.evaluate import merge
 
