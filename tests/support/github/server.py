@@ -88,7 +88,7 @@ class FakeGitHub:
             ("GET", here + "/deployments/{number:int}/statuses", self._deployed),
             ("POST", here + "/deployments/{number:int}/statuses", self._deployed_so),
             ("POST", here + "/code-scanning/sarifs", self._findings),
-            ("GET", here + "/actions/runs/{run:int}/approvals", self._approvals),
+            ("GET", here + "/actions/runs/{number:int}/approvals", self._approvals),
             ("POST", f"{prefix.removesuffix('/v3')}/graphql", self._graphql),
         ]
         routes = [Route(path, self._guarded(page), methods=[method]) for method, path, page in pages]
@@ -385,10 +385,17 @@ class FakeGitHub:
             answer(models.CodeScanningSarifsReceipt, id=f"sarif-{len(self.book.sarifs)}"), 202
         )
 
-    def _approvals(self, _: Request, run: int) -> Response:
+    def _approvals(self, _: Request, number: int) -> Response:
         said = [
-            answer(models.EnvironmentApprovals, user={"login": login}, state=state, comment="")
-            for login, state in self.book.approvals.get(run, ())
+            answer(
+                models.EnvironmentApprovals,
+                environments=[{"name": each} for each in places],
+                state=state,
+                user={"login": login},
+                comment="",
+            )
+            for run, login, state, places in self.book.approvals
+            if run == number
         ]
         return JSONResponse(said)
 
