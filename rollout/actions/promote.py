@@ -36,7 +36,7 @@ def act(inputs: Inputs, event: Event, step: Step) -> int:
         event,
         step,
         ran,
-        title=f"{verb.capitalize()} of {name} in {environment}, approved by {approver}",
+        title=f"rollout {verb} {name} in {environment}, approved by {approver}",
     )
     return ran.status
 

@@ -70,6 +70,8 @@ class Book:
         self.brought: dict[int, set[str]] = {}
         """Commits of the branch that a pull request brought, where it was merged by a rebase."""
         self.teams: dict[str, set[str]] = {}
+        self.approvals: dict[int, list[tuple[str, str]]] = {}
+        """Of a run that waits for an environment: who, and `approved` or `rejected`; the oldest first."""
         self.sarifs: list[dict[str, Any]] = []
         """Findings that were handed in for code scanning, the oldest first."""
         self.login = "ann"

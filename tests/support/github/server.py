@@ -88,6 +88,7 @@ class FakeGitHub:
             ("GET", here + "/deployments/{number:int}/statuses", self._deployed),
             ("POST", here + "/deployments/{number:int}/statuses", self._deployed_so),
             ("POST", here + "/code-scanning/sarifs", self._findings),
+            ("GET", here + "/actions/runs/{run:int}/approvals", self._approvals),
             ("POST", f"{prefix.removesuffix('/v3')}/graphql", self._graphql),
         ]
         routes = [Route(path, self._guarded(page), methods=[method]) for method, path, page in pages]
@@ -383,6 +384,13 @@ class FakeGitHub:
         return JSONResponse(
             answer(models.CodeScanningSarifsReceipt, id=f"sarif-{len(self.book.sarifs)}"), 202
         )
+
+    def _approvals(self, _: Request, run: int) -> Response:
+        said = [
+            answer(models.EnvironmentApprovals, user={"login": login}, state=state, comment="")
+            for login, state in self.book.approvals.get(run, ())
+        ]
+        return JSONResponse(said)
 
     def _status(self, request: Request, sha: str) -> Response:
         states = self.book.statuses.get(sha, {})
