@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 from rollout.demo.scratch import ENVIRONMENT, ScratchRepository
@@ -26,7 +27,6 @@ class Consumer:
         self.repository = ScratchRepository(folder)
         self.fake = fake
         self.act = act
-        self._workspaces = 0
 
     def create(
         self, *, server: int = 1, gateway: int = 1, callers: Mapping[str, str] | None = None
@@ -117,8 +117,7 @@ class Consumer:
 
     def _workspace(self, commit: str) -> Path:
         """A clone at a commit, which says that it is GitHub's."""
-        self._workspaces += 1
-        folder = self.folder / f"workspace-{self._workspaces}"
+        folder = Path(mkdtemp(prefix="workspace-", dir=self.folder))
         origin = self.folder / "origin.git"
         for words in (
             ("clone", "-q", "--shared", "--no-checkout", str(origin), str(folder)),
