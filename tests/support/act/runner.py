@@ -146,10 +146,10 @@ class Act:
             word for name in known for word in ("-s", name)
         ]  # Their values are in act's own environment.
         told = {
-            "ACT_ORIGIN": str(self._origin),
             "ACT_ARTIFACTS": str(self.artifacts / str(self.run_id)),
             "ACT_ENGINES": str(self._engines),
             "GITHUB_API_URL": self._api,
+            "GITHUB_SERVER_URL": self._api,
             "GITHUB_RUN_ID": str(self.run_id),
             "GITHUB_TRIGGERING_ACTOR": actor,
             "GIT_PAGER": "cat",

@@ -72,6 +72,8 @@ class Book:
         self.teams: dict[str, set[str]] = {}
         self.sarifs: list[dict[str, Any]] = []
         """Findings that were handed in for code scanning, the oldest first."""
+        self.approvals: list[tuple[int, str, str, tuple[str, ...]]] = []
+        """Of which run, who, `approved` or `rejected`, into which environments; the oldest first."""
         self.login = "ann"
         """Whose the token is; one that ends in [bot] may not ask who it is."""
         self.spoken = 0
