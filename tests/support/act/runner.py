@@ -152,6 +152,7 @@ class Act:
             "GITHUB_SERVER_URL": self._api,
             "GITHUB_RUN_ID": str(number),
             "GITHUB_TRIGGERING_ACTOR": actor,
+            "OMP_NUM_THREADS": "1",  # Jobs of a matrix share the machine with each other.
             "GIT_PAGER": "cat",
             "NO_COLOR": "1",
             "TERM": "dumb",
