@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from pathlib import Path
 
 from rollout.actions.event import Event
 from rollout.actions.inputs import Inputs
 from rollout.actions.publish import publish
 from rollout.actions.step import Step
-from rollout.actions.together import together
 from rollout.actions.verb import PART, run_verb
 from rollout.errors import Usage
 
@@ -38,14 +35,7 @@ def act(inputs: Inputs, event: Event, step: Step) -> int:
     common += ["--record"] if record else []
     if merged:
         files = [file for path in merged for file in _parts(Path(path))]
-        ran = together(
-            step,
-            [
-                run_verb(step, ["evaluate", "merge"], [*common, "--", *map(str, group)], forms=REPORTS)
-                for group in _by_candidate(files)
-            ],
-            "Evaluation",
-        )
+        ran = run_verb(step, ["evaluate", "merge"], [*common, "--", *map(str, files)], forms=REPORTS)
         publish(inputs, event, step, ran, key="evaluate", title="Evaluation")
         return ran.status
     manifest = inputs.required("manifest", next(iter(inputs.paths("manifest")), None))
@@ -79,19 +69,6 @@ def _parts(path: Path) -> list[Path]:
             advice="See what the jobs that evaluate ended with.",
         )
     return found
-
-
-def _by_candidate(files: Sequence[Path]) -> list[list[Path]]:
-    """Parts of one candidate together, since a change may touch several. What is no part is a group of its own."""
-    groups: dict[object, list[Path]] = {}
-    for file in files:
-        try:
-            candidate = json.loads(file.read_bytes())["partials"][0]["subject"]["candidate"]
-            key: object = tuple(str(candidate[each]) for each in ("name", "version", "identity"))
-        except (OSError, ValueError, LookupError, TypeError, RecursionError):
-            key = file
-        groups.setdefault(key, []).append(file)
-    return list(groups.values())
 
 
 def _given(**options: object) -> list[str]:

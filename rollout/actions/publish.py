@@ -34,9 +34,13 @@ def publish(
     *,
     title: str,
     key: str | None = None,
+    outcome: str | None = None,
 ) -> None:
-    """The summary, and the comment of the pull request where there is a `key`, one for each key."""
-    text = said(ran, title)
+    """The summary, and the comment of the pull request where there is a `key`, one for each key.
+
+    `outcome` is what it came to where that is not what the verb itself did.
+    """
+    text = said(ran, title, outcome=outcome)
     step.summarise(text)
     if key is None or event.pull is None or not inputs.flag("comment", default=True):
         return
@@ -59,11 +63,12 @@ def client_of(event: Event) -> Client | None:
     return client
 
 
-def said(ran: Ran, title: str) -> str:
+def said(ran: Ran, title: str, *, outcome: str | None = None) -> str:
     """A heading, then the report; where there is none, what it came to and why."""
     if ran.markdown:
-        return f"## {title}\n\n{ran.markdown}"
-    heading = f"## {_SIGNS.get(ran.outcome, '⛔')} {title}\n\n"
+        why = f"\n\n{refusal(ran.error)}" if ran.error is not None else ""
+        return f"## {title}\n\n{ran.markdown}{why}"
+    heading = f"## {_SIGNS.get(outcome or ran.outcome, '⛔')} {title}\n\n"
     if ran.error is not None:
         return heading + refusal(ran.error)
     if ran.outcome == "error":

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
-
 from rollout.actions.evaluate import REPORTS
 from rollout.actions.event import Event
 from rollout.actions.inputs import Inputs
 from rollout.actions.publish import client_of, publish, said
 from rollout.actions.step import Step
-from rollout.actions.together import together
-from rollout.actions.verb import Ran, run_verb
+from rollout.actions.verb import OUTCOMES, Ran, run_verb
 from rollout.cli.evaluate.outputs import exit_status, read_evaluation
 
 
@@ -20,18 +16,16 @@ def act(inputs: Inputs, event: Event, step: Step) -> int:
     reports = inputs.paths("reports")
     inputs.required("reports", "\n".join(reports))
     check = inputs.text("check")
-    ran = together(step, [_shown(step, report) for report in reports], "Evaluation")
-    step.outputs["outcome"] = ran.outcome
-    publish(inputs, event, step, ran, key="evaluate", title="Evaluation")
+    ran = run_verb(step, ["evaluate", "show"], ["--", *reports], forms=REPORTS)
+    status = ran.status
+    if status == 0:
+        evaluation = read_evaluation(ran.folder / "report.json")
+        status = exit_status(evaluation)
+        step.outputs["outcome"] = OUTCOMES.get(status, "error")
+    publish(inputs, event, step, ran, key="evaluate", title="Evaluation", outcome=step.outputs["outcome"])
     if check:
         _check(event, step, ran, check)
-    return ran.status
-
-
-def _shown(step: Step, report: str) -> Ran:
-    """One report, ended as it concludes."""
-    ran = run_verb(step, ["evaluate", "show"], ["--", report], forms=REPORTS)
-    return replace(ran, status=exit_status(read_evaluation(Path(report)))) if ran.status == 0 else ran
+    return status
 
 
 def _check(event: Event, step: Step, ran: Ran, name: str) -> None:
@@ -49,7 +43,7 @@ def _check(event: Event, step: Step, ran: Ran, name: str) -> None:
         external_id=f"rollout-{name}",
         conclusion=conclusions.get(outcome, Conclusion.FAILED),
         title=f"Evaluation: {outcome}",
-        summary=said(ran, "Evaluation"),
+        summary=said(ran, "Evaluation", outcome=outcome),
     )
     if checked.denied:
         step.note(f"the check is not up to date: {checked.denied}")

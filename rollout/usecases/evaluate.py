@@ -85,26 +85,25 @@ def evaluate(
     return tuple(found)
 
 
-def merge(shards: Sequence[Shard]) -> tuple[EvalReport, ...]:
+def merge(shards: Sequence[Shard]) -> tuple[tuple[EvalReport, ...], Unreadable | None]:
     """The reports of all shards, one for each candidate and suite, in the order of their first appearance.
 
-    Raises Unreadable unless every shard of each candidate is there once, of the same evaluation; all that is wrong is
-    named.
+    Beside them is what is wrong with the shards of those that have none: not every one is there once, of the same
+    evaluation. One candidate's missing shard takes no report from another. Raises Unreadable for a shard of several.
     """
     of_each: dict[str, list[Shard]] = {}
     for shard in shards:
         of_each.setdefault(_candidate_of(shard), []).append(shard)
-    if len(of_each) <= 1:
-        return _merged(shards)
     reports, wrong = list[EvalReport](), list[Unreadable]()
     for candidate, its in of_each.items():
         try:
             reports += _merged(its)
         except Unreadable as error:
-            wrong.append(Unreadable(f"{candidate}: {error.message}", advice=error.advice))
-    if wrong:
-        raise Unreadable("; ".join(each.message for each in wrong), advice=wrong[0].advice)
-    return tuple(reports)
+            told = error.message if len(of_each) == 1 else f"{candidate}: {error.message}"
+            wrong.append(Unreadable(told, advice=error.advice))
+    if not wrong:
+        return tuple(reports), None
+    return tuple(reports), Unreadable("; ".join(each.message for each in wrong), advice=wrong[0].advice)
 
 
 def _candidate_of(shard: Shard) -> str:

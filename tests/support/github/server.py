@@ -20,6 +20,7 @@ from starlette.routing import Route
 
 from tests.support.github.book import NAME, Book, Comment, Pull
 from tests.support.github.filled import answer, check_request
+from tests.support.github.githttp import serve
 from tests.support.servers import served
 
 TOKEN = "ghp_" + "s3cret" * 6
@@ -92,8 +93,16 @@ class FakeGitHub:
             ("POST", f"{prefix.removesuffix('/v3')}/graphql", self._graphql),
         ]
         routes = [Route(path, self._guarded(page), methods=[method]) for method, path, page in pages]
+        for name in (NAME, f"{NAME}.git"):
+            routes.append(Route(f"/{name}/{{rest:path}}", self._git, methods=["GET", "POST"]))
         routes.append(Route("/{rest:path}", self._guarded(lambda _, **_rest: _error(404, "Not Found"))))
         return Starlette(routes=routes)
+
+    async def _git(self, request: Request) -> Response:
+        line = f"{request.method} {request.url.path}"
+        may_push = self.forbidden is None or not self.forbidden.search(line)
+        rest = request.path_params["rest"]
+        return await serve(self.book.remote.folder, request, rest, token=TOKEN, may_push=may_push)
 
     def _guarded(self, page: Callable[..., Response]) -> Callable[[Request], Any]:
         async def endpoint(request: Request) -> Response:
