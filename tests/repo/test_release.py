@@ -14,8 +14,10 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from ruamel.yaml import YAML
 
 from rollout import __version__
+from tests.actions.test_step import read_outputs
 from tests.support.adapters import REPOSITORY
 
 SCRIPTS = REPOSITORY / ".github" / "scripts"
@@ -260,6 +262,70 @@ def test_what_is_built_has_all_and_is_the_same_again(built: tuple[Path, Path], t
         assert "rollout/secret.py" not in file.namelist()
     subprocess.run([root / ".github/scripts/build.sh", tmp_path / "again"], check=True)
     assert release.files(tmp_path / "again", f"v{__version__}") == first
+
+
+def step(job: str, name: str) -> str:
+    """The program of a step of publish.yml."""
+    jobs = YAML(typ="safe").load(REPOSITORY / ".github" / "workflows" / "publish.yml")["jobs"]
+    (program,) = (each["run"] for each in jobs[job]["steps"] if each.get("name") == name)
+    return str(program)
+
+
+def run(program: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """As a runner does."""
+    return subprocess.run(
+        ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", program],
+        cwd=folder,
+        env={"PATH": os.environ["PATH"]} | variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_each_later_job_sees_that_it_has_the_very_files(built: tuple[Path, Path], tmp_path: Path) -> None:
+    root, dist = built
+    shutil.copytree(dist, root / "dist", dirs_exist_ok=True)
+    outputs = tmp_path / "outputs"
+    done = run(
+        step("build", "Nothing is missing, and nothing else is there"),
+        root,
+        GITHUB_OUTPUT=str(outputs),
+        GITHUB_REF_NAME=f"v{__version__}",
+    )
+    assert done.returncode == 0, done.stderr
+    sums = read_outputs(outputs)["sums"]
+    programs = {
+        step(job, "They are the very files that were built") for job in ("test", "attest", "pypi", "release")
+    }
+    assert len(programs) == 1
+    assert run(*programs, root / "dist", SUMS=sums).returncode == 0
+    next((root / "dist").glob("*.whl")).write_bytes(b"another")
+    assert run(*programs, root / "dist", SUMS=sums).returncode == 1
+    assert run(*programs, root / "dist", SUMS="").returncode == 1
+    shutil.rmtree(root / "dist")
+
+
+@pytest.mark.parametrize(("tag", "said"), [("v1.2.3", ""), ("v1.2.3rc1", "--prerelease ")])
+def test_a_release_is_made_with_all_its_files_at_once(tmp_path: Path, tag: str, said: str) -> None:
+    root = project(tmp_path / "root")
+    (root / ".github" / "scripts").mkdir(parents=True)
+    shutil.copy2(SCRIPTS / "release.py", root / ".github" / "scripts")
+    (root / "dist").mkdir()
+    for name in (WHEEL, SDIST):
+        (root / "dist" / name).touch()
+    words = tmp_path / "bin" / "gh"
+    words.parent.mkdir()
+    words.write_text('#!/bin/sh\nprintf "%s " "$@"\n')
+    words.chmod(0o755)
+    path = f"{words.parent}{os.pathsep}{os.environ['PATH']}"
+    done = run(
+        step("release", "A release that does not change any more"), root, PATH=path, GITHUB_REF_NAME=tag
+    )
+    assert done.stdout == (
+        f"release create {tag} --verify-tag {said}--title {tag} --notes-file notes.md dist/{WHEEL} dist/{SDIST} "
+    )
+    assert (root / "notes.md").read_text() == "New.\n"
 
 
 def test_a_stranger_can_use_the_wheel(built: tuple[Path, Path]) -> None:

@@ -427,3 +427,14 @@ def test_only_maintainers_of_security_change_what_runs_with_rights() -> None:
     updates = YAML(typ="safe").load(REPOSITORY / ".github" / "dependabot.yml")["updates"]
     assert {each["package-ecosystem"] for each in updates} == {"github-actions", "pip"}
     assert all(each["cooldown"]["default-days"] >= 7 for each in updates)
+
+
+@pytest.mark.parametrize("page", [".github/SECURITY.md", "examples/README.md"])
+def test_what_a_page_names_is_there(page: str) -> None:
+    text = (REPOSITORY / page).read_text("utf-8")
+    folder = (REPOSITORY / page).parent
+    links = [each.partition("#")[0] for each in re.findall(r"\]\(([^)]+)\)", text) if "://" not in each]
+    files = re.findall(r"`((?:rollout|actions|tests|policies|\.github)/[\w./*-]*\.\w+)`", text)
+    assert links
+    assert [each for each in links if not (folder / each).exists()] == []
+    assert [each for each in files if not list(REPOSITORY.glob(each))] == []
