@@ -39,6 +39,7 @@ class Consumer:
         ledger = next(line for line in text.splitlines() if line.startswith("ledger:"))
         forge = f'{{kind: github, repository: {NAME}, api: "{self.fake.url}"}}'
         environment.write_text(text.replace(ledger, f"ledger: {{kind: branch}}\nforge: {forge}"))
+        (root / ".gitignore").write_text(".rollout/\n")  # What commands of its people keep there.
         workflows = root / ".github/workflows"
         workflows.mkdir(parents=True)
         for file in CALLERS.glob("*.yml"):
