@@ -59,6 +59,7 @@ SAID = {
     "promote/reason": "input `reason` is missing",
     "promote/verb": "input `verb`: 'rollback' is none of promote, resume",
     "promote/nobody": "GitHub answered 404 to who approved this run",
+    "promote/approval": "input `approval` is missing",
     "report/none": "input `reports` is missing",
     "report/nowhere": "File 'nowhere.json' does not exist",
     "report/other": "README.md is no stored evaluation",
