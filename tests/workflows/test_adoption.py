@@ -17,7 +17,7 @@ from tests.support.act.product import ROOT
 
 pytestmark = [pytest.mark.workflows, pytest.mark.e2e, pytest.mark.timeout(280)]
 
-PAGE = ROOT / "tests/workflows/adoption.md"
+PAGE = ROOT / "README.md"
 WORKFLOW = ".github/workflows/adapters.yml"
 LINES = 9
 """Of YAML that a user writes."""

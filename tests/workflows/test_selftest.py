@@ -117,7 +117,7 @@ def ours(
         subprocess.run(["git", "-C", str(workspace), *words], check=True, capture_output=True)
     with github(origin) as fake:
         (folder / "act").mkdir()
-        act = Act(folder / "act", product_copy=product_copy, engines=engines, origin=origin, api=fake.url)
+        act = Act(folder / "act", product_copy=product_copy, engines=engines, api=fake.url)
         yield act, workspace
 
 

@@ -9,9 +9,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 from tests.support.act import product
@@ -33,12 +34,12 @@ class Annotation:
     text: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
     """What act told, line by line."""
 
     status: int
-    lines: list[dict[str, Any]] = field(repr=False)
+    lines: list[dict[str, Any]]
     artifacts: Path
 
     @cached_property
@@ -88,7 +89,7 @@ class Run:
         """All that was said."""
         return "\n".join(str(line.get("msg", "")).rstrip("\n") for line in self.lines)
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return f"rc {self.status}, jobs {self.jobs}\n{self.log[-6000:]}"
 
 
@@ -98,11 +99,10 @@ class Act:
     `product` is a copy of the product, `engines` a folder for what its actions install, which may be shared.
     """
 
-    def __init__(self, folder: Path, *, product_copy: Path, engines: Path, origin: Path, api: str) -> None:
+    def __init__(self, folder: Path, *, product_copy: Path, engines: Path, api: str) -> None:
         self._folder = folder
         self._product = product_copy
         self._engines = engines
-        self._origin = origin
         self._api = api
         self.artifacts = folder / "artifacts"
         self.run_id = 900
@@ -123,8 +123,8 @@ class Act:
     ) -> Run:
         """Execute `.github/workflows/<workflow>` of the workspace for an event. Each run has a greater id, unless given."""
         self.run_id = run_id or self.run_id + 1
-        home = self._folder / f"home-{self.run_id}-{len(list(self._folder.glob('home-*')))}"
-        home.mkdir(parents=True)
+        number = self.run_id  # Of this run: another one may begin beside it.
+        home = Path(mkdtemp(prefix=f"home-{number}-", dir=self._folder))
         event_file = home / "event.json"
         event_file.write_text(json.dumps(payload))
         words = [str(Path(sys.executable).with_name("act")), event, "-W", f".github/workflows/{workflow}"]
@@ -146,12 +146,13 @@ class Act:
             word for name in known for word in ("-s", name)
         ]  # Their values are in act's own environment.
         told = {
-            "ACT_ARTIFACTS": str(self.artifacts / str(self.run_id)),
+            "ACT_ARTIFACTS": str(self.artifacts / str(number)),
             "ACT_ENGINES": str(self._engines),
             "GITHUB_API_URL": self._api,
             "GITHUB_SERVER_URL": self._api,
-            "GITHUB_RUN_ID": str(self.run_id),
+            "GITHUB_RUN_ID": str(number),
             "GITHUB_TRIGGERING_ACTOR": actor,
+            "OMP_NUM_THREADS": "1",  # Jobs of a matrix share the machine with each other.
             "GIT_PAGER": "cat",
             "NO_COLOR": "1",
             "TERM": "dumb",
@@ -160,11 +161,13 @@ class Act:
         words += [word for name, value in told.items() for word in ("--env", f"{name}={value}")]
         self._engines.mkdir(exist_ok=True)
         try:
-            return self._run(words, workspace, home, known)
+            return self._run(words, workspace, home, known, self.artifacts / str(number))
         finally:
             shutil.rmtree(home, ignore_errors=True)
 
-    def _run(self, words: list[str], workspace: Path, home: Path, secrets: Mapping[str, str]) -> Run:
+    def _run(
+        self, words: list[str], workspace: Path, home: Path, secrets: Mapping[str, str], artifacts: Path
+    ) -> Run:
         binaries = str(Path(sys.executable).parent)
         environment = {
             "HOME": str(home),
@@ -191,7 +194,7 @@ class Act:
                 out, err = process.communicate()
         lines = list(_parsed(out))
         assert any("jobResult" in line for line in lines) or not err.startswith("Error"), err + out[-3000:]
-        return Run(process.returncode, lines, self.artifacts / str(self.run_id))
+        return Run(process.returncode, lines, artifacts)
 
     def _repositories(self, workspace: Path) -> Iterator[str]:
         yield f"{product.SLUG}@{product.REF}={self._product}"
