@@ -2,8 +2,9 @@
 # Installs the wheel of a folder into a new environment and uses it as somebody would who has nothing else: try.sh FOLDER TAG
 set -euo pipefail
 
-folder="$(cd "$1" && pwd)"
 version="${2#v}"
+wheel="$(cd "$1" && pwd)/adapter_rollout-$version-py3-none-any.whl"
+[ -f "$wheel" ] || { echo "::error title=release::there is no wheel of $version"; exit 1; }
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
 scratch="$(mktemp -d)"
 trap 'rm -rf "$scratch"' EXIT
@@ -12,7 +13,7 @@ unset "${!PYTHON@}"
 python3 -I -m venv "$scratch/venv"
 pip=("$scratch/venv/bin/python" -I -m pip --disable-pip-version-check --quiet --no-input install)
 "${pip[@]}" --require-hashes --only-binary :all: --requirement "$root/actions/setup/requirements/core.txt"
-"${pip[@]}" --no-index --no-deps "$folder"/*.whl
+"${pip[@]}" --no-index --no-deps "$wheel"
 "$scratch/venv/bin/python" -I -m pip --disable-pip-version-check check
 rollout="$scratch/venv/bin/rollout"
 
