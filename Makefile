@@ -67,11 +67,12 @@ postgresql:
 	  echo "There is no PostgreSQL, so the tests of metrics from one will not run: sudo apt-get install postgresql"; \
 	fi
 
-check: $(VENV)/.dev ## Lint, types and architecture
+check: $(VENV)/.dev ## Lint, types, architecture and workflows
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	PATH="$(abspath $(BIN)):$$PATH" .ci/lint
 
 fast: $(VENV)/.dev ## Only the tests that need neither the model nor processes
 	$(BIN)/python -m pytest -q -m "not model and not vllm and not e2e and not browser and not prometheus"

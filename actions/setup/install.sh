@@ -70,10 +70,13 @@ if [ ! -e "$venv/installed" ]; then
   "${pip[@]}" --no-index --no-deps --no-build-isolation "$root" \
     || fail "the engine could not be installed from $root: the lines above say why"
   [ -z "${ROLLOUT_PYTHON:-}" ] || mv "$venv/machine.pth" "$machine"
+  # Alone in a folder: the steps that follow keep their own python3 and pip.
+  mkdir "$venv/path"
+  ln -s ../bin/rollout "$venv/path/rollout"
   touch "$venv/installed"
 fi
 
-if [ -n "${GITHUB_PATH:-}" ]; then printf '%s\n' "$venv/bin" >> "$GITHUB_PATH"; fi
+if [ -n "${GITHUB_PATH:-}" ]; then printf '%s\n' "$venv/path" >> "$GITHUB_PATH"; fi
 if [ -n "${GITHUB_OUTPUT:-}" ]; then
   printf 'python=%s\nversion=%s\n' "$engine" "$("$engine" -I -m rollout --version | cut -d' ' -f3)" >> "$GITHUB_OUTPUT"
 fi

@@ -26,8 +26,8 @@ def act(inputs: Inputs, event: Event, step: Step) -> int:
     name = inputs.required("name", inputs.name("name"))
     reason = inputs.required("reason", inputs.text("reason"))
     verb = inputs.choice("verb", ("promote", "resume"), default="promote")
-    approver = _approver(event)
-    told = f"{reason} (asked by {' and '.join(event.actors)})"
+    approver = _approver(event, inputs.required("approval", inputs.text("approval")))
+    told = f"{reason} (asked by {' and '.join(event.actors)} in {event.run_url})"
     words = [f"--environment={environment}", f"--actor={approver}", f"--reason={told}", "--", name]
     ran = run_verb(step, [verb], words, forms=())
     step.outputs["decision"] = f"{verb}d" if ran.status == 0 else ""
@@ -41,31 +41,40 @@ def act(inputs: Inputs, event: Event, step: Step) -> int:
     return ran.status
 
 
-def _approver(event: Event) -> str:
-    """The last person who approved this run and did not start it. Raises Usage where there is none, or nobody knows."""
+def _approver(event: Event, approval: str) -> str:
+    """The last person who let this run into the environment `approval`, and did not start it.
+
+    Raises Usage where there is none, ForgeDenied or ForgeUnavailable where nobody knows.
+    """
     client = client_of(event)
     if client is None or not event.actors:
         raise Usage("nobody says which run this is and who started it", advice=_ADVICE)
-    approvers = [login for login in _approved(client, event) if is_somebody(login)]
+    approvers = [login for login in _approved(client, event, approval) if is_somebody(login)]
     others = [login for login in approvers if all(are_two(login, actor) for actor in event.actors)]
     if not others:
         by = f"only by {plain(', '.join(approvers), 200, nothing='nobody')}" if approvers else "by nobody"
         raise Usage(
-            f"the run was approved {by}: it takes another person than {' and '.join(event.actors)}",
+            f"the run was let into {plain(approval, 60, nothing='nowhere')} {by}: it takes another person"
+            f" than {' and '.join(event.actors)}",
             advice=_ADVICE,
         )
     return others[-1]
 
 
-def _approved(client: Client, event: Event) -> list[str]:
+def _approved(client: Client, event: Event, approval: str) -> list[str]:
     path = f"/repos/{event.repository}/actions/runs/{event.run[0]}/approvals"
     answer = client.ask("GET", path)
     if not answer.ok or not isinstance(answer.body, list):
         raise client.unexpected("who approved this run", answer)
-    return [str(_login(each)) for each in answer.body if _login(each) is not None]
+    return [login for each in answer.body if (login := _login(each, approval)) is not None]
 
 
-def _login(review: Any) -> str | None:
-    user = review.get("user") if isinstance(review, dict) and review.get("state") == "approved" else None
+def _login(review: Any, approval: str) -> str | None:
+    if not isinstance(review, dict) or review.get("state") != "approved":
+        return None
+    user, places = review.get("user"), review.get("environments")
+    named = (
+        [each.get("name") for each in places if isinstance(each, dict)] if isinstance(places, list) else []
+    )
     login = user.get("login") if isinstance(user, dict) else None
-    return login if isinstance(login, str) and login else None
+    return login if approval in named and isinstance(login, str) and login else None

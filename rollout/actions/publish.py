@@ -66,7 +66,8 @@ def client_of(event: Event) -> Client | None:
 def said(ran: Ran, title: str, *, outcome: str | None = None) -> str:
     """A heading, then the report; where there is none, what it came to and why."""
     if ran.markdown:
-        return f"## {title}\n\n{ran.markdown}"
+        why = f"\n\n{refusal(ran.error)}" if ran.error is not None else ""
+        return f"## {title}\n\n{ran.markdown}{why}"
     heading = f"## {_SIGNS.get(outcome or ran.outcome, '⛔')} {title}\n\n"
     if ran.error is not None:
         return heading + refusal(ran.error)

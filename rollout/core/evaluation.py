@@ -392,7 +392,7 @@ class Shard(Document):
 
 
 class Evaluation(Document):
-    """The reports of one candidate, one for each suite that its policy asks for."""
+    """Reports, one for each candidate and suite that its policy asks for; mostly there is one candidate."""
 
     schema_: Literal["adapter-rollout/evaluation/v1"] = Field(
         default="adapter-rollout/evaluation/v1", alias="schema"

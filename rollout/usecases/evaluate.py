@@ -85,11 +85,36 @@ def evaluate(
     return tuple(found)
 
 
-def merge(shards: Sequence[Shard]) -> tuple[EvalReport, ...]:
-    """The reports of all shards, one a suite, in the order of the first shard.
+def merge(shards: Sequence[Shard]) -> tuple[tuple[EvalReport, ...], Unreadable | None]:
+    """The reports of all shards, one for each candidate and suite, in the order of their first appearance.
 
-    Raises Unreadable unless every shard is there once, of the same evaluation.
+    Beside them is what is wrong with the shards of those that have none: not every one is there once, of the same
+    evaluation. One candidate's missing shard takes no report from another. Raises Unreadable for a shard of several.
     """
+    of_each: dict[str, list[Shard]] = {}
+    for shard in shards:
+        of_each.setdefault(_candidate_of(shard), []).append(shard)
+    reports, wrong = list[EvalReport](), list[Unreadable]()
+    for candidate, its in of_each.items():
+        try:
+            reports += _merged(its)
+        except Unreadable as error:
+            told = error.message if len(of_each) == 1 else f"{candidate}: {error.message}"
+            wrong.append(Unreadable(told, advice=error.advice))
+    if not wrong:
+        return tuple(reports), None
+    return tuple(reports), Unreadable("; ".join(each.message for each in wrong), advice=wrong[0].advice)
+
+
+def _candidate_of(shard: Shard) -> str:
+    """Whose shard it is. Raises Unreadable for one that is of several."""
+    names = {f"{each.name} {each.version}" for each in (part.subject.candidate for part in shard.partials)}
+    if len(names) > 1:
+        raise Unreadable(f"one shard speaks of several adapters: {', '.join(sorted(names))}")
+    return names.pop()
+
+
+def _merged(shards: Sequence[Shard]) -> tuple[EvalReport, ...]:
     names = [partial.subject.suite for partial in shards[0].partials] if shards else []
     for shard in shards:
         if [partial.subject.suite for partial in shard.partials] != names:

@@ -71,6 +71,11 @@ def _of_suite(evaluation: Evaluation, suite: str | None) -> EvalReport:
     found = [report for report in evaluation.reports if suite in (None, report.subject.suite)]
     if not found:
         raise Usage(f"the evaluation has no suite {suite!r}", advice=f"It has: {', '.join(names)}.")
+    if len(found) > 1:
+        raise Usage(
+            f"the evaluation has reports of several adapters on {found[0].subject.suite}",
+            advice="Give the file of one adapter.",
+        )
     return found[0]
 
 

@@ -89,7 +89,8 @@ def test_neither_the_checkout_nor_a_variable_is_part_of_what_is_installed_or_run
     assert python.parent.parent == unfinished
     assert not (unfinished / "left-behind").exists()
     assert not (tmp_path / "target").exists()
-    assert (tmp_path / "path").read_text().splitlines() == [str(python.parent)] * 2
+    assert (tmp_path / "path").read_text().splitlines() == [str(unfinished / "path")] * 2
+    assert [each.name for each in (unfinished / "path").iterdir()] == ["rollout"]
     ran = subprocess.run(
         [python, "-I", "-m", "rollout.actions", "validate"],
         cwd=checkout,
@@ -102,8 +103,12 @@ def test_neither_the_checkout_nor_a_variable_is_part_of_what_is_installed_or_run
     assert "the checkout was imported" not in ran.stdout + ran.stderr
     assert "outcome<<" in (tmp_path / "outputs").read_text()
 
-    at_once = started(temp, checkout, PIP_NO_INDEX="1", PIP_FIND_LINKS=str(tmp_path))
+    path = f"{unfinished / 'path'}:{os.environ['PATH']}"  # As in the steps that follow.
+    assert subprocess.check_output(["rollout", "--version"], env=os.environ | {"PATH": path}, text=True)
+    at_once = started(temp, checkout, PIP_NO_INDEX="1", PIP_FIND_LINKS=str(tmp_path), PATH=path)
     assert ended(at_once) == (0, ""), "what is there is not installed again"
+    assert installed(checkout) == python
+    assert [each for each in temp.iterdir() if each.is_dir()] == [unfinished]
 
 
 @pytest.mark.model

@@ -14,12 +14,14 @@ import pytest
 from rollout import wiring
 from rollout.cli import VERBS, run
 from rollout.cli.evaluate import command
+from rollout.core.evaluation import Evaluation
 from rollout.core.lifecycle import fold
 from rollout.core.verdict import Outcome
 from rollout.errors import Unreadable
 from rollout.integrations.basemodel import verify_base
 from rollout.integrations.documents import render
 from rollout.integrations.ledger import FolderLedger
+from rollout.report.evaluation import to_json
 from rollout.usecases.book import Book, Signature
 from tests.support.recorded import (
     GATES,
@@ -32,6 +34,7 @@ from tests.support.recorded import (
     sound,
     write_policies,
 )
+from tests.support.reports import sample_evaluation
 
 ROWS = golden_lines()
 RIGHT = right_answers(ROWS)
@@ -480,3 +483,23 @@ def test_no_base_model_is_a_question_not_a_guess(says: Any, capsys: pytest.Captu
     says()
     assert run(["evaluate", CANDIDATE, "--champion", "none"]) == 2
     assert "--base-model" in capsys.readouterr().err
+
+
+def stored(path: Path, evaluation: Evaluation) -> str:
+    path.write_text(to_json(evaluation))
+    return str(path)
+
+
+def test_several_stored_reports_are_shown_as_one_evaluation(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, other = sample_evaluation(per_slice=8), sample_evaluation(per_slice=8, suite="safety")
+    files = [stored(tmp_path / "one.json", one), stored(tmp_path / "other.json", other)]
+    assert run(["evaluate", "show", *files, files[0], "--format", "json"]) == 0
+    shown = Evaluation.model_validate_json(capsys.readouterr().out, strict=True)
+    assert shown.reports == (*one.reports, *other.reports), "in their order, each once"
+    changed = stored(tmp_path / "changed.json", sample_evaluation(per_slice=9))
+    assert run(["evaluate", "show", files[0], changed]) == 3
+    told = capsys.readouterr().err
+    assert f"{files[0]} and {changed} hold different reports of support-bot 1.2.0 on support-triage" in told
+    assert run(["evaluate", "show"]) == 2

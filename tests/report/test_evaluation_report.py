@@ -352,3 +352,36 @@ def test_what_outside_scorers_say_and_what_leaked_is_told(failing: Evaluation) -
     for told in (text_of(Evaluation(reports=(report,))), to_html(Evaluation(reports=(report,)))):
         assert "judge: 3 answers kept" in told
         assert "no item stands in the training data" in told
+
+
+@pytest.fixture(scope="module")
+def fleet(passing: Evaluation, failing: Evaluation) -> Evaluation:
+    """Two adapters on one suite."""
+    [good] = passing.reports
+    named = good.subject.candidate.model_copy(update={"name": "invoice-reader", "version": "2.0.0"})
+    subject = good.subject.model_copy(update={"candidate": named})
+    other = good.model_copy(update={"quality": good.quality.model_copy(update={"subject": subject})})
+    return Evaluation(reports=(other, *failing.reports))
+
+
+def test_several_adapters_are_told_apart_wherever_they_are_on_one_suite(fleet: Evaluation) -> None:
+    assert headline(fleet) == "1 of 2 adapters blocked: support-bot 1.2.0"
+    good, bad = "invoice-reader-2.0.0/support-triage", "support-bot-1.2.0/support-triage"
+    text = click.unstyle(to_text(fleet))
+    assert text.index(f"== {bad}  FAIL") < text.index(f"== {good}  PASS"), "worst first"
+    comment = to_markdown(fleet)
+    assert comment.index(escaped(bad)) < comment.index(escaped(good))
+    page = to_html(fleet)
+    ids = re.findall(r' id="([^"]*)"', page)
+    assert len(ids) == len(set(ids))
+    assert f'id="suite-{good}"' in page
+    assert "2 adapters, evaluated" in page
+    assert all(report.digest in text and report.digest in page for report in fleet.reports)
+
+
+def test_several_adapters_that_may_all_go_on(fleet: Evaluation) -> None:
+    good = fleet.reports[0]
+    named = good.subject.candidate.model_copy(update={"name": "other"})
+    subject = good.subject.model_copy(update={"candidate": named})
+    other = good.model_copy(update={"quality": good.quality.model_copy(update={"subject": subject})})
+    assert headline(Evaluation(reports=(good, other))) == "all 2 adapters may go on"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from math import nan
@@ -621,12 +622,48 @@ def test_shards_that_are_not_all_there_are_no_evaluation(
 
 
 def test_shards_of_different_evaluations_are_not_united(bench: Bench) -> None:
-    one = bench.part(shard=ShardNumber(index=1, of=2))
+    one, other = (bench.part(shard=ShardNumber(index=index, of=2)) for index in (1, 2))
+    changed = other.subject.candidate.model_copy(update={"identity": "0" * 64})
+    other = other.model_copy(update={"subject": other.subject.model_copy(update={"candidate": changed})})
+    reports, wrong = merge([Shard(partials=(one,)), Shard(partials=(other,))])
+    assert reports == ()
+    assert "of different evaluations: other candidate" in str(wrong)
+
+
+def test_shards_of_several_manifests_make_a_report_of_each(bench: Bench) -> None:
+    """In the order in which they first appear, each of the bytes that it has alone."""
+    first = [Shard(partials=(bench.part(shard=ShardNumber(index=index, of=2)),)) for index in (1, 2)]
     bench.candidate = write_adapter(bench.root, "1.3.0")
     bench.engine.answers = {**bench.engine.answers, bench.candidate.served_name: RIGHT}
-    other = bench.part(shard=ShardNumber(index=2, of=2))
-    with pytest.raises(Unreadable, match="of different evaluations: other candidate"):
-        merge([Shard(partials=(one,)), Shard(partials=(other,))])
+    second = [Shard(partials=(bench.part(shard=ShardNumber(index=index, of=3)),)) for index in (1, 2, 3)]
+    reports, wrong = merge([second[2], first[1], second[0], first[0], second[1]])
+    assert [report.subject.candidate.version for report in reports] == ["1.3.0", "1.1.0"]
+    assert wrong is None
+    assert reports == (*merge(second)[0], *merge(first)[0])
+    for lacking, whole, reason in [
+        (
+            [*first, *second[:2]],
+            ["1.1.0"],
+            r"^support-bot 1.3.0: shards that are missing or there twice: 3/3$",
+        ),
+        (
+            [first[0], first[0], second[1]],
+            [],
+            r"^support-bot 1.1.0: .* 1/2, 2/2; support-bot 1.3.0: .* 1/3, 3/3$",
+        ),
+    ]:
+        reports, wrong = merge(lacking)
+        assert [report.subject.candidate.version for report in reports] == whole
+        assert wrong is not None
+        assert re.search(reason, wrong.message)
+
+
+def test_a_shard_of_two_adapters_is_no_shard(bench: Bench) -> None:
+    one = bench.part(shard=ShardNumber(index=1, of=1))
+    renamed = one.subject.candidate.model_copy(update={"name": "other"})
+    other = one.model_copy(update={"subject": one.subject.model_copy(update={"candidate": renamed})})
+    with pytest.raises(Unreadable, match="one shard speaks of several adapters: other"):
+        merge([Shard(partials=(one, other))])
 
 
 def test_judging_a_stored_report_again_changes_nothing(bench: Bench) -> None:

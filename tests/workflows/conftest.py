@@ -47,7 +47,6 @@ def consumer_in(
                 folder / "act",
                 product_copy=product_copy,
                 engines=engines,
-                origin=folder / "origin.git",
                 api=fake.url,
             )
             (folder / "act").mkdir()

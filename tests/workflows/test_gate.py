@@ -21,15 +21,19 @@ _EVALUATES = f"""\
       runner: '["self-hosted", "gpu"]'
       python: {sys.executable}
       champion: none
-      shards: "2"
 """
+
+
+REPORT = f"rollout-report.{ENVIRONMENT}"
 
 
 @pytest.fixture(scope="module")
 def consumer(consumer_in: Callable[[str], Consumer]) -> Consumer:
     """Its gate evaluates on runners of its own."""
     caller = (CALLERS / "adapters.yml").read_text() + _EVALUATES
-    return consumer_in("gate").create(callers={"evaluating.yml": caller})
+    return consumer_in("gate").create(
+        callers={"evaluating.yml": caller, "in-parts.yml": caller + '      shards: "2"\n'}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +83,7 @@ def test_a_violation_is_red_on_its_line_with_one_comment_however_often(
 def test_the_good_adapter_is_evaluated_in_parts_and_green_with_its_report(consumer: Consumer) -> None:
     branch = consumer.repository.propose("1.1.0", "More examples.")
     pull = consumer.pull_request(branch, "Release 1.1.0")
-    run = consumer.check(pull, "evaluating.yml")
+    run = consumer.check(pull, "in-parts.yml")
     assert run.status == 0, run
     assert run.jobs == {
         "validate": "success",
@@ -88,10 +92,10 @@ def test_the_good_adapter_is_evaluated_in_parts_and_green_with_its_report(consum
         "gate": "success",
     }, run
     parts = sorted(path.name for path in run.artifacts.iterdir())
-    assert parts == ["rollout-part-1", "rollout-part-2", "rollout-report"]
-    report = json.loads((run.artifacts / "rollout-report" / "report.json").read_text())
+    assert parts == [f"rollout-part.{ENVIRONMENT}.1", f"rollout-part.{ENVIRONMENT}.2", REPORT]
+    report = json.loads((run.artifacts / REPORT / "report.json").read_text())
     assert report["reports"][0]["outcome"] == "pass"
-    assert (run.artifacts / "rollout-report" / "report.html").stat().st_size > 10_000
+    assert (run.artifacts / REPORT / "report.html").stat().st_size > 10_000
     policy, evaluation = pull.comments
     assert "nothing blocks this change" in policy
     assert "## Evaluation" in evaluation
@@ -126,7 +130,7 @@ def test_the_merge_queue_evaluates_what_a_fork_brought(consumer: Consumer) -> No
     }, run
     (told,) = [each for each in run.annotations if each.title == "rollout gate"]
     assert told.text == "report: failure"
-    report = (run.artifacts / "rollout-report" / "report.md").read_text()
+    report = (run.artifacts / REPORT / "report.md").read_text()
     assert "invoice" in report
 
 

@@ -13,6 +13,7 @@ from rollout.cli.outputs import Output
 
 if TYPE_CHECKING:
     from rollout.core.evaluation import Evaluation, Shard
+    from rollout.errors import Unreadable
 
 
 @click.command()
@@ -44,27 +45,34 @@ def command(
 ) -> int:
     """Merge the files of all shards into the report.
 
-    The section of quality has the same bytes as that of one run. Exit statuses are those of the evaluation; 3 if a
-    shard is missing, there twice, or of another evaluation.
+    Shards of several manifests make a report of each. The section of quality has the same bytes as that of one run.
+    Exit statuses are those of the evaluation, the worst of all; 3 if a shard is missing, there twice, or of another
+    evaluation.
     """
     from rollout import wiring
     from rollout.cli.evaluate.run import record_reports
 
     if record and environment is None:
         raise click.UsageError("--record needs --environment: a ledger belongs to one")
-    evaluation = merged(files)
-    show(evaluation, form, outputs)
-    if record and environment is not None:
-        record_reports(evaluation, wiring.find_root(root or Path.cwd()), environment, actor, policy_ref=base)
+    evaluation, wrong = merged(files)
+    if evaluation is not None:
+        show(evaluation, form, outputs)
+        if record and environment is not None:
+            place = wiring.find_root(root or Path.cwd())
+            record_reports(evaluation, place, environment, actor, policy_ref=base)
+    if wrong is not None:
+        raise wrong
+    assert evaluation is not None
     return exit_status(evaluation)
 
 
-def merged(files: Sequence[Path]) -> Evaluation:
-    """The evaluation of all shards. Raises Unreadable if they do not belong together."""
+def merged(files: Sequence[Path]) -> tuple[Evaluation | None, Unreadable | None]:
+    """The evaluation of all shards that belong together, of one manifest or several, and what is wrong with others."""
     from rollout.core.evaluation import Evaluation
     from rollout.usecases.evaluate import merge
 
-    return Evaluation(reports=merge([_read(path) for path in files]))
+    reports, wrong = merge([_read(path) for path in files])
+    return Evaluation(reports=reports) if reports else None, wrong
 
 
 def _read(path: Path) -> Shard:

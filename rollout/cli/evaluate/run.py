@@ -363,13 +363,17 @@ def _over_ray(root: Path, words: list[str], shards: int, address: str | None) ->
 
     from rollout.cli.evaluate.merge import merged
     from rollout.cli.progress import shown_progress
+    from rollout.errors import Unreadable
     from rollout.integrations.rayshards import run_shards
 
     # -P: what a repository calls `rollout` is not the program.
     argv = [sys.executable, "-P", "-m", "rollout", *words, "--root", str(root)]
     with TemporaryDirectory(prefix="rollout-shards-") as folder, shown_progress() as progress:
         files = run_shards(argv, shards, address=address, folder=Path(folder), progress=progress, cwd=root)
-        return merged(files)
+        evaluation, wrong = merged(files)
+        if evaluation is None or wrong is not None:
+            raise wrong or Unreadable("no shard of the evaluation came back")
+        return evaluation
 
 
 def _champion(

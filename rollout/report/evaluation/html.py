@@ -14,6 +14,7 @@ from rollout.report.evaluation.lines import extent, headline, opponent, tally, w
 from rollout.report.evaluation.markup import Html, joined, tag
 from rollout.report.evaluation.pieces import Mark, glyph
 from rollout.report.evaluation.sections import metrics, plots, reasons, small_print
+from rollout.report.evaluation.several import adapters, told_apart, who
 
 _CHANGES = {
     "lost": "right before, or better",
@@ -38,6 +39,7 @@ class Frame:
 
 def to_html(evaluation: Evaluation, frame: Frame | None = None) -> str:
     """The page. It holds at most `cases.MOST_CASES` cases, worst first, and says how many it leaves out."""
+    evaluation = told_apart(evaluation)
     style, script = _resource("page.css"), _resource("page.js")
     embedded = embed(evaluation)
     title = headline(evaluation)
@@ -93,8 +95,9 @@ def _page(evaluation: Evaluation, embedded: Embedded, frame: Frame | None) -> Ht
 
 def _head(evaluation: Evaluation, reports: list[EvalReport], main: Html, frame: Frame | None) -> Html:
     first = reports[0]
-    candidate = first.subject.candidate
-    kicker = f"{candidate.name} {candidate.version}, evaluated {first.finished_at:%-d %B %Y}"
+    several = adapters(evaluation)
+    what = f"{len(several)} adapters" if len(several) > 1 else who(first)
+    kicker = f"{what}, evaluated {first.finished_at:%-d %B %Y}"
     where = None if len(reports) > 1 else f"against {opponent(first)}, on {extent(first)}"
     if frame is not None:
         kicker, where = frame.kicker, frame.where

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from rollout.core.evaluation import Estimate, EvalReport, Evaluation, MetricRow, Side
 from rollout.core.verdict import Outcome, Verdict, worst
 from rollout.report.evaluation.metrics import allowed, change_of, known, span_of, value_of
+from rollout.report.evaluation.several import adapters, who
 
 WORDS: Mapping[Outcome, str] = MappingProxyType(
     {
@@ -49,13 +50,23 @@ def headline(told: Evaluation | EvalReport) -> str:
     """One sentence: may it go on, and why not."""
     evaluation = told if isinstance(told, Evaluation) else Evaluation(reports=(told,))
     first, *others = evaluation.reports
+    if len(each := adapters(evaluation)) > 1:
+        return _of_adapters(each, evaluation.outcome)
     if not others:
-        return f"{_who(first)} {_standing(first)}"
+        return f"{who(first)} {_standing(first)}"
     bad = [report.subject.suite for report in worst_suites(evaluation) if report.outcome is not Outcome.PASS]
     every = len(evaluation.reports)
     if not bad:
-        return f"{_who(first)} may go on: all {every} suites passed"
-    return f"{_who(first)} {_PHRASES[evaluation.outcome]} by {len(bad)} of {every} suites: {', '.join(bad)}"
+        return f"{who(first)} may go on: all {every} suites passed"
+    return f"{who(first)} {_PHRASES[evaluation.outcome]} by {len(bad)} of {every} suites: {', '.join(bad)}"
+
+
+def _of_adapters(each: Mapping[str, Evaluation], outcome: Outcome) -> str:
+    bad = [name for name, found in each.items() if found.outcome is not Outcome.PASS]
+    if not bad:
+        return f"all {len(each)} adapters may go on"
+    phrase = _PHRASES[outcome].removeprefix("is ")
+    return f"{len(bad)} of {len(each)} adapters {phrase}: {', '.join(bad)}"
 
 
 def worst_suites(evaluation: Evaluation) -> list[EvalReport]:
@@ -147,10 +158,6 @@ _PHRASES: Mapping[Outcome, str] = MappingProxyType(
         Outcome.FAIL: "is blocked",
     }
 )
-
-
-def _who(report: EvalReport) -> str:
-    return f"{report.subject.candidate.name} {report.subject.candidate.version}"
 
 
 def _standing(report: EvalReport) -> str:

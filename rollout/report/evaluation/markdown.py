@@ -25,6 +25,7 @@ from rollout.report.evaluation.lines import (
 )
 from rollout.report.evaluation.plain import visible
 from rollout.report.evaluation.proof import prove
+from rollout.report.evaluation.several import told_apart
 
 MAX_BYTES = 65_000
 """A comment on GitHub holds 65,536 characters; in bytes it fits however they are counted."""
@@ -61,6 +62,7 @@ def to_markdown(evaluation: Evaluation) -> str:
 
     Its first line is a hidden mark, by which a later comment finds and replaces it.
     """
+    evaluation = told_apart(evaluation)
     reports = worst_suites(evaluation)
     head = [f"<!-- rollout evaluate: {evaluation.reports[0].subject.candidate.name} -->", _alert(evaluation)]
     bodies = [_body(report, several=len(reports) > 1) for report in reports]

@@ -27,6 +27,7 @@ from rollout.report.evaluation.lines import (
 )
 from rollout.report.evaluation.plain import plain
 from rollout.report.evaluation.proof import prove
+from rollout.report.evaluation.several import told_apart
 
 EXAMPLES = 3
 _CASES = 5
@@ -53,6 +54,7 @@ _BECAME: Mapping[Change, str] = MappingProxyType(
 
 def to_text(evaluation: Evaluation) -> str:
     """The evaluation as text with colours; `click.echo` takes them away where there is no terminal."""
+    evaluation = told_apart(evaluation)
     word = click.style(WORDS[evaluation.outcome].upper(), fg=COLOURS[evaluation.outcome], bold=True)
     head = f"{word}  {click.style(plain(headline(evaluation), 400), bold=True)}"
     reports = worst_suites(evaluation)

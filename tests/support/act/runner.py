@@ -99,11 +99,10 @@ class Act:
     `product` is a copy of the product, `engines` a folder for what its actions install, which may be shared.
     """
 
-    def __init__(self, folder: Path, *, product_copy: Path, engines: Path, origin: Path, api: str) -> None:
+    def __init__(self, folder: Path, *, product_copy: Path, engines: Path, api: str) -> None:
         self._folder = folder
         self._product = product_copy
         self._engines = engines
-        self._origin = origin
         self._api = api
         self.artifacts = folder / "artifacts"
         self.run_id = 900
@@ -147,12 +146,13 @@ class Act:
             word for name in known for word in ("-s", name)
         ]  # Their values are in act's own environment.
         told = {
-            "ACT_ORIGIN": str(self._origin),
             "ACT_ARTIFACTS": str(self.artifacts / str(number)),
             "ACT_ENGINES": str(self._engines),
             "GITHUB_API_URL": self._api,
+            "GITHUB_SERVER_URL": self._api,
             "GITHUB_RUN_ID": str(number),
             "GITHUB_TRIGGERING_ACTOR": actor,
+            "OMP_NUM_THREADS": "1",  # Jobs of a matrix share the machine with each other.
             "GIT_PAGER": "cat",
             "NO_COLOR": "1",
             "TERM": "dumb",
@@ -200,8 +200,9 @@ class Act:
         yield f"{product.SLUG}@{product.REF}={self._product}"
         for name, commit in sorted(product.pins(self._product, workspace)):
             stub = _STUBS / name
-            assert stub.is_dir(), f"tests/support/act/stubs has no stand-in for {name}"
-            yield f"{name}@{commit}={stub}"
+            # Workflows of ours that no test runs use more; where one is run, act names what it cannot fetch.
+            if stub.is_dir():
+                yield f"{name}@{commit}={stub}"
 
 
 def _parsed(out: str) -> Iterator[dict[str, Any]]:

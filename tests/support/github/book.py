@@ -70,10 +70,10 @@ class Book:
         self.brought: dict[int, set[str]] = {}
         """Commits of the branch that a pull request brought, where it was merged by a rebase."""
         self.teams: dict[str, set[str]] = {}
-        self.approvals: dict[int, list[tuple[str, str]]] = {}
-        """Of a run that waits for an environment: who, and `approved` or `rejected`; the oldest first."""
         self.sarifs: list[dict[str, Any]] = []
         """Findings that were handed in for code scanning, the oldest first."""
+        self.approvals: list[tuple[int, str, str, tuple[str, ...]]] = []
+        """Of which run, who, `approved` or `rejected`, into which environments; the oldest first."""
         self.login = "ann"
         """Whose the token is; one that ends in [bot] may not ask who it is."""
         self.spoken = 0

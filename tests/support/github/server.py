@@ -20,6 +20,7 @@ from starlette.routing import Route
 
 from tests.support.github.book import NAME, Book, Comment, Pull
 from tests.support.github.filled import answer, check_request
+from tests.support.github.githttp import serve
 from tests.support.servers import served
 
 TOKEN = "ghp_" + "s3cret" * 6
@@ -88,12 +89,20 @@ class FakeGitHub:
             ("GET", here + "/deployments/{number:int}/statuses", self._deployed),
             ("POST", here + "/deployments/{number:int}/statuses", self._deployed_so),
             ("POST", here + "/code-scanning/sarifs", self._findings),
-            ("GET", here + "/actions/runs/{run:int}/approvals", self._approvals),
+            ("GET", here + "/actions/runs/{number:int}/approvals", self._approvals),
             ("POST", f"{prefix.removesuffix('/v3')}/graphql", self._graphql),
         ]
         routes = [Route(path, self._guarded(page), methods=[method]) for method, path, page in pages]
+        for name in (NAME, f"{NAME}.git"):
+            routes.append(Route(f"/{name}/{{rest:path}}", self._git, methods=["GET", "POST"]))
         routes.append(Route("/{rest:path}", self._guarded(lambda _, **_rest: _error(404, "Not Found"))))
         return Starlette(routes=routes)
+
+    async def _git(self, request: Request) -> Response:
+        line = f"{request.method} {request.url.path}"
+        may_push = self.forbidden is None or not self.forbidden.search(line)
+        rest = request.path_params["rest"]
+        return await serve(self.book.remote.folder, request, rest, token=TOKEN, may_push=may_push)
 
     def _guarded(self, page: Callable[..., Response]) -> Callable[[Request], Any]:
         async def endpoint(request: Request) -> Response:
@@ -385,10 +394,17 @@ class FakeGitHub:
             answer(models.CodeScanningSarifsReceipt, id=f"sarif-{len(self.book.sarifs)}"), 202
         )
 
-    def _approvals(self, _: Request, run: int) -> Response:
+    def _approvals(self, _: Request, number: int) -> Response:
         said = [
-            answer(models.EnvironmentApprovals, user={"login": login}, state=state, comment="")
-            for login, state in self.book.approvals.get(run, ())
+            answer(
+                models.EnvironmentApprovals,
+                environments=[{"name": each} for each in places],
+                state=state,
+                user={"login": login},
+                comment="",
+            )
+            for run, login, state, places in self.book.approvals
+            if run == number
         ]
         return JSONResponse(said)
 
