@@ -10,6 +10,7 @@ from rollout.actions.publish import publish
 from rollout.actions.shown import show_deployments
 from rollout.actions.step import Step
 from rollout.actions.verb import run_verb
+from rollout.errors import LedgerConflict
 
 
 def act(inputs: Inputs, event: Event, step: Step) -> int:
@@ -25,10 +26,16 @@ def act(inputs: Inputs, event: Event, step: Step) -> int:
     step.outputs["decision"] = str(told.get("decision") or told.get("error", {}).get("code") or "")
     step.outputs["share"] = str(told.get("share") or "")
     if not dry:
-        names = [str(each["name"]) for each in ticks if name is not None or _weight(each)[1]]
+        told_of = [each for each in ticks if (name is not None or _weight(each)[1]) and not _lost(each)]
+        names = [str(each["name"]) for each in told_of]
         show_deployments(inputs, event, step, environment, names)
     publish(inputs, event, step, ran, title=f"Tick of {name or 'all adapters'} in {environment}")
     return ran.status
+
+
+def _lost(tick: dict[str, Any]) -> bool:
+    """Whether another one was faster, which shows it now: two that ask GitHub at once would show it twice."""
+    return bool(tick.get("error", {}).get("code") == LedgerConflict.code)
 
 
 def _weight(tick: dict[str, Any]) -> tuple[bool, bool, int]:

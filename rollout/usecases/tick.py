@@ -13,7 +13,7 @@ from pydantic import JsonValue
 
 from rollout.core.decide import Coverage
 from rollout.core.flag import FlagState
-from rollout.core.lifecycle import IllegalHistory, LedgerEvent, Lowered, RolloutState, Version
+from rollout.core.lifecycle import IllegalHistory, LedgerEvent, Lowered, RolloutState, Started, Version
 from rollout.core.manifest import AdapterManifest
 from rollout.core.occasion import Occasion
 from rollout.core.plan import Share
@@ -39,6 +39,7 @@ from rollout.usecases.rollback import RollbackReport, rollback
 from rollout.usecases.steady import newest
 
 _APPENDS = 20
+_FASTER = "another tick was faster, and has done what this one was about to do"
 _PROPAGATION_S = 10.0
 _POLL_S = 0.05
 
@@ -151,13 +152,21 @@ class Ticking:
         return (now.version.identity if now else None) == seen
 
     def record(self, kind: type[LedgerEvent], **fields: object) -> None:
-        """Record an event; if a rollback came in between, make sure that it stands, and give up."""
-        for _ in range(_APPENDS):
+        """Record an event; if a rollback came in between, make sure that it stands, and give up.
+
+        What another tick has done meanwhile is not done again. Raises LedgerConflict then.
+        """
+        for attempt in range(_APPENDS):
             try:
                 self.book.add(kind, self.world.clock.now(), **fields)
             except LedgerConflict as error:
                 self.book.reread()
-                self.stand_back_if_late()
+                # Nobody has taken back what another tick has just begun: the flag is that tick's.
+                begun = kind is Started and self.state.candidate is not None
+                if not begun:
+                    self.stand_back_if_late()
+                if begun or (attempt > 0 and isinstance(error, IllegalHistory)):
+                    raise LedgerConflict(_FASTER, advice="The next tick goes on from there.") from error
                 if isinstance(error, IllegalHistory):
                     raise
             else:

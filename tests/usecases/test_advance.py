@@ -24,6 +24,7 @@ from rollout.errors import (
     Busy,
     FlagAwaitsApproval,
     FlagConflict,
+    LedgerConflict,
     MetricsUnavailable,
     ServingUnavailable,
     Unreadable,
@@ -610,6 +611,21 @@ def test_a_rollback_between_flag_write_and_ledger_stands_at_once(site: Site) -> 
     with pytest.raises(WorldChanged, match="a rollback came in between"):
         ticking.write_flag(before, Share.parse("10%"), "late", turn_on=True)
     assert flag(site) == (False, "0%")
+
+
+def test_a_tick_that_others_were_faster_than_leaves_the_flag_to_them(site: Site) -> None:
+    site.propose("1.1.0")
+    late = Ticking(site.world, NAME, SIGNATURE)
+    site.tick()
+    site.walk_to("10%")
+    begun = site.state.started
+    assert begun is not None
+    told = set(type(begun).model_fields) - {"kind", "at", "actor", "environment", "name", "tool", "run_url"}
+    before, entries = flag(site), site.world.ledger.read(NAME)
+    with pytest.raises(LedgerConflict, match="another tick was faster"):
+        late.record(Started, **{field: getattr(begun, field) for field in told})
+    assert (flag(site), site.world.ledger.read(NAME)) == (before, entries)
+    assert before == (True, "10%")
 
 
 def test_a_flag_that_already_gives_a_share_stops_a_beginning(site: Site) -> None:
