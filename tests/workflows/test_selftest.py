@@ -58,7 +58,7 @@ SAID = {
     "rollback/hostile": "is no name: a-z, 0-9 and -, at most 63",
     "promote/reason": "input `reason` is missing",
     "promote/verb": "input `verb`: 'rollback' is none of promote, resume",
-    "promote/nobody": "GitHub answered 404 to who approved this run",
+    "promote/nobody": "the run was let into production by nobody",
     "promote/approval": "input `approval` is missing",
     "report/none": "input `reports` is missing",
     "report/nowhere": "File 'nowhere.json' does not exist",

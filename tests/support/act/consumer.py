@@ -47,6 +47,7 @@ class Consumer:
         environment.write_text(text.replace(ledger, f"ledger: {{kind: branch}}\nforge: {forge}"))
         gates = root / "policies/gates/default.yaml"
         gates.write_bytes(edit(gates.read_bytes(), _ANY_SPEED, source=str(gates)))
+        (root / ".gitignore").write_text(".rollout/\n")  # What commands of its people keep there.
         workflows = root / ".github/workflows"
         workflows.mkdir(parents=True)
         for file in CALLERS.glob("*.yml"):

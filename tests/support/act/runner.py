@@ -200,8 +200,9 @@ class Act:
         yield f"{product.SLUG}@{product.REF}={self._product}"
         for name, commit in sorted(product.pins(self._product, workspace)):
             stub = _STUBS / name
-            assert stub.is_dir(), f"tests/support/act/stubs has no stand-in for {name}"
-            yield f"{name}@{commit}={stub}"
+            # Workflows of ours that no test runs use more; where one is run, act names what it cannot fetch.
+            if stub.is_dir():
+                yield f"{name}@{commit}={stub}"
 
 
 def _parsed(out: str) -> Iterator[dict[str, Any]]:
