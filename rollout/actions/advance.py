@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from rollout.actions.event import Event
 from rollout.actions.inputs import Inputs
@@ -10,7 +10,11 @@ from rollout.actions.publish import publish
 from rollout.actions.shown import show_deployments
 from rollout.actions.step import Step
 from rollout.actions.verb import run_verb
+from rollout.core.runbook import pointer
 from rollout.errors import LedgerConflict
+
+_MOST_ERRORS: Final = 9
+"""GitHub shows ten of a step; the summary has all of them."""
 
 
 def act(inputs: Inputs, event: Event, step: Step) -> int:
@@ -25,6 +29,9 @@ def act(inputs: Inputs, event: Event, step: Step) -> int:
     told: dict[str, Any] = max(ticks, key=_weight, default={})
     step.outputs["decision"] = str(told.get("decision") or told.get("error", {}).get("code") or "")
     step.outputs["share"] = str(told.get("share") or "")
+    if name is None:
+        for each in [each for each in ticks if "error" in each][:_MOST_ERRORS]:
+            step.complain(f"{each['name']}: {each['error']['message']} ({pointer(each['error']['code'])})")
     if not dry:
         told_of = [each for each in ticks if (name is not None or _weight(each)[1]) and not _lost(each)]
         names = [str(each["name"]) for each in told_of]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from rollout.report.findings.github import error_as_command, notice_as_command
+from rollout.report.findings.github import error_as_command, said_as_command
 
 if TYPE_CHECKING:
     from rollout.errors import RolloutError
@@ -41,7 +41,11 @@ class Step:
 
     def note(self, text: str) -> None:
         """Say something on the page of the run that does not change what it came to."""
-        self._command(notice_as_command(text))
+        self._command(said_as_command(text, "notice"))
+
+    def complain(self, text: str) -> None:
+        """Say on the page of the run what could not be done of several things."""
+        self._command(said_as_command(text, "error"))
 
     @contextmanager
     def unheeded(self, on: bool = True) -> Iterator[None]:

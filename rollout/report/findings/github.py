@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 from rollout.core.runbook import pointer
 from rollout.core.validation import Validation
@@ -33,9 +34,9 @@ def error_as_command(error: RolloutError) -> str:
     return f"::error title={title}::{_data(told)}\n"
 
 
-def notice_as_command(text: str) -> str:
-    """One annotation, of no file and no error."""
-    return f"::notice title=rollout::{_data(visible(text))}\n"
+def said_as_command(text: str, level: Literal["notice", "error"]) -> str:
+    """One annotation, of no file."""
+    return f"::{level} title=rollout::{_data(visible(text))}\n"
 
 
 def _of_kind(level: Level, found: Sequence[Entry], origin: Origin) -> Iterator[str]:

@@ -16,8 +16,6 @@ _UNKNOWN = re.compile(
     r"^\s*(queue: max|deployment: (?:true|false))\s*(?:#.*)?\n|,\s*(?:queue: max|deployment: false)", re.M
 )
 _USES = re.compile(r"uses:\s*[\"']?([A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+)(?:/[^@\s]*)?@([0-9a-f]{40})")
-_OF_THE_PRODUCT = ("ci.yml", "publish.yml")
-"""Workflows that no consumer calls, with actions that have no stand-in."""
 _OWN_FOLDER = 'venv="$RUNNER_TEMP/'
 # act puts the checkout of an action into another folder for each job.
 _OWN_KEY = """<(printf '%s\\n' "$root" """
@@ -27,7 +25,7 @@ _SHARED_FOLDER = 'venv="${ACT_ENGINES:-$RUNNER_TEMP}/'
 
 def copy(folder: Path) -> Path:
     """Copy and rewrite it. Jobs share the engine in ACT_ENGINES, as act gives each a RUNNER_TEMP."""
-    ignored = shutil.ignore_patterns("__pycache__", "*.pyc", ".rollout", *_OF_THE_PRODUCT)
+    ignored = shutil.ignore_patterns("__pycache__", "*.pyc", ".rollout")
     for part in _PARTS:
         source = ROOT / part
         if source.is_dir():
