@@ -9,6 +9,7 @@ import pytest
 
 _HERE = Path(__file__).parent
 _LONGEST_FIRST = (
+    "workflows/test_release.py",
     "e2e/test_runbook_commands.py",
     "usecases/test_kill.py",
     "e2e/test_drill.py",
@@ -17,6 +18,8 @@ _LONGEST_FIRST = (
     "contracts/test_engine.py",
     "e2e/test_journey.py",
     "usecases/test_advance.py",
+    "workflows/test_selftest.py",
+    "workflows/test_gate.py",
     "e2e/test_data_plane.py",
     "usecases/test_evaluate_model.py",
     "e2e/test_launchdarkly.py",
