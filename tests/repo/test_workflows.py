@@ -339,9 +339,23 @@ def test_one_action_has_one_version_everywhere() -> None:
 @pytest.mark.parametrize("name", names())
 def test_an_action_runs_nothing_that_was_pasted(name: str) -> None:
     for step in action(name)["runs"]["steps"]:
+        if "uses" in step:
+            assert (name, step["uses"].split("@")[0]) == ("setup", "actions/cache")
+            continue
         assert step["shell"] == "bash"
         assert "${{" not in step["run"]
-        assert "uses" not in step
+
+
+def test_a_cache_holds_what_pip_downloads_and_nothing_that_runs() -> None:
+    steps = action("setup")["runs"]["steps"]
+    (cache,) = (step for step in steps if "uses" in step)
+    assert cache["if"] == "inputs.cache == 'true' && runner.environment == 'github-hosted'"
+    (install,) = (step for step in steps if step.get("id") == "install")
+    assert cache["with"]["path"] == install["env"]["PIP_CACHE_DIR"]
+    assert steps.index(cache) < steps.index(install)
+    script = (ROOT / "actions/setup/install.sh").read_text()
+    assert "--require-hashes --only-binary :all:" in script
+    assert 'venv="$RUNNER_TEMP/adapter-rollout-$key"' in script
 
 
 def gate(path: str, **needs: str) -> tuple[int, str]:
