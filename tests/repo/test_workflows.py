@@ -353,7 +353,7 @@ def test_a_cache_holds_what_pip_downloads_and_nothing_that_runs() -> None:
     (install,) = (step for step in steps if step.get("id") == "install")
     assert cache["with"]["path"] == install["env"]["PIP_CACHE_DIR"]
     assert steps.index(cache) < steps.index(install)
-    script = (ROOT / "actions/setup/install.sh").read_text()
+    script = (REPOSITORY / "actions/setup/install.sh").read_text()
     assert "--require-hashes --only-binary :all:" in script
     assert 'venv="$RUNNER_TEMP/adapter-rollout-$key"' in script
 
