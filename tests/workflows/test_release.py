@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -179,9 +180,12 @@ def place(consumer_in: Callable[[str], Consumer]) -> Iterator[Place]:
         .read_text()
         .replace("environment: production", f"environment: {ENVIRONMENT}")
     )
-    labels = """      runner: '["self-hosted", "gpu"]'\n"""
-    assert labels in caller
-    caller = caller.replace(labels, f"{labels}      python: {sys.executable}\n")
+    caller, changed = re.subn(
+        r"      runner: .*\n      engine: http\n      url: .*\n",
+        f"""      runner: '["self-hosted", "gpu"]'\n      python: {sys.executable}\n""",
+        caller,
+    )
+    assert changed == 1
     consumer = consumer_in("release").create(server=server, gateway=gateway, callers={"release.yml": caller})
     repository = consumer.repository
     _give_time(consumer)
@@ -301,11 +305,11 @@ def test_what_is_merged_is_evaluated_for_the_record_and_ticks_bring_it_to_everyb
     branch = place.consumer.repository.propose("1.1.0", "Trained longer.")
     pushed = place.consumer.push(place.merge(branch), environment={"OMP_NUM_THREADS": "1", **place.cached})
     assert pushed.status == 0, pushed.log[-6000:]
-    assert pushed.jobs == {"validate": "success", "evaluate": "success", "tick": "success"}
-    evaluated = pushed.outputs("evaluate")
-    assert evaluated["outcome"] == "pass"
-    (report,) = pushed.artifacts.glob("rollout-report-*/report.json")
-    assert f"sha256:{hashlib.sha256(report.read_bytes()).hexdigest()}" == evaluated["evidence-digest"]
+    assert pushed.jobs == dict.fromkeys(("validate", "evaluate", "record", "tick"), "success")
+    recorded = pushed.outputs("report")
+    assert recorded["outcome"] == "pass"
+    report = pushed.artifacts / f"rollout-report.{ENVIRONMENT}" / "report.json"
+    assert f"sha256:{hashlib.sha256(report.read_bytes()).hexdigest()}" == recorded["evidence-digest"]
     assert kinds(place.since(before))["evaluated"] == 1
     first = pushed.outputs("tick")
     with place.users():
