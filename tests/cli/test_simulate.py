@@ -33,13 +33,14 @@ def found(site: Site, *words: str) -> dict[str, object]:
 def record_day(site: Site, *, candidate_fails: float | None = None, requests: int = 4000) -> None:
     """The last hour; with a candidate, every other user has it."""
     log = TrafficLogRecorder(site.repository.state / "traffic.sqlite")
+    begun = time.time() - 3600
     for number in range(requests):
         user = number % 400
         served = "new" if candidate_fails is not None and user % 2 else "old"
         fails = served == "new" and (number // 400) % 10 < 10 * (candidate_fails or 0.0)
         row = record(f"r{number}", served, key=f"u{user}")
         bad = {"status": 500, "error": "x"} if fails else {}
-        log.record(replace(row, routed_at=time.time() - 3600 + 3600 * number / requests, **bad))
+        log.record(replace(row, routed_at=begun + 3600 * number / requests, **bad))
     log.close()
 
 

@@ -238,7 +238,9 @@ def test_a_real_evaluation_is_divided_and_united(cluster: None, tmp_path: Path) 
     files = tmp_path / "files"
     files.mkdir()
     paths = run_shards(argv, 2, address=None, folder=files, progress=lambda *_: None, cwd=repository.root)
-    (report,) = merged(paths).reports
+    evaluation, wrong = merged(paths)
+    assert wrong is None and evaluation is not None
+    (report,) = evaluation.reports
     assert len(report.speed.shards) == 2
     assert len({case.id for case in report.measured.cases}) >= 114
     assert any(verdict.outcome is Outcome.FAIL and "json" in verdict.subject for verdict in report.verdicts)

@@ -339,7 +339,7 @@ def test_a_run_that_could_not_be_done_is_no_empty_report() -> None:
         "runbook": "inputs-unreadable",
     }
     assert render_error(NO_RULES, NOWHERE, "github") == (
-        "::error title=rollout validate%3A inputs-unreadable::there are no rules ::x%0AMerge `them` first.%0A"
+        "::error title=rollout%3A inputs-unreadable::there are no rules ::x%0AMerge `them` first.%0A"
         "runbook: rollout runbook inputs-unreadable\n"
     )
     assert render_error(NO_RULES, NOWHERE, "text") == (
