@@ -40,6 +40,7 @@ from rollout.usecases.steady import newest
 
 _APPENDS = 20
 _FASTER = "another tick was faster, and has done what this one was about to do"
+_GOES_ON = "The next tick goes on from there."
 _PROPAGATION_S = 10.0
 _POLL_S = 0.05
 
@@ -166,7 +167,7 @@ class Ticking:
                 if not begun:
                     self.stand_back_if_late()
                 if begun or (attempt > 0 and isinstance(error, IllegalHistory)):
-                    raise LedgerConflict(_FASTER, advice="The next tick goes on from there.") from error
+                    raise LedgerConflict(_FASTER, advice=_GOES_ON) from error
                 if isinstance(error, IllegalHistory):
                     raise
             else:
@@ -175,10 +176,15 @@ class Ticking:
         raise LedgerConflict(f"{_APPENDS} writers in a row were faster", advice="Run the command again.")
 
     def stand_back_if_late(self) -> None:
-        """Make sure that a rollback that came in between stands. Raises WorldChanged if one did."""
+        """Make sure that the end of this release that came in between stands. Raises WorldChanged if one did."""
         if self.state.generation == self._generation:
             return
         self.turn_flag_off("a late tick stands back")
+        if self.state.rolled_back == self._before.rolled_back:
+            raise LedgerConflict(
+                "the release was ended in between; this tick stood back and left the flag off",
+                advice=_GOES_ON,
+            )
         raise WorldChanged(
             "a rollback came in between; this tick stood back and left the flag off",
             advice="Nothing is to be done: the rollback stands.",

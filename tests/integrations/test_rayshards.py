@@ -239,7 +239,8 @@ def test_a_real_evaluation_is_divided_and_united(cluster: None, tmp_path: Path) 
     files.mkdir()
     paths = run_shards(argv, 2, address=None, folder=files, progress=lambda *_: None, cwd=repository.root)
     evaluation, wrong = merged(paths)
-    assert wrong is None and evaluation is not None
+    assert wrong is None
+    assert evaluation is not None
     (report,) = evaluation.reports
     assert len(report.speed.shards) == 2
     assert len({case.id for case in report.measured.cases}) >= 114

@@ -15,7 +15,7 @@ import pytest
 
 from rollout.core.evaluation import Case, EvalReport, Side
 from rollout.core.gate import judged_again
-from rollout.core.lifecycle import Evaluated, Looked, Phase, RolledBack, Settling, Started
+from rollout.core.lifecycle import Evaluated, Looked, Phase, RolledBack, Settled, Settling, Started
 from rollout.core.plan import Share
 from rollout.core.routes import with_route
 from rollout.core.verdict import Outcome
@@ -626,6 +626,21 @@ def test_a_tick_that_others_were_faster_than_leaves_the_flag_to_them(site: Site)
         late.record(Started, **{field: getattr(begun, field) for field in told})
     assert (flag(site), site.world.ledger.read(NAME)) == (before, entries)
     assert before == (True, "10%")
+
+
+def test_a_tick_that_settles_after_another_did_speaks_of_no_rollback(site: Site) -> None:
+    site.propose("1.1.0")
+    site.tick()
+    site.walk_to("100%")
+    site.answer_well()
+    assert site.tick_after(4).move is Move.PROMOTED
+    late = Ticking(site.world, NAME, SIGNATURE)
+    assert site.tick_after(8 * 86_400).move is Move.SETTLED
+    before = site.state
+    with pytest.raises(LedgerConflict, match="the release was ended in between"):
+        late.record(Settled, flag_version=before.flag_version)
+    assert site.state == before
+    assert flag(site) == (False, "0%")
 
 
 def test_a_flag_that_already_gives_a_share_stops_a_beginning(site: Site) -> None:
