@@ -215,6 +215,13 @@ def waits_for_nobody_where_it_must_not(workflow: Workflow) -> Iterator[str]:
             yield f"job {name} has no environment whose reviewers approve, or makes a deployment of it"
 
 
+def does_without_what_may_be_away(workflow: Workflow) -> Iterator[str]:
+    for name, step in workflow.steps():
+        app = step.get("uses", "").startswith("actions/create-github-app-token@")
+        if app and name in UNATTENDED and step.get("continue-on-error") is not True:
+            yield f"job {name} ends where an App gives no token"
+
+
 def starts_on_nothing_dangerous(workflow: Workflow) -> Iterator[str]:
     for event in workflow.events.keys() & {
         *(
@@ -320,6 +327,7 @@ RULES: Final[tuple[Rule, ...]] = (
     changes_one_after_the_other,
     cancels_only_what_changes_nothing,
     waits_for_nobody_where_it_must_not,
+    does_without_what_may_be_away,
     starts_on_nothing_dangerous,
     runs_nothing_that_was_pasted,
     keeps_no_credentials,
