@@ -168,6 +168,20 @@ def test_a_stored_report_is_shown_and_ends_as_it_concludes(
     assert len(fake.book.pulls[0].comments) == 1
 
 
+def test_a_check_that_is_required_lets_nothing_through_that_was_not_concluded(
+    environment: dict[str, str], fake: FakeGitHub, tmp_path: Path
+) -> None:
+    stored = tmp_path / "stored.json"
+    told = sample_evaluation(per_slice=1)
+    stored.write_text(told.model_dump_json(by_alias=True))
+    given = environment | {"ROLLOUT_INPUT_REPORTS": str(stored), "ROLLOUT_INPUT_CHECK": "quality"}
+    assert main(["report"], given) == 6
+    assert read_outputs(Path(environment["GITHUB_OUTPUT"]))["outcome"] == "inconclusive"
+    (check,) = fake.book.runs
+    # GitHub takes `success`, `neutral` and `skipped` for passed.
+    assert (check["conclusion"], check["output"]["title"]) == ("action_required", "Evaluation: inconclusive")
+
+
 def test_what_is_no_report_is_an_error_and_no_check_says_otherwise(
     environment: dict[str, str], fake: FakeGitHub, tmp_path: Path
 ) -> None:
