@@ -22,6 +22,7 @@ PATIENCE_S = 30.0
 """For all that one step asks of GitHub: the verdict does not wait longer for its page."""
 TOKEN = Token("GITHUB_TOKEN")
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@+-]{0,150}")
+_MARKUP = re.compile(r"[\\`<\[\]#&]")
 _SIGNS = {"pass": "✅", "fail": "❌", "inconclusive": "⚠️"}
 _UNSAID = (Put.DENIED, Put.UNAVAILABLE)
 
@@ -79,7 +80,16 @@ def said(ran: Ran, title: str, *, outcome: str | None = None) -> str:
 def refusal(error: RolloutError) -> str:
     """Why nothing could be done, and what to do about it, in Markdown."""
     told = (error.message, error.advice, f"`rollout runbook {error.code}`")
-    return "\n".join(["> [!CAUTION]", *(f"> {plain(each, 2000, nothing='')}  " for each in told if each), ""])
+    shown = (_literal(plain(each, 2000, nothing="")) for each in told if each)
+    return "\n".join(["> [!CAUTION]", *(f"> {each}  " for each in shown), ""])
+
+
+def _literal(text: str) -> str:
+    """A line that may hold words of others: code stays code, and nothing else of it is a link, an image or a heading."""
+    if text.count("`") % 2 or "``" in text:
+        return _MARKUP.sub(r"\\\g<0>", text)
+    parts = text.split("`")
+    return "`".join(each if at % 2 else _MARKUP.sub(r"\\\g<0>", each) for at, each in enumerate(parts))
 
 
 def _key(key: str) -> str:

@@ -14,7 +14,7 @@ import pytest
 from rollout.actions.__main__ import main
 from rollout.actions.event import Event
 from rollout.actions.inputs import Inputs
-from rollout.actions.publish import publish
+from rollout.actions.publish import publish, refusal
 from rollout.actions.step import Step
 from rollout.actions.verb import Ran
 from rollout.errors import Unreadable
@@ -144,6 +144,22 @@ def test_without_a_report_the_summary_says_why_and_what_to_do(
         "> [!CAUTION]",
         "> `rollout` ended with 70: the log of this step says why.",
     ]
+
+
+@pytest.mark.parametrize(
+    ("told", "shown"),
+    [
+        ("see `[a](b)` in a.yaml", "see `[a](b)` in a.yaml"),
+        ("[all is well](https://evil.example)", r"\[all is well\](https://evil.example)"),
+        ("<h2>✅ passed</h2>", r"\<h2>✅ passed\</h2>"),
+        ("# ✅ passed", r"\# ✅ passed"),
+        ("&lt;img src=x&gt; \\[a](b)", r"\&lt;img src=x\&gt; \\\[a\](b)"),
+        ("a `b` ` [c](d)", r"a \`b\` \` \[c\](d)"),
+        ("a `` [b](c) `` d", r"a \`\` \[b\](c) \`\` d"),
+    ],
+)
+def test_what_a_refusal_quotes_is_neither_a_link_nor_a_heading(told: str, shown: str) -> None:
+    assert refusal(Unreadable(told, advice="")).splitlines()[1] == f"> {shown}  "
 
 
 def test_a_stored_report_is_shown_and_ends_as_it_concludes(
