@@ -164,6 +164,8 @@ CHECKOUT = "actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1"
         (PROMOTE, "      deployment: false\n", "", "job promote has no environment"),
         (ROLLBACK, "        continue-on-error: true\n", "", "job rollback ends where an App gives no token"),
         (RELEASE, "        continue-on-error: true\n", "", "job tick ends where an App gives no token"),
+        (PROMOTE, "          token: ", "          python: ", "job promote writes with no token but"),
+        (RELEASE, "          token: ", "          python: ", "job record writes with no token but"),
         (CALLER, "  pull_request:", "  pull_request_target:", "pull_request_target gives strangers"),
         (CALLER, "  pull_request:", "  workflow_run:", "workflow_run gives strangers"),
         (CALLER, "  pull_request:", "  pull_request: {paths: [manifests/**]}", "pull_request has a filter"),
