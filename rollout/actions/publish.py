@@ -53,6 +53,10 @@ def publish(
     put = comments.put(event.pull, text, key=_key(key), run=f"{event.run[0]}.{event.run[1]}")
     if put.put in _UNSAID:
         step.note(f"there is no comment on the pull request: {put.reason}")
+    elif put.put is Put.SUPERSEDED:
+        step.note(
+            f"the comment on the pull request says that it is of a newer run, and was left as it is: {put.url}"
+        )
 
 
 def client_of(event: Event) -> Client | None:

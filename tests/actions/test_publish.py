@@ -117,6 +117,18 @@ def test_a_comment_that_github_refuses_is_a_notice_and_the_summary_has_it_all(
     assert told in capsys.readouterr().out
 
 
+def test_a_comment_that_says_it_is_newer_is_left_and_told_of(
+    environment: dict[str, str], fake: FakeGitHub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tell(environment | {"GITHUB_RUN_ID": "902"}, ran(tmp_path, markdown="newer\n"))
+    assert capsys.readouterr().out == ""
+    tell(environment | {"GITHUB_RUN_ATTEMPT": "7"}, ran(tmp_path))
+    assert "says that it is of a newer run, and was left as it is: http" in capsys.readouterr().out
+    (said,) = fake.book.pulls[0].comments
+    assert "newer" in said
+    assert "all is well" in summary(environment)
+
+
 def test_no_comment_where_none_is_wanted_or_there_is_no_pull_request(
     environment: dict[str, str], fake: FakeGitHub, tmp_path: Path
 ) -> None:
