@@ -22,6 +22,7 @@ PATIENCE_S = 30.0
 """For all that one step asks of GitHub: the verdict does not wait longer for its page."""
 TOKEN = Token("GITHUB_TOKEN")
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@+-]{0,150}")
+_MARK = re.compile(r"\A<!-- rollout [^\n]* -->\n+")
 _MARKUP = re.compile(r"[\\`<\[\]#&]")
 _SIGNS = {"pass": "✅", "fail": "❌", "inconclusive": "⚠️"}
 _UNSAID = (Put.DENIED, Put.UNAVAILABLE)
@@ -72,7 +73,8 @@ def said(ran: Ran, title: str, *, outcome: str | None = None) -> str:
     """A heading, then the report; where there is none, what it came to and why."""
     if ran.markdown:
         why = f"\n\n{refusal(ran.error)}" if ran.error is not None else ""
-        return f"## {title}\n\n{ran.markdown}{why}"
+        # The mark of a report is for whoever posts it alone: a comment of ours has its own, and shows every other one.
+        return f"## {title}\n\n{_MARK.sub('', ran.markdown)}{why}"
     heading = f"## {_SIGNS.get(outcome or ran.outcome, '⛔')} {title}\n\n"
     if ran.error is not None:
         return heading + refusal(ran.error)

@@ -193,7 +193,10 @@ def test_a_stored_report_is_shown_and_ends_as_it_concludes(
     ]
     (check,) = fake.book.runs
     assert (check["name"], check["conclusion"], check["head_sha"]) == ("quality", "failure", "b" * 40)
-    assert len(fake.book.pulls[0].comments) == 1
+    (said,) = fake.book.pulls[0].comments
+    # The report's own mark would be shown, as all others but the first are.
+    assert "## Evaluation\n\n> [!CAUTION]\n" in said
+    assert "rollout evaluate:" not in said
 
 
 def test_a_check_that_is_required_lets_nothing_through_that_was_not_concluded(
