@@ -59,11 +59,9 @@ PERMISSIONS: Final[Mapping[str, Mapping[str, Mapping[str, str]]]] = {
     },
 }
 # What changes something keeps to its own kind, job by job; nothing of it is ever cancelled.
-GROUPS: Final = {"record": "rollout-record-", "tick": "rollout-tick-"}
-QUEUED: Final = ("record",)
+GROUPS: Final = {"record": "rollout-record-", "tick": "rollout-tick-", "rollback": "rollout-rollback-"}
+QUEUED: Final = ("record", "rollback")
 """Of these each is done. A tick that waits may be dropped: the next one does the same."""
-FREE: Final = ("rollback",)
-"""Changes something and holds no group: it belongs to nobody, so that anybody could wait in it or cancel what is there."""
 UNATTENDED: Final = ("tick", "rollback", "record")
 """Nobody has to approve these, and so no environment with reviewers can hold them up."""
 WAITING: Final = ("promote",)
@@ -183,7 +181,7 @@ def changes_one_after_the_other(workflow: Workflow) -> Iterator[str]:
         if name in WAITING or name not in GROUPS:
             if group is not None:
                 yield f"job {name} holds a group"
-            if name not in (*WAITING, *FREE) and "write" in {
+            if name not in WAITING and "write" in {
                 job["permissions"].get("contents"),
                 job["permissions"].get("deployments"),
             }:
