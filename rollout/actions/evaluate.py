@@ -15,7 +15,8 @@ REPORTS = ("json", "markdown", "html")
 _ENGINES = ("transformers", "vllm", "http", "ray:transformers", "ray:vllm")
 _STRANGER = (
     "this change comes from another repository: its adapter is not loaded on a runner of yours",
-    "Push it to a branch of this repository first, or let the merge queue evaluate it.",
+    "Push it to a branch of this repository first, or let the merge queue evaluate it. A change whose event does not say"
+    " where it comes from counts as one of those.",
 )
 _UNTRUSTED = (
     "what a pull request's run has measured is not recorded: its own code could have made it up",
@@ -28,7 +29,7 @@ def act(inputs: Inputs, event: Event, step: Step) -> int:
     if event.stranger:
         raise Usage(_STRANGER[0], advice=_STRANGER[1])
     record = inputs.flag("record", default=False)
-    if record and event.kind.startswith("pull_request"):
+    if record and event.unmerged:
         raise Usage(_UNTRUSTED[0], advice=_UNTRUSTED[1])
     merged, shard = inputs.paths("merge"), inputs.shard("shard")
     common = _given(environment=inputs.name("environment"), base=inputs.ref("base") or event.base)

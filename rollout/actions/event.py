@@ -29,9 +29,10 @@ class Event:
     """`base` is the commit that a change is made to, `head` the one that it is about; None where there is none.
 
     `built` is the commit that was checked out, with its `ref`: of a pull request, the merge that GitHub tries. `pull`
-    is the number of the pull request, `stranger` whether its head is in another repository, and `run` the attempt of
-    the run as (id, attempt), by which a later one is known. `actors` are who started it first and who did again, `api`
-    is the address of GitHub's API, `server` that of its pages.
+    is the number of the pull request, `stranger` whether its head is in another repository or nobody says where,
+    `unmerged` whether what it is about is a change that was only proposed, and `run` the attempt of the run as
+    (id, attempt), by which a later one is known. `actors` are who started it first and who did again, `api` is the
+    address of GitHub's API, `server` that of its pages.
     """
 
     kind: str
@@ -40,6 +41,7 @@ class Event:
     head: str | None
     pull: int | None
     stranger: bool
+    unmerged: bool
     run: tuple[int, int]
     built: str | None = None
     ref: str | None = None
@@ -60,7 +62,11 @@ class Event:
         kind = environment.get("GITHUB_EVENT_NAME", "")
         request, group = _object(data, "pull_request"), _object(data, "merge_group")
         repository = _text(environment.get("GITHUB_REPOSITORY"), _REPOSITORY)
-        theirs = _text(_object(_object(request, "head"), "repo").get("full_name"), _REPOSITORY)
+        head = _object(_object(request, "head"), "repo")
+        head = _object(_object(data, "workflow_run"), "head_repository") if kind == "workflow_run" else head
+        theirs = _text(head.get("full_name"), _REPOSITORY)
+        # Also where the payload is missing or cannot be read.
+        proposed = bool(request) or kind.startswith("pull_request")
         number = request.get("number")
         return cls(
             kind=kind,
@@ -72,7 +78,8 @@ class Event:
             or _text(environment.get("GITHUB_SHA"), _SHA),
             pull=number if type(number) is int and number > 0 else None,
             # A head whose repository is gone, or says nothing, is nobody's that we know.
-            stranger=bool(request) and (theirs is None or theirs != repository),
+            stranger=(proposed or kind == "workflow_run") and (theirs is None or theirs != repository),
+            unmerged=proposed or _is_of_a_change(kind, data),
             run=(_number(environment.get("GITHUB_RUN_ID")), _number(environment.get("GITHUB_RUN_ATTEMPT"))),
             built=_text(environment.get("GITHUB_SHA"), _SHA),
             ref=_text(environment.get("GITHUB_REF"), _REF),
@@ -86,6 +93,12 @@ class Event:
                 )
             ),
         )
+
+
+def _is_of_a_change(kind: str, data: Mapping[str, Any]) -> bool:
+    """Whether what started the run was the run of a pull request, or talk about it."""
+    earlier = str(_object(data, "workflow_run").get("event", "pull_request"))
+    return kind == "issue_comment" or (kind == "workflow_run" and earlier.startswith("pull_request"))
 
 
 def _before(data: Mapping[str, Any]) -> str | None:

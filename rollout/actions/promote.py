@@ -44,11 +44,18 @@ def act(inputs: Inputs, event: Event, step: Step) -> int:
 def _approver(event: Event, approval: str) -> str:
     """The last person who let this run into the environment `approval`, and did not start it.
 
-    Raises Usage where there is none, ForgeDenied or ForgeUnavailable where nobody knows.
+    The history of a run is that of all its attempts, so that only its first can be approved. Raises
+    Usage where there is none, ForgeDenied or ForgeUnavailable where nobody knows.
     """
     client = client_of(event)
     if client is None or not event.actors:
         raise Usage("nobody says which run this is and who started it", advice=_ADVICE)
+    if event.run[1] != 1:
+        raise Usage(
+            f"this is attempt {event.run[1]} of the run, and GitHub does not say which attempt somebody approved:"
+            " what was approved then may be another candidate now",
+            advice="Start a new run of the workflow, and let somebody else approve that one.",
+        )
     approvers = [login for login in _approved(client, event, approval) if is_somebody(login)]
     others = [login for login in approvers if all(are_two(login, actor) for actor in event.actors)]
     if not others:

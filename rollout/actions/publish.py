@@ -22,6 +22,8 @@ PATIENCE_S = 30.0
 """For all that one step asks of GitHub: the verdict does not wait longer for its page."""
 TOKEN = Token("GITHUB_TOKEN")
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@+-]{0,150}")
+_MARK = re.compile(r"\A<!-- rollout [^\n]* -->\n+")
+_MARKUP = re.compile(r"[\\`<\[\]#&]")
 _SIGNS = {"pass": "✅", "fail": "❌", "inconclusive": "⚠️"}
 _UNSAID = (Put.DENIED, Put.UNAVAILABLE)
 
@@ -52,6 +54,10 @@ def publish(
     put = comments.put(event.pull, text, key=_key(key), run=f"{event.run[0]}.{event.run[1]}")
     if put.put in _UNSAID:
         step.note(f"there is no comment on the pull request: {put.reason}")
+    elif put.put is Put.SUPERSEDED:
+        step.note(
+            f"the comment on the pull request says that it is of a newer run, and was left as it is: {put.url}"
+        )
 
 
 def client_of(event: Event) -> Client | None:
@@ -67,7 +73,8 @@ def said(ran: Ran, title: str, *, outcome: str | None = None) -> str:
     """A heading, then the report; where there is none, what it came to and why."""
     if ran.markdown:
         why = f"\n\n{refusal(ran.error)}" if ran.error is not None else ""
-        return f"## {title}\n\n{ran.markdown}{why}"
+        # The mark of a report is for whoever posts it alone: a comment of ours has its own, and shows every other one.
+        return f"## {title}\n\n{_MARK.sub('', ran.markdown)}{why}"
     heading = f"## {_SIGNS.get(outcome or ran.outcome, '⛔')} {title}\n\n"
     if ran.error is not None:
         return heading + refusal(ran.error)
@@ -79,7 +86,16 @@ def said(ran: Ran, title: str, *, outcome: str | None = None) -> str:
 def refusal(error: RolloutError) -> str:
     """Why nothing could be done, and what to do about it, in Markdown."""
     told = (error.message, error.advice, f"`rollout runbook {error.code}`")
-    return "\n".join(["> [!CAUTION]", *(f"> {plain(each, 2000, nothing='')}  " for each in told if each), ""])
+    shown = (_literal(plain(each, 2000, nothing="")) for each in told if each)
+    return "\n".join(["> [!CAUTION]", *(f"> {each}  " for each in shown), ""])
+
+
+def _literal(text: str) -> str:
+    """A line that may hold words of others: code stays code, and nothing else of it is a link, an image or a heading."""
+    if text.count("`") % 2 or "``" in text:
+        return _MARKUP.sub(r"\\\g<0>", text)
+    parts = text.split("`")
+    return "`".join(each if at % 2 else _MARKUP.sub(r"\\\g<0>", each) for at, each in enumerate(parts))
 
 
 def _key(key: str) -> str:

@@ -31,7 +31,7 @@ def act(inputs: Inputs, event: Event, step: Step) -> int:
 def _check(event: Event, step: Step, ran: Ran, name: str) -> None:
     from rollout.integrations.github.checkruns import CheckRuns, Conclusion
 
-    conclusions = {"pass": Conclusion.PASSED, "inconclusive": Conclusion.INCONCLUSIVE}
+    conclusions = {"pass": Conclusion.PASSED, "inconclusive": Conclusion.AWAITS_PERSON}
     outcome = step.outputs["outcome"]
     client = client_of(event)
     if client is None or event.head is None:

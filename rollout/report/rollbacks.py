@@ -14,6 +14,8 @@ from rollout.core.pullrequest import PullRequest
 from rollout.core.runbook import pointer
 from rollout.errors import RolloutError, Unreadable, WorldChanged
 from rollout.ports import World
+from rollout.report.findings.plain import visible
+from rollout.report.verdicts import cell
 from rollout.usecases.book import Book, Signature
 from rollout.usecases.lost import why_lost
 from rollout.usecases.restoring import choose
@@ -100,7 +102,7 @@ def _pull(pull: PullRequest | None) -> dict[str, Any] | None:
 def as_markdown_table(report: RollbackReport) -> list[str]:
     """The phases as a Markdown table."""
     rows = [
-        f"| {phase.phase} | {_state(phase)} | {phase.ended_s:.3f} s | {phase.detail.replace('|', '/')} |"
+        f"| {phase.phase} | {_state(phase)} | {phase.ended_s:.3f} s | {cell(visible(phase.detail))} |"
         for phase in report.phases
     ]
     return ["| phase | | at | what |", "|---|---|---:|---|", *rows]

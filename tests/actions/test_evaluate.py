@@ -39,6 +39,22 @@ def test_of_a_stranger_nothing_is_loaded(tmp_path: Path, repository: str) -> Non
     assert "comes from another repository" in summary
 
 
+def test_of_a_pull_request_whose_event_cannot_be_read_nothing_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "event.json").write_text('{"pull_request": ')
+    status = main(
+        ["evaluate"],
+        {
+            "GITHUB_EVENT_NAME": "pull_request",
+            "GITHUB_EVENT_PATH": str(tmp_path / "event.json"),
+            "GITHUB_REPOSITORY": "acme/adapters",
+            "GITHUB_STEP_SUMMARY": str(tmp_path / "summary"),
+            "ROLLOUT_INPUT_MANIFEST": "manifests/x.yaml",
+        },
+    )
+    assert status == 2
+    assert "does not say where it comes from" in (tmp_path / "summary").read_text()
+
+
 def test_what_a_pull_request_measured_is_not_recorded(tmp_path: Path) -> None:
     status, outputs, summary = evaluate(tmp_path, manifest="manifests/x.yaml", record="true")
     assert (status, outputs["outcome"]) == (2, "error")

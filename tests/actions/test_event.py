@@ -31,9 +31,42 @@ def test_a_pull_request_tells_its_number_its_commits_and_whose_it_is(tmp_path: P
     assert found.run == (9, 2)
 
 
+def after(repository: str, kind: str) -> dict[str, Any]:
+    """A run that began when another one had ended."""
+    return {"workflow_run": {"event": kind, "head_repository": {"full_name": repository}}}
+
+
 @pytest.mark.parametrize("repo", [{"full_name": "eve/adapters"}, None, {}, {"full_name": 7}, "acme/adapters"])
 def test_a_head_that_is_not_surely_ours_is_a_strangers(tmp_path: Path, repo: object) -> None:
     assert event(tmp_path, pull(repo), GITHUB_EVENT_NAME="pull_request").stranger
+
+
+@pytest.mark.parametrize("payload", ["", "{", '{"pull_request": 3}', "[" * 200_000])
+@pytest.mark.parametrize("kind", ["pull_request", "pull_request_target", "pull_request_review"])
+def test_a_pull_request_that_tells_nothing_is_a_strangers(tmp_path: Path, kind: str, payload: str) -> None:
+    found = event(tmp_path, payload, GITHUB_EVENT_NAME=kind)
+    assert (found.stranger, found.unmerged, found.base) == (True, True, None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "payload", "stranger", "unmerged"),
+    [
+        ("push", {}, False, False),
+        ("schedule", {}, False, False),
+        ("merge_group", {"merge_group": {"base_sha": SHA}}, False, False),
+        ("issue_comment", {"issue": {"pull_request": {}}}, False, True),
+        ("workflow_run", after("acme/adapters", "push"), False, False),
+        ("workflow_run", after("acme/adapters", "pull_request"), False, True),
+        ("workflow_run", after("eve/adapters", "pull_request"), True, True),
+        ("workflow_run", after("eve/adapters", "pull_request_target"), True, True),
+        ("workflow_run", {}, True, True),
+    ],
+)
+def test_what_nobody_has_merged_is_known_whatever_started_the_run(
+    tmp_path: Path, kind: str, payload: Any, stranger: bool, unmerged: bool
+) -> None:
+    found = event(tmp_path, payload, GITHUB_EVENT_NAME=kind)
+    assert (found.stranger, found.unmerged) == (stranger, unmerged)
 
 
 def test_a_merge_group_tells_what_it_is_merged_to(tmp_path: Path) -> None:

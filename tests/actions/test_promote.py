@@ -92,6 +92,15 @@ def test_nobody_promotes_without_another_person(
     assert "prevents self-review" in why
 
 
+def test_who_approved_a_run_once_has_not_approved_it_again(
+    environment: dict[str, str], fake: FakeGitHub, site: Site
+) -> None:
+    fake.book.approvals = [(RUN, "cy", "approved", PLACE), (RUN, "ann", "approved", PLACE)]
+    why = refused({**environment, "GITHUB_RUN_ATTEMPT": "2"}, site)
+    assert "this is attempt 2 of the run" in why
+    assert "Start a new run" in why
+
+
 @pytest.mark.parametrize(
     ("without", "told"),
     [

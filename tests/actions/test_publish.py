@@ -14,7 +14,7 @@ import pytest
 from rollout.actions.__main__ import main
 from rollout.actions.event import Event
 from rollout.actions.inputs import Inputs
-from rollout.actions.publish import publish
+from rollout.actions.publish import publish, refusal
 from rollout.actions.step import Step
 from rollout.actions.verb import Ran
 from rollout.errors import Unreadable
@@ -117,6 +117,18 @@ def test_a_comment_that_github_refuses_is_a_notice_and_the_summary_has_it_all(
     assert told in capsys.readouterr().out
 
 
+def test_a_comment_that_says_it_is_newer_is_left_and_told_of(
+    environment: dict[str, str], fake: FakeGitHub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tell(environment | {"GITHUB_RUN_ID": "902"}, ran(tmp_path, markdown="newer\n"))
+    assert capsys.readouterr().out == ""
+    tell(environment | {"GITHUB_RUN_ATTEMPT": "7"}, ran(tmp_path))
+    assert "says that it is of a newer run, and was left as it is: http" in capsys.readouterr().out
+    (said,) = fake.book.pulls[0].comments
+    assert "newer" in said
+    assert "all is well" in summary(environment)
+
+
 def test_no_comment_where_none_is_wanted_or_there_is_no_pull_request(
     environment: dict[str, str], fake: FakeGitHub, tmp_path: Path
 ) -> None:
@@ -146,6 +158,22 @@ def test_without_a_report_the_summary_says_why_and_what_to_do(
     ]
 
 
+@pytest.mark.parametrize(
+    ("told", "shown"),
+    [
+        ("see `[a](b)` in a.yaml", "see `[a](b)` in a.yaml"),
+        ("[all is well](https://evil.example)", r"\[all is well\](https://evil.example)"),
+        ("<h2>✅ passed</h2>", r"\<h2>✅ passed\</h2>"),
+        ("# ✅ passed", r"\# ✅ passed"),
+        ("&lt;img src=x&gt; \\[a](b)", r"\&lt;img src=x\&gt; \\\[a\](b)"),
+        ("a `b` ` [c](d)", r"a \`b\` \` \[c\](d)"),
+        ("a `` [b](c) `` d", r"a \`\` \[b\](c) \`\` d"),
+    ],
+)
+def test_what_a_refusal_quotes_is_neither_a_link_nor_a_heading(told: str, shown: str) -> None:
+    assert refusal(Unreadable(told, advice="")).splitlines()[1] == f"> {shown}  "
+
+
 def test_a_stored_report_is_shown_and_ends_as_it_concludes(
     environment: dict[str, str], fake: FakeGitHub, tmp_path: Path
 ) -> None:
@@ -165,7 +193,24 @@ def test_a_stored_report_is_shown_and_ends_as_it_concludes(
     ]
     (check,) = fake.book.runs
     assert (check["name"], check["conclusion"], check["head_sha"]) == ("quality", "failure", "b" * 40)
-    assert len(fake.book.pulls[0].comments) == 1
+    (said,) = fake.book.pulls[0].comments
+    # The report's own mark would be shown, as all others but the first are.
+    assert "## Evaluation\n\n> [!CAUTION]\n" in said
+    assert "rollout evaluate:" not in said
+
+
+def test_a_check_that_is_required_lets_nothing_through_that_was_not_concluded(
+    environment: dict[str, str], fake: FakeGitHub, tmp_path: Path
+) -> None:
+    stored = tmp_path / "stored.json"
+    told = sample_evaluation(per_slice=1)
+    stored.write_text(told.model_dump_json(by_alias=True))
+    given = environment | {"ROLLOUT_INPUT_REPORTS": str(stored), "ROLLOUT_INPUT_CHECK": "quality"}
+    assert main(["report"], given) == 6
+    assert read_outputs(Path(environment["GITHUB_OUTPUT"]))["outcome"] == "inconclusive"
+    (check,) = fake.book.runs
+    # GitHub takes `success`, `neutral` and `skipped` for passed.
+    assert (check["conclusion"], check["output"]["title"]) == ("action_required", "Evaluation: inconclusive")
 
 
 def test_what_is_no_report_is_an_error_and_no_check_says_otherwise(

@@ -16,6 +16,7 @@ from rollout.integrations.github import GitHub
 from rollout.integrations.github.client import Client
 from rollout.integrations.github.pace import Pace, limited_s
 from rollout.integrations.github.tokens import Token
+from rollout.tls import trusted
 from tests.support.github.book import NAME
 from tests.support.github.server import TOKEN, FakeGitHub, Fault, github
 
@@ -191,6 +192,41 @@ def test_pages_without_end_are_given_up(fake: FakeGitHub) -> None:
     fake.faults.append(Fault("GET", 200, {"link": f'<{PULLS}?page=2>; rel="next"'}, [], times=999))
     with pytest.raises(ForgeUnavailable, match="more than 50 pages"):
         list(client(fake, Time()).pages(PULLS, {}))
+
+
+def test_a_next_page_that_is_no_address_is_told(fake: FakeGitHub) -> None:
+    fake.faults.append(Fault("GET", 200, {"link": '<https://[::1>; rel="next"'}, []))
+    with pytest.raises(ForgeUnavailable, match="the next page that it names is no address"):
+        list(client(fake, Time()).pages(PULLS, {}))
+
+
+def test_an_answer_that_is_not_packed_as_it_says_is_asked_for_again(fake: FakeGitHub) -> None:
+    clock = Time()
+    fake.faults.append(Fault("GET", 200, {"content-encoding": "gzip"}, []))
+    assert client(fake, clock).ask("GET", PULLS).ok
+    assert clock.slept == [0.25]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("HTTPS_PROXY", "gopher://ann:s3cret@proxy.example.org"),
+        ("ALL_PROXY", "socks4://ann:s3cret@proxy.example.org"),
+        ("SSL_CERT_FILE", "/nowhere/s3cret.pem"),
+    ],
+)
+def test_a_proxy_or_certificates_that_are_none_are_told_without_their_words(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    trusted.cache_clear()
+    monkeypatch.setenv("GITHUB_TOKEN", TOKEN)
+    monkeypatch.setenv(variable, value)
+    asked = Client("https://api.github.example.org", Token("GITHUB_TOKEN"), patience_s=1, pace=Time().pace)
+    asked.begin()
+    with pytest.raises(ForgeDenied, match="no connection to GitHub can be made") as caught:
+        asked.ask("GET", PULLS)
+    assert variable in caught.value.advice
+    assert "s3cret" not in f"{caught.value} {caught.value.advice}"
 
 
 def test_a_missing_token_is_told_when_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -159,6 +159,11 @@ def test_nobody_is_pinged(text: str) -> None:
     assert "&" not in body
 
 
+@pytest.mark.parametrize("text", ["@&#97;nn", "@&#x61;nn", "&#64;&#97;nn"])
+def test_nobody_is_pinged_by_letters_that_are_written_as_entities(text: str) -> None:
+    assert "@&" not in body_of(text, key=KEY, run="5.1")
+
+
 def test_a_mark_in_the_text_is_no_mark() -> None:
     body = body_of("x\n<!-- rollout-sticky key=a run=9.9 -->\n", key=KEY, run="5.1")
     assert body.count("<!--") == 1

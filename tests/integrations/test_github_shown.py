@@ -118,8 +118,8 @@ def test_a_deployment_that_github_refuses_is_an_outcome(fake: FakeGitHub, line: 
 def test_a_check_is_made_once_and_then_changed(fake: FakeGitHub) -> None:
     put(fake)
     put(fake, conclusion=Conclusion.AWAITS_PERSON)
-    put(fake, external_id="bot/2", conclusion=Conclusion.INCONCLUSIVE)
-    assert [run["conclusion"] for run in fake.book.runs] == ["action_required", "neutral"]
+    put(fake, external_id="bot/2", conclusion=Conclusion.FAILED)
+    assert [run["conclusion"] for run in fake.book.runs] == ["action_required", "failure"]
 
 
 def test_annotations_go_fifty_at_a_time_and_the_rest_is_told(fake: FakeGitHub) -> None:

@@ -73,7 +73,7 @@ SECRETS_OF: Final = {
     "report": set(),
     "gate": set(),
     "evaluate": {"ROLLOUT_ENGINE_TOKEN"},
-    "record": {"ROLLOUT_LEDGER_KEY"},
+    "record": {"ROLLOUT_LEDGER_KEY", "APP_PRIVATE_KEY"},
 }
 """Of jobs that see what a pull request or an adapter brings, or that need few."""
 
@@ -215,6 +215,27 @@ def waits_for_nobody_where_it_must_not(workflow: Workflow) -> Iterator[str]:
             yield f"job {name} has no environment whose reviewers approve, or makes a deployment of it"
 
 
+def does_without_what_may_be_away(workflow: Workflow) -> Iterator[str]:
+    for name, step in workflow.steps():
+        app = step.get("uses", "").startswith("actions/create-github-app-token@")
+        if app and name in UNATTENDED and step.get("continue-on-error") is not True:
+            yield f"job {name} ends where an App gives no token"
+
+
+def pushes_as_the_app_that_may(workflow: Workflow) -> Iterator[str]:
+    """A ruleset may let an App alone write the ledger: nobody writes it without being asked for one."""
+    for name, job in workflow.jobs.items() if workflow.name in CALLED and not workflow.is_example else ():
+        if job.get("permissions", {}).get("contents") != "write":
+            continue
+        tokens = [
+            step["with"].get("token")
+            for step in job["steps"]
+            if step.get("uses", "").startswith("$/actions/")
+        ]
+        if tokens != ["${{ steps.app.outputs.token || github.token }}"]:
+            yield f"job {name} writes with no token but the workflow's own"
+
+
 def starts_on_nothing_dangerous(workflow: Workflow) -> Iterator[str]:
     for event in workflow.events.keys() & {
         *(
@@ -320,6 +341,8 @@ RULES: Final[tuple[Rule, ...]] = (
     changes_one_after_the_other,
     cancels_only_what_changes_nothing,
     waits_for_nobody_where_it_must_not,
+    does_without_what_may_be_away,
+    pushes_as_the_app_that_may,
     starts_on_nothing_dangerous,
     runs_nothing_that_was_pasted,
     keeps_no_credentials,

@@ -19,11 +19,10 @@ _CUT: Final = "\n\nThis is not all: it is longer than a check may be.\n"
 
 
 class Conclusion(StrEnum):
-    """What an outcome is for GitHub."""
+    """What an outcome is for GitHub. Never `neutral`: as a required check it lets a change be merged."""
 
     PASSED = "success"
     FAILED = "failure"
-    INCONCLUSIVE = "neutral"
     AWAITS_PERSON = "action_required"
 
 

@@ -90,7 +90,7 @@ class Client:
                 status, headers, content = self._sent(method, path, body, query or {})
             except httpx.InvalidURL:
                 raise ForgeDenied(f"{self.api} makes no address", advice="Correct `forge.api`.") from None
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 complaint = f"no answer ({type(error).__name__})"  # Its words may quote anything.
                 sent = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
             else:
@@ -157,7 +157,17 @@ class Client:
     def _http(self) -> httpx.Client:
         # A proxy of the environment may lead to GitHub, never to this machine.
         outside = httpx.URL(self.api).host not in _HERE
-        return httpx.Client(verify=trusted(by_environment=outside), follow_redirects=False, trust_env=outside)
+        try:
+            return httpx.Client(
+                verify=trusted(by_environment=outside), follow_redirects=False, trust_env=outside
+            )
+        # Its words may quote the address of a proxy, with what it is given to let us through.
+        except (OSError, ValueError, ImportError) as error:
+            raise ForgeDenied(
+                f"no connection to GitHub can be made from what the environment says ({type(error).__name__})",
+                advice="See HTTPS_PROXY and ALL_PROXY, which take http:// and https://, and SSL_CERT_FILE and"
+                " SSL_CERT_DIR, which name what can be read.",
+            ) from None
 
     def _read(self, response: httpx.Response) -> bytes:
         read = bytearray()
@@ -189,8 +199,14 @@ class Client:
         """The next page that an answer names, if it is one of this API: the token goes nowhere else."""
         for part in link.split(","):
             address, _, relation = part.partition(";")
-            url = urljoin(f"{self.api}/", address.strip().removeprefix("<").removesuffix(">"))
-            if 'rel="next"' in relation and urlsplit(url)[:2] == urlsplit(self.api)[:2]:
+            if 'rel="next"' not in relation:
+                continue
+            try:
+                url = urljoin(f"{self.api}/", address.strip().removeprefix("<").removesuffix(">"))
+                here = urlsplit(url)[:2] == urlsplit(self.api)[:2]
+            except ValueError:
+                raise self.away("the next page that it names is no address") from None
+            if here:
                 return url
         return None
 

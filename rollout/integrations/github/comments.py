@@ -169,7 +169,7 @@ class Comments:
 def body_of(text: str, *, key: str, run: str, run_url: str = "") -> str:
     """The body: the mark, then the text without what would ping somebody or forge a mark, cut at a line."""
     text = _AT.sub("@", text.replace("\x00", "")).replace("<!--", "&lt;!--")
-    text = re.sub(r"@(?=\w)", "@\u200b", text)
+    text = re.sub(r"@(?=[\w&])", "@\u200b", text)  # A letter may be written as an entity, too.
     mark = f"<!-- rollout-sticky key={key} run={run} -->\n"
     if len(mark) + len(text) <= MOST:
         return mark + text
