@@ -115,6 +115,24 @@ def test_graphql_limits_with_status_200(fake: FakeGitHub) -> None:
         enable(client(fake, Time()), {"pullRequestId": "PR_1"})
 
 
+def test_graphql_errors_of_no_known_kind_are_errors(fake: FakeGitHub) -> None:
+    from rollout.integrations.github.automerge import enable
+
+    fake.faults.append(Fault("POST /graphql", 200, body={"errors": 5, "message": "it is broken"}))
+    assert enable(client(fake, Time()), {"pullRequestId": "PR_1"}) == "it is broken"
+
+
+def test_checks_whose_conclusion_is_no_word_have_failed(fake: FakeGitHub) -> None:
+    from rollout.integrations.github.checks import checks_of
+
+    runs = [{"name": "a", "status": "completed", "conclusion": []}, {"name": "b", "status": "completed"}]
+    fake.faults.append(Fault("GET", 200, body={"check_runs": runs}))
+    fake.faults.append(Fault("GET", 200, body={"statuses": [{"context": "c", "state": {}}]}))
+    found = checks_of(client(fake, Time()), NAME, "b" * 40)
+    assert found is not None
+    assert (found.passed, found.pending, found.failed) == (0, 0, ("a", "b", "c"))
+
+
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
 def test_a_server_that_fails_is_asked_again_ever_more_slowly(fake: FakeGitHub, status: int) -> None:
     clock = Time()

@@ -25,7 +25,8 @@ def enable(client: Client, wanted: Mapping[str, str]) -> str | None:
     if not answer.ok:
         raise client.unexpected("auto-merge", answer)
     errors = answer.body.get("errors") if isinstance(answer.body, dict) else None
-    if any(isinstance(error, dict) and error.get("type") == "RATE_LIMITED" for error in errors or ()):
+    listed = errors if isinstance(errors, list) else ()
+    if any(isinstance(error, dict) and error.get("type") == "RATE_LIMITED" for error in listed):
         raise client.away(f"it limits us ({answer.message})")
     if errors:
         return plain(answer.message, 300, nothing="without a word")

@@ -16,10 +16,10 @@ def checks_of(client: Client, repository: str, commit: str) -> Checks | None:
     ended: list[tuple[str, str | None]] = []
     try:
         for run in client.pages(f"{path}/check-runs", {"filter": "latest"}, within="check_runs"):
-            done = run.get("conclusion") if run.get("status") == "completed" else None
+            done = str(run.get("conclusion")) if run.get("status") == "completed" else None
             ended.append((_name(run.get("name")), done))
         for status in client.pages(f"{path}/status", {}, within="statuses"):
-            state = status.get("state")
+            state = str(status.get("state"))
             ended.append((_name(status.get("context")), None if state == "pending" else state))
     except ForgeDenied:
         return None
