@@ -219,7 +219,7 @@ def test_the_budget_holds_room_for_copies_under_way(tmp_path: Path) -> None:
 
 def test_copies_are_the_first_to_go_under_load(tmp_path: Path) -> None:
     with mirroring(tmp_path, pause_above_in_flight=1) as world, ThreadPoolExecutor() as users:
-        world.upstream.models[STABLE] = Behaviour(delay_s=2.0)
+        world.upstream.models[STABLE] = Behaviour(delay_s=6.0)
         waiting = [users.submit(world.ask, "bob") for _ in range(2)]
         eventually(lambda: world.status()["in_flight"].get(STABLE) == 2)
         world.upstream.models[STABLE] = Behaviour()

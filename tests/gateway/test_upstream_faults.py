@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import multiprocessing
 import os
+import re
 import signal
 import socket
 import threading
@@ -220,6 +222,13 @@ def test_tokens_that_come_slowly_are_no_silence(tmp_path: Path) -> None:
         assert world.rows()[0]["error"] is None
 
 
+def _whole(request: bytes) -> float:
+    """How long a request of which this has come will be, in bytes."""
+    head, end, _ = request.partition(b"\r\n\r\n")
+    said = re.search(rb"\r\ncontent-length: *(\d+)", head, re.IGNORECASE)
+    return len(head + end) + (int(said[1]) if said else 0) if end else math.inf
+
+
 class RawServer(threading.Thread):
     """Takes connections and hands each, with the request that came over it, to `answer`."""
 
@@ -238,7 +247,8 @@ class RawServer(threading.Thread):
     def _take(self, connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError):
             request = b""
-            while b"\r\n\r\n" not in request:
+            # What is left unread when a connection is closed resets it, and the answer is lost.
+            while len(request) < _whole(request):
                 part = connection.recv(65536)
                 if not part:
                     return
@@ -247,7 +257,10 @@ class RawServer(threading.Thread):
                 self.requests.append(request)
                 self._answer(connection)
             else:
-                connection.sendall(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")
+                # Said, so that nobody sends the next request over what is being closed.
+                connection.sendall(
+                    b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+                )
 
 
 @contextlib.contextmanager
