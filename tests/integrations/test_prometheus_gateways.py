@@ -58,13 +58,21 @@ def latency(measure: str, **changes: Any) -> MetricSpec:
     return metric("latency", measure=measure, **{"max_ratio": 1.2, "buckets": EDGES_MS, **changes})
 
 
+def says_something(number: int) -> bool:
+    """Whether feedback follows: of every third request, so that in a look each of the 20 users gives some.
+
+    Were it every fifth, four users would give all of it, and chance would draw all four into one arm.
+    """
+    return number % 3 == 1
+
+
 def ask_everything(world: World, number: int) -> None:
     """A good answer, a stream, one without a key, or one that is rejected."""
     headers = {} if number % 7 == 0 else {"x-user-id": f"user-{number % 20}"}
     body: dict[str, Any] = {"model": NAME, "messages": [{"role": "user", "content": "hi"}]}
-    body["stream"] = number % 3 == 0
+    body["stream"] = number % 9 < 3
     answer = httpx.post(f"{world.url}/v1/chat/completions", json=body, headers=headers, timeout=60)
-    if number % 5 == 0 and "x-rollout-request" in answer.headers:
+    if says_something(number) and "x-rollout-request" in answer.headers:
         told = {"request_id": answer.headers["x-rollout-request"], "thumbs": -1, "score": 0.25}
         world.client.post("/v1/rollout/feedback", json=told)
 
@@ -110,7 +118,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
         world.dial("50%")
         # Something from before the look, which is none of its business, and of which nobody says anything: in the log
         # a word belongs to the look of the row after it.
-        let_be_asked(world, (number for number in range(25) if number % 5))
+        let_be_asked(world, (number for number in range(30) if not says_something(number)))
         settle(world, server, 20)
         metrics = metrics_of(server)
         before = world.log.edge(), metrics.edge()
